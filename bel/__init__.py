@@ -1,0 +1,1 @@
+"""Binary-encoded labels for deep regression: codes, heads, data, one training run and its evaluation."""

@@ -1,0 +1,73 @@
+"""Checkpoints: one dict of plain values and tensors, written atomically, read without unpickling code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bel.config import TrainConfig
+from bel.errors import UserError
+from bel.model import Model, build_model
+
+KEYS = ("config", "weights", "optimiser", "epoch", "best", "environment")
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that `path` is the old one or the whole new one, never a part."""
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(state, work)
+    os.replace(work, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU. Raises `UserError` where the file is missing or is none of ours."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}: give the file that bel-train or a sweep wrote")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip and runtime errors on foreign files
+        raise UserError(
+            f"{path} is not a checkpoint that can be loaded safely: {str(error).splitlines()[0]}"
+        ) from error
+    missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise UserError(f"{path} is not one of our checkpoints: it lacks {missing}")
+    return dict(state)
+
+
+def restore(state: dict[str, Any], config: TrainConfig) -> Model:
+    """The network of a config with a checkpoint's weights. Raises `UserError` where they are of another network."""
+    model = build_model(config, initial=False)
+    own, stored = model.state_dict(), state["weights"]
+    wrong = [key for key in own if key not in stored or stored[key].shape != own[key].shape]
+    wrong += [key for key in stored if key not in own]
+    if wrong:
+        made = ", ".join(f"{key} {state['config'].get(key)}" for key in ("head", "code", "code_bits", "backbone"))
+        raise UserError(
+            f"the checkpoint is of another network ({made}): {len(wrong)} keys differ, the first is {wrong[0]}"
+        )
+    model.load_state_dict(stored)
+    return model
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What a number depends on besides the config: device, library and code version."""
+    gpu = device.type == "cuda"
+    name = (
+        torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    )
+    return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "code_version": code_version()}
+
+
+def code_version() -> str:
+    """Twelve hex digits of the source of `bel`: they change when any line that trains or evaluates does."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,201 @@
+"""What one training run is: a frozen dataclass, checked as a whole when it is made."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bel.angles import Axis, with_levels
+from bel.codes import CODES
+from bel.data.crops import CROPS
+from bel.errors import UserError, one_of
+from bel.heads import HEADS, OPTIONS
+from bel.model import BACKBONES, WEIGHTS
+from bel.protocols import PROTOCOLS
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "bf16", "fp32")
+MEMORY_FORMATS = ("channels_last", "contiguous")
+SCHEDULES = ("cosine", "constant")
+
+
+def option(default: Any, text: str) -> Any:
+    """A field with its default and the sentence that documents it, here and in `--help`."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run; every field is used, and `asdict` of it rebuilds it. Raises `UserError` where it is not legal."""
+
+    protocol: str = option("biwi", "train and test data, axes and their ranges")
+    data_root: str = option("datasets", "folder that holds BIWI/, or 300W_LP/ and AFLW2000/")
+    cache_dir: str = option("runs/prepared", "folder of the prepared image arrays")
+    crop: str = option("published", "part of each image: as published, or the whole frame")
+    image_size: int = option(224, "side of the network's input in pixels; images are prepared 15/14 as large")
+    frame_stride: int = option(1, "train on every n-th listed frame; the test split is always whole")
+    val_fraction: float = option(0.2, "share of the training groups (sequences, photographs) that selects")
+    split_seed: int = option(0, "draw of the selection groups")
+    head: str = option("bel", "kind of output")
+    code: str | None = option(None, "label encoding of head bel, which needs one")
+    code_bits: int | None = option(None, "levels on the widest axis (not the matrix width); default: one per degree")
+    theta: int | None = option(None, "width of head bel's linear bottleneck; default 10")
+    loss: str | None = option(None, "training loss; default: the head's own first one")
+    backbone: str = option("resnet50", "trunk, by its torchvision name")
+    weights: str = option("imagenet", "initial trunk: imagenet, none, or a file with a state dict")
+    lr: float = option(1e-4, "Adam's learning rate of the trunk")
+    head_lr_factor: float = option(5.0, "learning rate of the head over the trunk's")
+    schedule: str = option("cosine", "learning rate over the run")
+    epochs: int = option(20, "passes over the training split")
+    batch_size: int = option(16, "images a step; an incomplete last batch is left out")
+    eval_batch_size: int = option(64, "images a batch in evaluation; a re-test repeats it")
+    flip: float = option(0.0, "probability of mirroring a training image (signs of yaw and roll follow)")
+    blur: float = option(0.0, "probability of blurring a training image")
+    seed: int = option(0, "weights, order and augmentation")
+    device: str = option("auto", "where to compute; auto takes a GPU where there is one")
+    precision: str = option("auto", "training arithmetic; auto is bf16 autocast where the device computes in it")
+    memory_format: str = option("channels_last", "layout of images and weights")
+
+    def __post_init__(self) -> None:
+        """Convert, fill in what the head decides, and check every rule."""
+        for f in fields(self):
+            object.__setattr__(self, f.name, convert(f, getattr(self, f.name)))
+        for name, choices in CHOICES.items():
+            one_of(name, getattr(self, name), choices)
+        for name, (low, high) in BOUNDS.items():
+            within(name, getattr(self, name), low, high)
+        self._fit_head()
+        if self.weights not in WEIGHTS and not Path(self.weights).is_file():
+            raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
+        if self.flip and any(axis.flip is None for axis in self.axes):
+            raise UserError(f"flip needs axes with a known sign in a mirrored image: set flip to 0 for {self.protocol}")
+
+    def _fit_head(self) -> None:
+        kind = HEADS[self.head]
+        for name in OPTIONS:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, kind.options.get(name))
+            elif name not in kind.options:
+                users = [head for head, other in HEADS.items() if name in other.options]
+                raise UserError(f"{name} belongs to head {' or '.join(users)}, not to {self.head}: leave {name} out")
+        if "code" in kind.options:
+            one_of(f"code of head {self.head}", self.code, CODES)
+        if self.loss is None:
+            object.__setattr__(self, "loss", kind.losses[0])
+        one_of(f"loss of head {self.head}", self.loss, kind.losses)
+        for axis in self.axes:
+            kind.check(axis, self)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes of the protocol with the levels that `code_bits` asks for."""
+        return with_levels(PROTOCOLS[self.protocol].axes, self.code_bits)
+
+    @property
+    def prepared_size(self) -> int:
+        """Side of the prepared images: 240 for a network input of 224, so that random crops have room."""
+        return round(self.image_size * 240 / 224)
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """torch's name for `memory_format`."""
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    @classmethod
+    def make(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """A config from a mapping of field names. Raises `UserError` for a name that is no field."""
+        refuse_unknown("config field", values, [f.name for f in fields(cls)])
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by field name."""
+        return asdict(self)
+
+
+CHOICES: dict[str, Iterable[str]] = {
+    "protocol": PROTOCOLS,
+    "crop": CROPS,
+    "head": HEADS,
+    "backbone": BACKBONES,
+    "schedule": SCHEDULES,
+    "device": DEVICES,
+    "precision": PRECISIONS,
+    "memory_format": MEMORY_FORMATS,
+}
+
+TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
+BOUNDS: dict[str, tuple[float, float]] = {
+    "image_size": (32, 4096),
+    "frame_stride": (1, math.inf),
+    "val_fraction": (TINY, 0.9),
+    "split_seed": (0, 2**31),
+    "theta": (1, math.inf),
+    "lr": (TINY, 10),
+    "head_lr_factor": (TINY, 1000),
+    "epochs": (1, math.inf),
+    "batch_size": (2, math.inf),
+    "eval_batch_size": (1, math.inf),
+    "flip": (0, 1),
+    "blur": (0, 1),
+    "seed": (0, 2**31),
+}
+
+
+def within(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise `UserError` unless `value` is None or in [low, high]."""
+    if value is not None and not low <= value <= high:
+        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:g}"
+        raise UserError(f"{name} must be {bounds}, got {value!r}")
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `UserError` naming the first of `given` that is not in `known`."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UserError(f"unknown {what} {name!r}: choose from {names}")
+
+
+def convert(f: Field[Any], value: Any) -> Any:
+    """A value as its field's type: numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
+    if value is None and type(None) in kinds:
+        return None
+    try:
+        return CONVERT[kinds[0]](value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{f.name} must be {NOUNS[kinds[0]]}, got {value!r}") from None
+
+
+def text(value: Any) -> str:
+    """A string as it is; everything else is refused."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def real(value: Any) -> float:
+    """A finite number, or its text."""
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def whole(value: Any) -> int:
+    """A whole number, or its text."""
+    number = real(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+CONVERT: dict[type, Callable[[Any], Any]] = {str: text, int: whole, float: real}
+NOUNS = {str: "text", int: "a whole number", float: "a number"}
+HINTS = typing.get_type_hints(TrainConfig)

@@ -1,0 +1,81 @@
+"""Evaluation: fp32, center crop, sums in float64, the error of every image kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bel.config import TrainConfig
+from bel.data.batches import eval_batches
+from bel.data.prepared import Prepared
+from bel.model import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64."""
+
+    axes: tuple[str, ...]
+    names: list[str]
+    groups: list[str]
+    targets: Tensor
+    predictions: dict[str, Tensor]
+
+    @property
+    def headline(self) -> str:
+        """The decoder whose error is the model's."""
+        return next(iter(self.predictions))
+
+    def errors(self, decoder: str) -> Tensor:
+        """Absolute errors (n, axes) in units."""
+        return (self.predictions[decoder] - self.targets).abs()
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """MAE of the headline decoder over all axes and by axis, then of every decoder over all axes."""
+        by_axis = self.errors(self.headline).mean(0)
+        values = {f"{split}/mae": by_axis.mean().item()}
+        values |= {f"{split}/mae_{axis}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
+        return values | {f"{split}/{name}/mae": self.errors(name).mean().item() for name in self.predictions}
+
+
+@contextmanager
+def plain_fp32() -> Iterator[None]:
+    """No autocast and no TF32, whatever training uses."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) -> Evaluation:
+    """Predict the rows (n,) of prepared data with a model, on the model's device; the model is left in its mode."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode(), plain_fp32():
+        for images in eval_batches(data, rows, config, device):
+            decoded = model.head.decode(model(images))
+            parts.append({name: value.cpu() for name, value in decoded.items()})
+    model.train(training)
+    predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    picked = rows.tolist()
+    return Evaluation(
+        axes=tuple(axis.name for axis in config.axes),
+        names=[data.names[i] for i in picked],
+        groups=[data.groups[i] for i in picked],
+        targets=data.targets[rows],
+        predictions=predictions,
+    )
+
+
+def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
+    """The predictor to beat: the median of the training targets (n, axes) for every image."""
+    median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
+    return Evaluation(evaluation.axes, evaluation.names, evaluation.groups, evaluation.targets, {"median": median})

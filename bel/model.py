@@ -1,0 +1,159 @@
+"""The network: a torchvision trunk without its last linear layer, and a head; its optimiser groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from bel.errors import UserError
+from bel.heads import Head
+
+if TYPE_CHECKING:
+    from bel.config import TrainConfig
+
+WEIGHTS = ("imagenet", "none")
+AUXILIARY = ("googlenet", "inception_v3")  # more than one output in training
+
+
+def resnet10() -> ResNet:
+    """ResNet with one basic block a stage: the small trunk of demos and tests; there are no weights for it."""
+    return ResNet(BasicBlock, [1, 1, 1, 1])
+
+
+BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    name: partial(torchvision.models.get_model, name, weights=None)
+    for name in torchvision.models.list_models(module=torchvision.models)
+    if name not in AUXILIARY
+} | {"resnet10": resnet10}
+
+
+class Model(nn.Module):
+    """Trunk and head: normalised images (B, 3, H, W) -> one output (B, width) an axis, in fp32."""
+
+    def __init__(self, trunk: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) -> outputs; the head computes in fp32 whatever the trunk does."""
+        features = self.trunk(images)
+        with torch.autocast(features.device.type, enabled=False):
+            outputs: list[Tensor] = self.head(features.float())
+        return outputs
+
+
+def build_model(config: TrainConfig, initial: bool = True) -> Model:
+    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it)."""
+    trunk = BACKBONES[config.backbone]()
+    if initial and config.weights != "none":
+        load_trunk(trunk, config)
+    features = drop_classifier(trunk, config.backbone)
+    return Model(trunk, Head(features, config))
+
+
+def drop_classifier(trunk: nn.Module, name: str) -> int:
+    """Replace the last linear layer by the identity and return its width of input."""
+    linear = [path for path, module in trunk.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UserError(f"backbone {name} has no linear classifier to replace by a head: choose another")
+    parent, _, child = linear[-1].rpartition(".")
+    layer = trunk.get_submodule(linear[-1])
+    setattr(trunk.get_submodule(parent), child, nn.Identity())
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features
+
+
+def load_trunk(trunk: nn.Module, config: TrainConfig) -> None:
+    """Fill a trunk from ImageNet weights or a file. Raises `UserError` naming the keys that do not fit."""
+    state = imagenet_weights(config.backbone) if config.weights == "imagenet" else file_weights(Path(config.weights))
+    own = trunk.state_dict()
+    wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
+    missing = [key for key in own if key not in state]
+    if wrong or missing:
+        raise UserError(
+            f"weights {config.weights} do not fit backbone {config.backbone}: {len(missing)} keys missing, "
+            f"{len(wrong)} of another shape, the first is {(missing + wrong)[0]}: choose the backbone they were made for"
+        )
+    trunk.load_state_dict({key: state[key] for key in own})
+
+
+def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
+    """torchvision's own IMAGENET1K_V1 weights, from TORCH_HOME or the network. Raises `UserError` without either."""
+    try:
+        weights = torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"]
+    except (ValueError, KeyError):
+        raise UserError(f"torchvision has no ImageNet weights for backbone {backbone}: set weights to none") from None
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        name = weights.url.rsplit("/", 1)[-1]
+        raise UserError(
+            f"cannot get ImageNet weights for {backbone} ({error}): put {name} into {folder}, or set weights to none or a file"
+        ) from error
+    return state
+
+
+def file_weights(path: Path) -> Mapping[str, Tensor]:
+    """State dict of a whole torchvision model in a file. Raises `UserError` where it holds something else."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"weights {path} is not a state dict that torch can load safely: {error}".split("\n")[0]
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"weights {path} is not a state dict (names to tensors): save model.state_dict() of a torchvision model"
+        )
+    return state
+
+
+def weights_digest(config: TrainConfig) -> str:
+    """What the trunk starts from, as twelve hex digits or a name that fixes it."""
+    if config.weights in WEIGHTS:
+        return config.weights
+    return hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()[:12]
+
+
+def optimiser_groups(model: Model, config: TrainConfig) -> list[dict[str, Any]]:
+    """Trunk at `lr`, head at `lr` times `head_lr_factor`; every parameter is in exactly one group."""
+    named = dict(model.named_parameters())
+    head = [parameter for name, parameter in named.items() if name.startswith("head.")]
+    trunk = [parameter for name, parameter in named.items() if not name.startswith("head.")]
+    groups: list[dict[str, Any]] = [
+        {"params": trunk, "lr": config.lr},
+        {"params": head, "lr": config.lr * config.head_lr_factor},
+    ]
+    members = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(members) == sorted(id(parameter) for parameter in model.parameters()), (
+        "a parameter is not in one group"
+    )
+    return groups
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a config asks for. Raises `UserError` for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device cuda: torch sees no GPU here; set device to cpu or auto, or install a CUDA build of torch"
+        )
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def autocasts(precision: str, device: torch.device) -> bool:
+    """Whether training runs under bf16 autocast: on request, and by itself where the device computes in bf16."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

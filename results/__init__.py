@@ -1,0 +1,1 @@
+"""What became of runs: read from MLflow, re-tested, compared."""

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bel.angles import Axis, euler_to_matrix, matrix_to_euler, with_levels
+from bel.errors import UserError
+from bel.protocols import PROTOCOLS
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LABELS = dict(np.load(GOLDEN / "labels.npz"))
+GEOMETRY = dict(np.load(GOLDEN / "geometry.npz"))
+
+
+def test_euler_angles_and_matrices_are_the_published_pairs():
+    np.testing.assert_allclose(euler_to_matrix(GEOMETRY["yaw_pitch_roll"]), GEOMETRY["rotation"], atol=1e-12)
+    np.testing.assert_allclose(matrix_to_euler(GEOMETRY["rotation"]), GEOMETRY["yaw_pitch_roll"], atol=1e-9)
+
+
+def test_biwi_matrices_give_the_published_angles():
+    ours = matrix_to_euler(LABELS["biwi_pose_rotation"])
+    np.testing.assert_allclose(ours, LABELS["biwi_yaw_pitch_roll"], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "angles", "levels"),
+    [("biwi", "biwi_yaw_pitch_roll", "biwi_level"), ("aflw2000", "aflw_yaw_pitch_roll", "w300lp_level")],
+)
+def test_angles_give_the_published_levels(protocol, angles, levels):
+    degrees = torch.from_numpy(LABELS[angles])
+    ours = torch.stack([axis.to_index(degrees[:, i]) for i, axis in enumerate(PROTOCOLS[protocol].axes)], 1)
+    assert torch.equal(ours, torch.from_numpy(LABELS[levels]))
+
+
+def test_rounding_and_clamping_at_the_edges():
+    axis = PROTOCOLS["aflw2000"].axes[0]
+    level = axis.to_index(torch.from_numpy(LABELS["edge_degrees"]))
+    assert level.tolist() == LABELS["edge_level_w300lp"].tolist()
+
+
+def test_levels_map_back_to_degrees():
+    axis = Axis("yaw", -74, 150, 150)
+    assert axis.to_value(torch.tensor([0.0, 74.5])).tolist() == [-74.0, 0.5]
+    assert axis.to_level(torch.tensor([-80.0])).item() == -6
+
+
+@pytest.mark.parametrize(
+    ("protocol", "code_bits", "levels"),
+    [
+        ("biwi", 150, (150, 150, 100)),
+        ("biwi", 76, (76, 76, 52)),
+        ("biwi", 39, (39, 39, 26)),
+        ("biwi", None, (150, 150, 100)),
+        ("aflw2000", 52, (52, 52, 52)),
+        ("aflw2000", 105, (105, 105, 105)),
+    ],
+)
+def test_code_bits_is_the_number_of_levels_on_the_widest_axis(protocol, code_bits, levels):
+    axes = with_levels(PROTOCOLS[protocol].axes, code_bits)
+    assert tuple(axis.levels for axis in axes) == levels
+
+
+def test_one_level_is_refused():
+    with pytest.raises(UserError, match="at least 2"):
+        with_levels(PROTOCOLS["biwi"].axes, 1)
