@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ def environment(device: torch.device) -> dict[str, str]:
     return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "code_version": code_version()}
 
 
+@cache
 def code_version() -> str:
-    """Twelve hex digits of the source of `bel`: they change when any line that trains or evaluates does."""
+    """Twelve hex digits of the source of `bel`, as this process began: they change when any line of it does."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

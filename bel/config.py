@@ -32,7 +32,10 @@ def option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; every field is used, and `asdict` of it rebuilds it. Raises `UserError` where it is not legal."""
+    """One training run; every field is used, and `as_dict` of it rebuilds it. Raises `UserError` where it is not legal.
+
+    Paths become absolute, because a worker of a sweep runs in another folder.
+    """
 
     protocol: str = option("biwi", "train and test data, axes and their ranges")
     data_root: str = option("datasets", "folder that holds BIWI/, or 300W_LP/ and AFLW2000/")
@@ -71,6 +74,8 @@ class TrainConfig:
         for name, (low, high) in BOUNDS.items():
             within(name, getattr(self, name), low, high)
         self._fit_head()
+        for name in ("data_root", "cache_dir") + (("weights",) if self.weights not in WEIGHTS else ()):
+            object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser().absolute()))
         if self.weights not in WEIGHTS and not Path(self.weights).is_file():
             raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
         if self.flip and any(axis.flip is None for axis in self.axes):

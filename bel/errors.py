@@ -16,7 +16,7 @@ def one_of(what: str, value: object, choices: Iterable[object]) -> None:
         raise UserError(f"{what} must be one of {names}, got {value!r}")
 
 
-def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Make a `main(argv)` print a `UserError` as one line on stderr and return exit code 2."""
 
     @functools.wraps(main)

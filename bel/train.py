@@ -55,7 +55,8 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
         metrics = evaluate(model, data, val_rows, config).metrics("val")
         is_best = metrics["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
-            best = {"val/best_mae": metrics["val/mae"], "val/best_epoch": float(number)}
+            best = {name.replace("/", "/best_"): value for name, value in metrics.items() if name.startswith("val/mae")}
+            best["val/best_epoch"] = float(number)
         metrics |= {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
         yield Epoch(number, metrics, is_best, lambda n=number, b=best: snapshot(model, optimiser, config, n, b))  # type: ignore[misc]
 

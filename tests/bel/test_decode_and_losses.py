@@ -22,7 +22,7 @@ def case(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_decoders_equal_the_published_ones(name):
-    code, matrix, golden, scores = case(name)
+    code, _, golden, scores = case(name)
     assert torch.equal(decode.argmax(scores).long(), golden["gen"])
     torch.testing.assert_close(decode.expected(scores), golden["genex"], rtol=1e-5, atol=1e-4)
     native = decode.native(golden["logits"], scores, code)
@@ -32,7 +32,7 @@ def test_decoders_equal_the_published_ones(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_losses_equal_the_published_ones(name):
-    code, matrix, golden, scores = case(name)
+    _, matrix, golden, scores = case(name)
     level = decode.expected(scores)
     ours = {
         "bce_sum": losses.bce(golden["logits"], matrix[golden["index"]]),

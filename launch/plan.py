@@ -1,0 +1,198 @@
+"""From a sweep to its trials: which combinations are legal, which data they see, and what identifies each."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bel.checkpoint import code_version
+from bel.config import TrainConfig
+from bel.data.prepared import SOURCES, Progress, load, silent
+from bel.data.splits import holdout, split_hash
+from bel.errors import UserError
+from bel.heads import HEADS, OPTIONS
+from bel.model import weights_digest
+from bel.protocols import PROTOCOLS
+from launch.space import Interval, Sweep
+
+MOST = 50_000  # combinations of a space
+PLACES = ("data_root", "cache_dir")  # where data lies is no part of what a trial is
+
+Values = dict[str, Any]
+Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The legal combinations of the finite dimensions, and how many others were dropped, by reason."""
+
+    legal: list[Values]
+    dropped: Counter[str]
+
+
+def make_config(sweep: Sweep, values: Values) -> TrainConfig:
+    """The config of one combination. Raises `UserError` where it is not legal."""
+    return TrainConfig.make(active(sweep, sweep.base | values))
+
+
+def active(sweep: Sweep, values: Values) -> Values:
+    """Values without the options that belong to other heads, where the head is what varies."""
+    head = values.get("head", "bel")
+    if "head" not in sweep.space or head not in HEADS:
+        return values
+    return {name: value for name, value in values.items() if name not in OPTIONS or name in HEADS[head].options}
+
+
+def make_plan(sweep: Sweep) -> Plan:
+    """All legal combinations, each once. Raises `UserError` where a value is legal in none, or an interval in part."""
+    names, lists = list(sweep.finite), list(sweep.finite.values())
+    total = math.prod(len(values) for values in lists)
+    if total > MOST:
+        raise UserError(f"space has {total} combinations, at most {MOST} can be laid out: shorten the lists")
+    legal: dict[str, Values] = {}
+    dropped: list[tuple[Values, str]] = []
+    for combination in itertools.product(*lists):
+        full = dict(zip(names, combination, strict=True))
+        try:
+            make_config(sweep, full | lows(sweep))
+        except UserError as error:
+            dropped.append((full, str(error)))
+        else:
+            values = active(sweep, full)
+            legal.setdefault(json.dumps(values, sort_keys=True), values)
+    plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped))
+    if not plan.legal:
+        raise UserError(plan.dropped.most_common(1)[0][0])
+    refuse_useless(sweep, plan, dropped)
+    refuse_bad_ends(sweep, plan)
+    refuse_unlike(sweep, plan)
+    return plan
+
+
+def refuse_useless(sweep: Sweep, plan: Plan, dropped: list[tuple[Values, str]]) -> None:
+    """Raise `UserError` for a value of the space that no legal combination has."""
+    for name, values in sweep.finite.items():
+        used = [legal[name] for legal in plan.legal if name in legal]
+        if not used:
+            raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
+        for value in values:
+            if value not in used:
+                reasons = Counter(reason for full, reason in dropped if full[name] == value)
+                raise UserError(f"space.{name}: {value!r} is legal in no combination: {reasons.most_common(1)[0][0]}")
+
+
+def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
+    """Raise `UserError` for an interval of which an end is not legal."""
+    for name, dimension in sweep.intervals.items():
+        for end in (dimension.low, dimension.high):
+            make_config(sweep, plan.legal[0] | lows(sweep) | {name: end})
+
+
+def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
+    """Raise `UserError` where a search or a scheduler would compare errors of different protocols."""
+    protocols = {make_config(sweep, values | lows(sweep)).protocol for values in plan.legal}
+    if len(protocols) > 1 and (sweep.search.scheduler != "none" or sweep.search.method == "tpe"):
+        raise UserError(
+            f"search compares trials by one number, and those of {sorted(protocols)} are not comparable: "
+            "use method grid or random and scheduler none, or one sweep a protocol"
+        )
+
+
+def lows(sweep: Sweep) -> Values:
+    """The lower end of every interval, to complete a combination."""
+    return {name: dimension.low for name, dimension in sweep.intervals.items()}
+
+
+def draw(sweep: Sweep, plan: Plan) -> list[Values]:
+    """The trials of a grid or of a random search, in order."""
+    if sweep.search.method == "grid":
+        if sweep.intervals:
+            raise UserError(
+                f"a grid needs lists, and space.{next(iter(sweep.intervals))} is an interval: use random or tpe"
+            )
+        return plan.legal
+    generator = np.random.default_rng(sweep.search.seed)
+    trials = sweep.search.trials or 0
+    if not sweep.intervals:
+        order = generator.permutation(len(plan.legal))[:trials]
+        return [plan.legal[i] for i in order]
+    return [
+        plan.legal[generator.integers(len(plan.legal))]
+        | {name: sample(dimension, generator) for name, dimension in sweep.intervals.items()}
+        for _ in range(trials)
+    ]
+
+
+def sample(dimension: Interval, generator: np.random.Generator) -> float:
+    """One draw from an interval."""
+    if dimension.log:
+        return float(np.exp(generator.uniform(np.log(dimension.low), np.log(dimension.high))))
+    return float(generator.uniform(dimension.low, dimension.high))
+
+
+def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
+    """One legal combination from an Optuna trial, field by field, offering only what can still become legal.
+
+    Optuna wants a parameter's choices fixed, so that a parameter is named by its field and its choices.
+    """
+    candidates, values = plan.legal, {}
+    for name in sweep.finite:
+        offered = list(dict.fromkeys(c[name] for c in candidates if name in c))
+        if not offered:
+            continue
+        values[name] = offered[0] if len(offered) == 1 else trial.suggest_categorical(f"{name} {offered}", offered)
+        candidates = [c for c in candidates if c.get(name) == values[name]]
+    for name, dimension in sweep.intervals.items():
+        values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    return values
+
+
+def check_files(config: TrainConfig) -> None:
+    """Raise `UserError` where a training or test file of the protocol is missing."""
+    protocol = PROTOCOLS[config.protocol]
+    for source in (protocol.train, protocol.test):
+        SOURCES[source].entries(Path(config.data_root))
+
+
+def data_facts(config: TrainConfig, progress: Progress = silent) -> dict[str, str]:
+    """What a trial trains and selects on, prepared if it is not yet: digest, split, counts."""
+    data = load(config, "train", progress)
+    mask = holdout(data.groups, config.val_fraction, config.split_seed)
+    groups = sorted({group for group, held_out in zip(data.groups, mask, strict=True) if held_out})
+    return {
+        "data_digest": data.digest,
+        "split_hash": split_hash(data.names, mask),
+        "train_images": str(len(data) - int(mask.sum())),
+        "val_images": str(int(mask.sum())),
+        "val_groups": str(len(groups)),
+        "left_out": str(data.left_out),
+        "selection_split": "val",
+    }
+
+
+def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:
+    """`data_facts` of each distinct data request among the configs, by `data_key`."""
+    distinct = {data_key(config): config for config in configs}
+    return {key: data_facts(config, progress(config.protocol)) for key, config in distinct.items()}
+
+
+def data_key(config: TrainConfig) -> str:
+    """The fields that decide which pixels and which split a config sees."""
+    names = ("protocol", "data_root", "crop", "prepared_size", "frame_stride", "val_fraction", "split_seed")
+    return " ".join(str(getattr(config, name)) for name in names)
+
+
+def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
+    """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
+    values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
+    identity = [values, facts["data_digest"], facts["split_hash"], weights_digest(config), code_version()]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,185 @@
+"""Run a sweep: `python launch/sweep.py sweeps/demo.yaml [--set KEY=VALUE ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
+
+import ray
+from optuna.samplers import TPESampler
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+from tqdm import tqdm
+
+from bel.config import TrainConfig
+from bel.data.prepared import Progress
+from bel.errors import UserError, command
+from bel.model import build_model
+from launch.plan import (
+    Facts,
+    Plan,
+    Values,
+    check_files,
+    data_key,
+    draw,
+    facts_by_data,
+    lows,
+    make_config,
+    make_plan,
+    suggest,
+    trial_key,
+)
+from launch.space import Sweep, read_sweep
+from launch.tracking import Store, Tracker, open_store
+from launch.trial import Trial
+
+METRIC, MODE = "val/best_mae", "min"
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan, check, run and summarise a sweep; 0 if every trial finished, 1 if one failed, 130 if interrupted."""
+    parser = argparse.ArgumentParser(prog="sweep.py", description="Run a sweep of label encodings.")
+    parser.add_argument("file", type=Path, help="sweep file, e.g. sweeps/demo.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. epochs=1, search.trials=4"
+    )
+    arguments = parser.parse_args(argv)
+    sweep = read_sweep(arguments.file, arguments.set)
+    plan = make_plan(sweep)
+    drawn = draw(sweep, plan) if sweep.search.method != "tpe" else []
+    configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
+    check(sweep, configs)
+    start_ray(sweep)
+    facts = facts_by_data(configs, bar)
+    store = open_store(sweep, facts)
+    return run(sweep, plan, drawn, facts, store)
+
+
+def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
+    """Find what would fail later: missing files, weights that do not load, a GPU without a share of one."""
+    if sweep.resources.gpu == 0 and any(config.device == "cuda" for config in configs):
+        raise UserError("device cuda needs a share of a GPU for each trial: set resources.gpu above 0")
+    for config in {data_key(config): config for config in configs}.values():
+        check_files(config)
+    if "TORCH_HOME" in os.environ:  # workers run in other folders
+        os.environ["TORCH_HOME"] = str(Path(os.environ["TORCH_HOME"]).expanduser().absolute())
+    for config in {(config.backbone, config.weights): config for config in configs}.values():
+        build_model(config)
+
+
+def bar(protocol: str) -> Progress:
+    """A progress bar for preparing the images of a protocol."""
+    return partial(progress_bar, protocol)
+
+
+def progress_bar(protocol: str, items: Iterable[Any], total: int) -> Iterable[Any]:
+    """The items behind a bar on stderr."""
+    return tqdm(items, total=total, desc=f"preparing {protocol}", unit=" images")
+
+
+def start_ray(sweep: Sweep) -> None:
+    """Connect to Ray or start it here. Raises `UserError` where no node can hold a trial, which would wait for ever."""
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, wanted in (("GPU", sweep.resources.gpu), ("CPU", sweep.resources.cpu)):
+        most = max(node.get(name, 0) for node in nodes)
+        if wanted > most:
+            raise UserError(
+                f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most:g} on a machine: "
+                f"set resources.{name.lower()} to at most {most:g}"
+            )
+
+
+def run(sweep: Sweep, plan: Plan, drawn: list[Values], facts: Facts, store: Store) -> int:
+    """Run the trials that are not finished yet, then print the table."""
+    todo: list[dict[str, Any]] = []
+    for config in (make_config(sweep, values) for values in drawn):
+        if trial_key(config, facts[data_key(config)]) not in store.finished:
+            todo.append(config.as_dict())
+    missing = len(todo) if drawn else max(0, (sweep.search.trials or 0) - len(store.finished))
+    tracker = Tracker(sweep, store, facts, total=missing + len(store.finished))
+    announce(sweep, plan, store, missing)
+    try:
+        if missing:
+            tuner(sweep, plan, todo, missing, tracker).fit()
+    finally:
+        tracker.close()
+    tracker.print_table()
+    if tracker.count("FAILED"):
+        return 1
+    if len(tracker.finished_ids()) < tracker.total:
+        print("interrupted: the same command runs the trials that are not finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+def announce(sweep: Sweep, plan: Plan, store: Store, missing: int) -> None:
+    """Say what will run, and which combinations will not and why."""
+    for reason, number in plan.dropped.most_common():
+        print(f"dropped {number} combinations: {reason}")
+    print(
+        f"sweep {sweep.name}: {missing} trials to run ({sweep.search.method}, scheduler {sweep.search.scheduler}), "
+        f"{len(store.finished)} finished before; parent run {store.parent_id}",
+        flush=True,
+    )
+
+
+def tuner(sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tracker: Tracker) -> tune.Tuner:
+    """Ray's tuner for the trials: a grid of whole configs, or as many as a searcher may suggest."""
+    trainable = tune.with_resources(Trial, {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu})
+    searching = sweep.search.method == "tpe"
+    return tune.Tuner(
+        trainable,
+        param_space=None if searching else {"values": tune.grid_search(todo)},
+        tune_config=tune.TuneConfig(
+            num_samples=missing if searching else 1,
+            search_alg=searcher(sweep, plan, missing) if searching else None,
+            scheduler=scheduler(sweep, plan),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}",
+            storage_path=str(Path("runs/ray").absolute()),
+            callbacks=[tracker],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1),
+            verbose=0,
+        ),
+    )
+
+
+def searcher(sweep: Sweep, plan: Plan, missing: int) -> OptunaSearch:
+    """Optuna's TPE over the legal combinations; it learns the best epoch of each trial."""
+
+    def values(trial: Any) -> dict[str, Any]:
+        return {"values": make_config(sweep, suggest(sweep, plan, trial)).as_dict()}
+
+    sampler = TPESampler(seed=sweep.search.seed + missing, n_startup_trials=max(5, missing // 4))
+    return OptunaSearch(space=values, metric=METRIC, mode=MODE, sampler=sampler)
+
+
+def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:
+    """ASHA over epochs, which lets every trial run a ninth of the longest before it compares; or none."""
+    if sweep.search.scheduler == "none":
+        return None
+    longest = max(make_config(sweep, values | lows(sweep)).epochs for values in plan.legal)
+    return ASHAScheduler(metric=METRIC, mode=MODE, max_t=longest, grace_period=max(1, longest // 9), reduction_factor=3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""MLflow writes of a sweep, all from the driver: a parent run, a child a trial, a batch an epoch, files at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import Metric, Param, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
+from ray import tune
+
+from bel.checkpoint import code_version
+from bel.codes import code_matrix
+from bel.config import TrainConfig
+from bel.errors import UserError
+from launch.plan import Facts, data_key, trial_key
+from launch.space import Sweep
+from launch.trial import LAST
+
+PARENT, SWEEP, TRIAL = "mlflow.parentRunId", "bel.sweep", "bel.trial"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where a sweep writes: the experiment, the parent run, and the trials that it has finished, by key."""
+
+    experiment_id: str
+    parent_id: str
+    finished: dict[str, Run]
+
+
+def open_store(sweep: Sweep, facts: Facts) -> Store:
+    """Find or make the experiment and the parent run of a sweep: the same sweep, code and data have the same parent.
+
+    Children that a dead driver left running are closed. Raises `UserError` where the store cannot be reached.
+    """
+    try:
+        client = MlflowClient()
+        experiment_id = find_experiment(client, sweep.name)
+        identity = json.dumps([asdict(sweep), sorted(map(sorted, map(dict.items, facts.values()))), code_version()])
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        found = search(client, experiment_id, SWEEP, key)
+        parent = found[0] if found else make_parent(client, experiment_id, sweep, key)
+        client.update_run(parent.info.run_id, status="RUNNING")
+        children = search(client, experiment_id, PARENT, parent.info.run_id)
+    except MlflowException as error:
+        raise UserError(
+            f"cannot use the MLflow store {mlflow.get_tracking_uri()}: {str(error).splitlines()[0]}"
+        ) from error
+    for child in children:
+        if child.info.status == "RUNNING":
+            client.set_terminated(child.info.run_id, "KILLED")
+    finished = {c.data.tags[TRIAL]: c for c in children if c.info.status == "FINISHED" and TRIAL in c.data.tags}
+    return Store(experiment_id, parent.info.run_id, finished)
+
+
+def find_experiment(client: MlflowClient, name: str) -> str:
+    """Id of the experiment; one made in a local store keeps its files beside it, by an absolute path."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it there, or give the sweep another name")
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    local = mlflow.get_tracking_uri().startswith("sqlite:")
+    files = (Path.cwd() / "mlruns" / name).as_uri() if local else None
+    return str(client.create_experiment(name, artifact_location=files))
+
+
+def search(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
+    """All runs of an experiment that carry a tag."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str) -> Run:
+    """The run that a sweep's trials are children of."""
+    tags = resolve_tags() | {SWEEP: key, "mlflow.note.content": sweep.description}
+    run = client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
+    client.log_dict(run.info.run_id, asdict(sweep), "sweep.json")
+    return run
+
+
+SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
+
+
+def label(config: TrainConfig, sweep: Sweep) -> str:
+    """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
+    name = config.code or config.head
+    rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
+    also = "".join(f" {field}={getattr(config, field)}" for field in sweep.space if field not in SHOWN)
+    return f"{name}-{max(axis.levels for axis in config.axes)} {config.loss} lr={rate} s{config.seed}{also}"
+
+
+def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
+    """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
+    values = config.as_dict() | facts
+    for axis in config.axes:
+        values[f"levels_{axis.name}"] = axis.levels
+        if config.code is not None:
+            values[f"bits_{axis.name}"] = code_matrix(config.code, axis.levels).shape[1]
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+class Tracker(tune.Callback):
+    """Writes each trial's run as Tune reports it, and prints a line when one ends."""
+
+    def __init__(self, sweep: Sweep, store: Store, facts: Facts, total: int) -> None:
+        self.sweep = sweep
+        self.store = store
+        self.facts = facts
+        self.total = total
+        self.runs: dict[str, str] = {}  # Tune's trial id -> MLflow's run id
+        self.ended: dict[str, str] = {}  # run id -> its status
+        self.client = MlflowClient()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks; a client does not travel."""
+        return {name: value for name, value in self.__dict__.items() if name != "client"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the store again."""
+        self.__dict__.update(state, client=MlflowClient())
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Make the trial's run, with its parameters."""
+        if trial.trial_id in self.runs:
+            return
+        config = TrainConfig.make(trial.config["values"])
+        facts = self.facts[data_key(config)]
+        tags = resolve_tags() | {
+            PARENT: self.store.parent_id,
+            TRIAL: trial_key(config, facts),
+            "code_version": code_version(),
+        }
+        run = self.client.create_run(self.store.experiment_id, tags=tags, run_name=label(config, self.sweep))
+        params = [Param(name, value) for name, value in parameters(config, facts).items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        self.runs[trial.trial_id] = run.info.run_id
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Log an epoch's metrics."""
+        now = int(time.time() * 1000)
+        named = {name: value for name, value in result.items() if "/" in name or name in ("lr", "images_per_s")}
+        metrics = [Metric(name, float(value), now, int(result["epoch"])) for name, value in named.items()]
+        self.client.log_batch(self.runs[trial.trial_id], metrics=metrics)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Store the best checkpoint, the config and the pictures, and close the run."""
+        run_id = self.runs[trial.trial_id]
+        if trial.checkpoint is None:
+            return self.end(trial, "KILLED", "stopped before its first epoch ended")
+        for path in sorted(Path(trial.checkpoint.path).iterdir()):
+            if path.name != LAST and not path.name.startswith("."):
+                self.client.log_artifact(run_id, str(path))
+        result = trial.last_result
+        self.end(trial, "FINISHED", f"epoch {result['epoch']}  val MAE {result['val/best_mae']:.3f}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run of a trial that failed, with the reason as a tag."""
+        reason = last_line(trial.error_file)
+        if trial.trial_id in self.runs:
+            self.client.set_tag(self.runs[trial.trial_id], "error", reason)
+            self.end(trial, "FAILED", reason)
+
+    def end(self, trial: Any, status: str, text: str) -> None:
+        """Close a run and say so."""
+        run_id = self.runs[trial.trial_id]
+        self.client.set_terminated(run_id, status)
+        self.ended[run_id] = status
+        done = len(self.ended) + len(self.store.finished)
+        name = label(TrainConfig.make(trial.config["values"]), self.sweep)
+        print(f"[{done}/{self.total}] {name:<32} {status.lower():<8} {text}", flush=True)
+
+    def close(self) -> None:
+        """Close what was cut off, and the parent: finished if no trial failed or was cut off."""
+        for run_id in set(self.runs.values()) - set(self.ended):
+            self.client.set_terminated(run_id, "KILLED")
+            self.ended[run_id] = "KILLED"
+        whole = len(self.finished_ids()) == self.total
+        self.client.set_terminated(self.store.parent_id, "FINISHED" if whole else "FAILED")
+
+    def count(self, status: str) -> int:
+        """How many of the trials of this call ended with a status."""
+        return list(self.ended.values()).count(status)
+
+    def finished_ids(self) -> list[str]:
+        """Runs of this sweep that ran to their end, now or before."""
+        now = [run_id for run_id, status in self.ended.items() if status == "FINISHED"]
+        return now + [run.info.run_id for run in self.store.finished.values()]
+
+    def print_table(self) -> None:
+        """Print the finished trials by their objective, protocol by protocol, and the command that re-tests the best."""
+        runs = [self.client.get_run(run_id) for run_id in self.finished_ids()]
+        for protocol in sorted({run.data.params["protocol"] for run in runs}):
+            rows = [run for run in runs if run.data.params["protocol"] == protocol]
+            rows.sort(key=lambda run: run.data.metrics["val/best_mae"])
+            print_rows(protocol, rows)
+
+
+def last_line(error_file: str | None) -> str:
+    """The sentence at the end of a trial's traceback."""
+    lines = Path(error_file).read_text().strip().splitlines() if error_file and Path(error_file).exists() else []
+    return lines[-1].strip() if lines else "the worker died"
+
+
+def print_rows(protocol: str, runs: list[Run]) -> None:
+    """One protocol's finished trials, best first, and the next command to type."""
+    first = runs[0]
+    axes = [name for name in first.data.metrics if name.startswith("val/best_mae_")]
+    facts = first.data.params
+    print(f"\n{protocol}: MAE on {facts['val_images']} validation images of {facts['val_groups']} held-out groups")
+    header = "".join(f"{name.rsplit('_', 1)[1]:>8}" for name in axes)
+    print(f"{'':>4}{'val MAE':>9}{header}{'epoch':>7}  {'trial':<36} run")
+    for rank, run in enumerate(runs, 1):
+        values = run.data.metrics
+        cells = "".join(f"{values[name]:8.3f}" for name in axes)
+        best = f"{values['val/best_mae']:9.3f}{cells}{values['val/best_epoch']:7.0f}"
+        print(f"{rank:>4}{best}  {run.info.run_name:<36} {run.info.run_id}")
+    print(f"\nre-test the best on the test split:\n  bel-eval --run-id {first.info.run_id}", flush=True)

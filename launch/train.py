@@ -1,0 +1,77 @@
+"""One run without Ray: `bel-train [CONFIG.yaml] [--code u --lr 1e-4 ...] --out FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from bel import checkpoint
+from bel.config import TrainConfig
+from bel.data.prepared import load
+from bel.errors import UserError, command
+from bel.train import fit
+from launch.space import mapping
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train one network and write best.pt and last.pt into a folder; with --resume go on from its last.pt."""
+    parser = argparse.ArgumentParser(prog="bel-train", description="Train one network, without Ray and MLflow.")
+    parser.add_argument("file", type=Path, nargs="?", help="YAML of config fields, e.g. the config.yaml of a trial")
+    parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the checkpoints (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on after the epoch of OUT/last.pt")
+    for f in fields(TrainConfig):
+        flag = f"--{f.name.replace('_', '-')}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
+    arguments = vars(parser.parse_args(argv))
+    file, out, resume = (arguments.pop(name) for name in ("file", "out", "resume"))
+    config = TrainConfig.make((read_config(file) if file else {}) | arguments)
+    train(config, out, resume)
+    return 0
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Config fields in a YAML file. Raises `UserError` where it is none."""
+    try:
+        return mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the config {path}: {' '.join(str(error).split())}") from error
+
+
+def train(config: TrainConfig, out: Path, resume: bool) -> None:
+    """Run `fit` behind a progress bar and save after every epoch. Raises `UserError` over a folder that is in use."""
+    last, best = out / "last.pt", out / "best.pt"
+    if last.exists() and not resume:
+        raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
+    state = checkpoint.load(last) if resume else None
+    if state and state["config"] != config.as_dict():
+        differing = [name for name, value in config.as_dict().items() if state["config"].get(name) != value]
+        raise UserError(
+            f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
+        )
+    data = load(config, "train", progress)
+    epochs = fit(config, data, resume=state)
+    done = state["epoch"] if state else 0
+    with tqdm(epochs, total=config.epochs, initial=done, unit=" epochs", dynamic_ncols=True) as bar:
+        for epoch in bar:
+            out.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(epoch.state(), last)
+            if epoch.is_best:
+                checkpoint.save(epoch.state(), best)
+            values = epoch.metrics
+            bar.write(
+                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae']:.3f}, "
+                f"best {values['val/best_mae']:.3f}, {values['images_per_s']:.0f} images/s"
+            )
+    print(f"re-test the best epoch with: bel-eval --checkpoint {best}")
+
+
+def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """The items behind a bar."""
+    return tqdm(items, total=total, desc="preparing", unit=" images")

@@ -1,0 +1,72 @@
+import pytest
+
+from bel.config import TrainConfig
+from bel.errors import UserError
+
+
+def test_a_config_survives_its_own_dict(make):
+    config = make(loss="ce", code_bits=76)
+    assert TrainConfig.make(config.as_dict()) == config
+
+
+def test_numbers_may_be_text_as_yaml_reads_them(make):
+    config = make(lr="1e-4", epochs="3", code_bits="76")
+    assert (config.lr, config.epochs, config.code_bits) == (1e-4, 3, 76)
+
+
+def test_the_head_decides_its_options(make, small):
+    assert make().theta == 10 and make().loss == "bce"
+    direct = TrainConfig.make(small | {"head": "direct"})
+    assert (direct.code, direct.theta, direct.code_bits, direct.loss) == (None, None, None, "l1")
+    assert TrainConfig.make(small | {"head": "classification", "code_bits": 76}).loss == "ce"
+
+
+def test_images_are_prepared_with_the_published_margin(make):
+    assert make(image_size=224).prepared_size == 240
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"code": "z"}, "code of head bel must be one of .* got 'z'"),
+        ({"code": None}, "code of head bel must be one of"),
+        ({"code": "j", "code_bits": 75}, "even number of levels.*75.*use 76"),
+        ({"code": "hex16", "code_bits": 257}, "at most 256 levels, got 257"),
+        ({"head": "direct"}, "code belongs to head bel, not to direct"),
+        ({"head": "direct", "code": None, "loss": "ce"}, "loss of head direct must be one of .*'ce'"),
+        ({"head": "direct", "code": None, "code_bits": 76}, "code_bits belongs to head bel or classification"),
+        ({"head": "classification", "code": None, "loss": "l1"}, "loss of head classification"),
+        ({"loss": "huber"}, "loss of head bel must be one of"),
+        ({"protocol": "300w"}, "protocol must be one of"),
+        ({"backbone": "resnet51"}, "backbone must be one of"),
+        ({"weights": "imagenat"}, "weights must be one of .* or a file"),
+        ({"lr": 0}, "lr must be above 0"),
+        ({"lr": 11}, "lr must be above 0 and at most 10"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"lr": float("nan")}, "lr must be a number"),
+        ({"epochs": 0}, "epochs must be from 1"),
+        ({"epochs": 2.5}, "epochs must be a whole number, got 2.5"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"epochs": None}, "epochs must be a whole number"),
+        ({"batch_size": 1}, "batch_size must be from 2"),
+        ({"image_size": 31}, "image_size must be from 32"),
+        ({"val_fraction": 0}, "val_fraction must be above 0"),
+        ({"val_fraction": 0.91}, "at most 0.9"),
+        ({"flip": 1.1}, "flip must be from 0 to 1"),
+        ({"code_bits": 1}, "at least 2 levels"),
+        ({"theta": 0}, "theta must be from 1"),
+        ({"data_root": 7}, "data_root must be text"),
+        ({"device": "gpu"}, "device must be one of"),
+        ({"colour": 1}, "unknown config field 'colour'"),
+    ],
+)
+def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
+    with pytest.raises(UserError, match=says):
+        make(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"lr": 10}, {"batch_size": 2}, {"image_size": 32}, {"val_fraction": 0.9}, {"flip": 1}, {"code_bits": 2}]
+)
+def test_the_edges_of_the_bounds_are_legal(make, fields):
+    make(**fields)

@@ -1,0 +1,172 @@
+from collections import Counter
+
+import optuna
+import pytest
+import yaml
+
+from bel.errors import UserError
+from conftest import PROJECT
+from launch.plan import draw, lows, make_config, make_plan, suggest
+from launch.space import Finite, Interval, parse, read_sweep
+
+SPACE = {
+    "head": {"grid": ["bel", "direct", "classification"]},
+    "code": {"grid": ["u", "j", "hex16"]},
+    "code_bits": {"grid": [76, 105, 512]},
+    "loss": {"grid": ["ce", "l1"]},
+}
+BASE = {"backbone": "resnet10", "weights": "none"}
+
+
+def sweep(space=SPACE, base=BASE, **sections):
+    return parse({"name": "t", "base": dict(base), "space": space} | sections)
+
+
+def test_illegal_combinations_never_become_trials():
+    legal = make_plan(sweep()).legal
+    configs = [make_config(sweep(), values) for values in legal]
+    assert len({str(c) for c in configs}) == len(configs) == 18
+    bel = {(c.code, c.code_bits) for c in configs if c.head == "bel"}
+    assert bel == {("u", 76), ("u", 105), ("u", 512), ("j", 76), ("j", 512), ("hex16", 76), ("hex16", 105)}
+    assert Counter(c.head for c in configs) == {"bel": 14, "classification": 3, "direct": 1}
+    assert all((c.head, c.loss) not in {("direct", "ce"), ("classification", "l1")} for c in configs)
+
+
+def test_dropped_combinations_are_counted_with_their_reason():
+    dropped = make_plan(sweep()).dropped
+    assert any("even number" in reason for reason in dropped) and any("at most 256" in reason for reason in dropped)
+
+
+def test_every_sweep_file_of_the_project_loads_and_plans():
+    files = sorted((PROJECT / "sweeps").glob("*.yaml"))
+    assert {"demo", "biwi", "aflw2000", "both", "biwi_small"} <= {path.stem for path in files}
+    for path in files:
+        assert make_plan(read_sweep(path)).legal, path
+        assert f"sweeps/{path.name}" in path.read_text(), f"{path} does not name its command"
+
+
+def test_grid_draws_all_and_random_draws_distinct_ones():
+    assert len(draw(sweep(), make_plan(sweep()))) == 18
+    some = sweep(search={"method": "random", "trials": 7})
+    drawn = draw(some, make_plan(some))
+    assert len(drawn) == 7 == len({str(v) for v in drawn}) and drawn == draw(some, make_plan(some))
+    more = sweep(search={"method": "random", "trials": 70})
+    assert len(draw(more, make_plan(more))) == 18
+
+
+def test_intervals_are_sampled_within_their_ends():
+    s = sweep({"code": {"choice": ["u", "j"]}, "lr": {"loguniform": ["1e-5", 1e-2]}, "flip": {"uniform": [0, 0.5]}},
+              search={"method": "random", "trials": 200})  # fmt: skip
+    drawn = draw(s, make_plan(s))
+    rates = sorted(v["lr"] for v in drawn)
+    assert 1e-5 <= rates[0] < 3e-5 and 3e-3 < rates[-1] <= 1e-2 and 1e-4 < rates[100] < 1e-3
+    assert all(0 <= v["flip"] <= 0.5 for v in drawn) and {v["code"] for v in drawn} == {"u", "j"}
+
+
+def test_optuna_only_ever_suggests_legal_combinations():
+    s = sweep(SPACE | {"lr": {"loguniform": [1e-5, 1e-2]}}, search={"method": "tpe", "trials": 60})
+    plan = make_plan(s)
+    seen = []
+
+    def objective(trial):
+        config = make_config(s, suggest(s, plan, trial))
+        seen.append((config.head, config.code, config.code_bits, config.loss))
+        return config.lr
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(objective, n_trials=60)
+    assert {head for head, *_ in seen} == {"bel", "direct", "classification"} and len(set(seen)) > 8
+    assert study.best_value < 1e-4
+
+
+def test_settings_fix_fields_and_reach_into_sections(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({"name": "t", "base": BASE, "space": SPACE}))
+    s = read_sweep(path, ["code_bits=26", "lr=1e-3", "search.method=random", "search.trials=2", "resources.gpu=0.5"])
+    assert "code_bits" not in s.space and s.base["code_bits"] == 26 and s.search.trials == 2 and s.resources.gpu == 0.5
+    assert make_config(s, make_plan(s).legal[0] | lows(s)).lr == 1e-3
+    assert read_sweep(path, ["space.code_bits.grid=[26,52]"]).space["code_bits"] == Finite((26, 52))
+
+
+def test_dimensions_become_lists_and_intervals():
+    s = sweep({"code": {"choice": ["u", "j"]}, "lr": {"loguniform": [1e-5, 1e-3]}})
+    assert s.space == {"code": Finite(("u", "j")), "lr": Interval(1e-5, 1e-3, True)}
+
+
+BAD = [
+    ({"space": {"code": {"grid": ["u", "z"]}}}, "space.code: 'z' is legal in no combination: code of head bel must be one of"),
+    ({"base": {"code": "z"}, "space": {}}, "code of head bel must be one of .* got 'z'"),
+    ({"space": {"code": {"grid": ["hex16", "u"]}, "code_bits": {"grid": [512]}}}, "space.code: 'hex16' .* at most 256"),
+    ({"space": {"head": {"grid": ["direct"]}, "code": {"grid": ["u"]}}}, "space.code belongs to no head of this sweep"),
+    ({"base": {"head": "direct", "code": "u"}, "space": {}}, "code belongs to head bel, not to direct"),
+    ({"space": {"code": {"grid": ["u"]}, "lr": {"loguniform": [1e-5, 20]}}}, "lr must be above 0 and at most 10, got 20"),
+    ({"bsae": {}}, "unknown key of a sweep 'bsae': choose from"),
+    ({"base": {"learning_rate": 1}}, "unknown config field in base 'learning_rate'"),
+    ({"space": {"codes": {"grid": ["u"]}}}, "unknown config field in space 'codes'"),
+    ({"search": {"methods": "grid"}}, "unknown key in search 'methods'"),
+    ({"resources": {"gpus": 1}}, "unknown key in resources 'gpus'"),
+    ({"name": ""}, "name must be text"),
+    ({"name": 7}, "name must be text, got 7"),
+    ({"base": [1]}, "base must be a mapping"),
+    ({"space": {"code": ["u"]}}, r"space.code must be one of \{grid, choice, uniform, loguniform\}"),
+    ({"space": {"code": {"gird": ["u"]}}}, "kind of space.code must be one of"),
+    ({"space": {"code": {"grid": []}}}, "space.code.grid must be a list with values"),
+    ({"space": {"code": {"grid": "u"}}}, "space.code.grid must be a list"),
+    ({"space": {"code": {"grid": ["u", "u"]}}}, "holds a value twice"),
+    ({"space": {"code": {"grid": [["u"]]}}}, "must hold plain values"),
+    ({"space": {"lr": {"uniform": [1e-3]}}}, r"must be \[low, high\] with low < high"),
+    ({"space": {"lr": {"loguniform": [0, 1]}}}, r"0 < low < high"),
+    ({"space": {"lr": {"uniform": ["a", 1]}}}, "space.lr.uniform must be a number, got 'a'"),
+    ({"base": {"lr": 1e-3}, "space": {"lr": {"grid": [1e-3]}}}, "lr is in base and in space"),
+    ({"search": {"method": "bayes"}}, r"search.method must be one of \['grid', 'random', 'tpe'\], got 'bayes'"),
+    ({"search": {"method": "tpe"}}, "search.method tpe needs search.trials"),
+    ({"search": {"method": "grid", "trials": 3}}, "search.trials belongs to the methods random and tpe"),
+    ({"search": {"method": "random", "trials": 0}}, "search.trials must be from 1"),
+    ({"search": {"method": "random", "trials": "many"}}, "search.trials must be a whole number"),
+    ({"search": {"scheduler": "hyperband"}}, "search.scheduler must be one of"),
+    ({"search": {"objective": "test/mae"}}, "search.objective must be one of"),
+    ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1"),
+    ({"resources": {"gpu": -1}}, "resources.gpu must be from 0"),
+    ({"resources": {"gpu": "all"}}, "resources.gpu must be a number"),
+    ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}}, "base": {"code": "u"}, "search": {"scheduler": "asha"}}, "not comparable"),
+    ({"space": {"seed": {"grid": list(range(300))}, "split_seed": {"grid": list(range(300))}}}, "90000 combinations"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "says"), BAD)
+def test_malformed_sweeps_are_refused_by_key(change, says):
+    with pytest.raises(UserError, match=says):
+        make_plan(parse({"name": "t", "base": {"code": "u"} if "space" not in change else {}} | change))
+
+
+def test_a_grid_over_an_interval_is_refused():
+    s = sweep({"code": {"grid": ["u"]}, "lr": {"uniform": [1e-4, 1e-3]}})
+    with pytest.raises(UserError, match=r"a grid needs lists, and space\.lr is an interval"):
+        draw(s, make_plan(s))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: [", "not readable YAML"),
+        ("- a", "must be a mapping"),
+        ("", "name must be text"),
+        ("1: 2", "must be a mapping"),
+    ],
+)
+def test_files_that_are_no_sweep_are_refused(tmp_path, text, says):
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_sweep(path)
+
+
+def test_a_missing_file_and_a_bad_setting_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no sweep file"):
+        read_sweep(tmp_path / "none.yaml")
+    (tmp_path / "s.yaml").write_text("name: t")
+    with pytest.raises(UserError, match="--set wants KEY=VALUE"):
+        read_sweep(tmp_path / "s.yaml", ["lr"])
+    with pytest.raises(UserError, match="the value of lr is not YAML"):
+        read_sweep(tmp_path / "s.yaml", ["lr=[1"])
