@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ class Epoch:
 def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch]:
     """Train on all groups but the held-out ones, which select; with a checkpoint, go on after its epoch.
 
-    Every random draw of an epoch comes from (seed, epoch), so a resumed run equals an uninterrupted one.
+    Every random draw of an epoch comes from (seed, epoch), so a resumed run equals an uninterrupted one. Raises
+    `UserError` at once for a missing GPU, weights that do not fit, or too few images.
     """
     device = pick_device(config.device)
     train_rows, val_rows = rows(holdout(data.groups, config.val_fraction, config.split_seed))
@@ -47,8 +49,21 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     optimiser = torch.optim.Adam(optimiser_groups(model, config))
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
-    best: dict[str, float] = resume["best"] if resume else {}
-    for number in range(resume["epoch"] + 1 if resume else 1, config.epochs + 1):
+    return epochs(config, data, model, optimiser, (train_rows, val_rows), resume or {"epoch": 0, "best": {}})
+
+
+def epochs(
+    config: TrainConfig,
+    data: Prepared,
+    model: Model,
+    optimiser: torch.optim.Optimizer,
+    split: tuple[Tensor, Tensor],
+    begun: dict[str, Any],
+) -> Iterator[Epoch]:
+    """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
+    train_rows, val_rows = split
+    best: dict[str, float] = begun["best"]
+    for number in range(begun["epoch"] + 1, config.epochs + 1):
         start = time.perf_counter()
         loss = train_epoch(model, optimiser, data, train_rows, config, number)
         speed = len(train_rows) // config.batch_size * config.batch_size / (time.perf_counter() - start)
@@ -58,7 +73,7 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
             best = {name.replace("/", "/best_"): value for name, value in metrics.items() if name.startswith("val/mae")}
             best["val/best_epoch"] = float(number)
         metrics |= {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
-        yield Epoch(number, metrics, is_best, lambda n=number, b=best: snapshot(model, optimiser, config, n, b))  # type: ignore[misc]
+        yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, config, number, best))
 
 
 def train_epoch(

@@ -46,7 +46,7 @@ def make_config(sweep: Sweep, values: Values) -> TrainConfig:
 
 def active(sweep: Sweep, values: Values) -> Values:
     """Values without the options that belong to other heads, where the head is what varies."""
-    head = values.get("head", "bel")
+    head = values.get("head")
     if "head" not in sweep.space or head not in HEADS:
         return values
     return {name: value for name, value in values.items() if name not in OPTIONS or name in HEADS[head].options}
@@ -59,20 +59,19 @@ def make_plan(sweep: Sweep) -> Plan:
     if total > MOST:
         raise UserError(f"space has {total} combinations, at most {MOST} can be laid out: shorten the lists")
     legal: dict[str, Values] = {}
-    dropped: list[tuple[Values, str]] = []
+    dropped: dict[str, tuple[Values, str]] = {}
     for combination in itertools.product(*lists):
-        full = dict(zip(names, combination, strict=True))
+        values = active(sweep, dict(zip(names, combination, strict=True)))
+        key = json.dumps(values, sort_keys=True)
         try:
-            make_config(sweep, full | lows(sweep))
+            make_config(sweep, values | lows(sweep))
+            legal[key] = values
         except UserError as error:
-            dropped.append((full, str(error)))
-        else:
-            values = active(sweep, full)
-            legal.setdefault(json.dumps(values, sort_keys=True), values)
-    plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped))
+            dropped[key] = values, str(error)
+    plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped.values()))
     if not plan.legal:
         raise UserError(plan.dropped.most_common(1)[0][0])
-    refuse_useless(sweep, plan, dropped)
+    refuse_useless(sweep, plan, list(dropped.values()))
     refuse_bad_ends(sweep, plan)
     refuse_unlike(sweep, plan)
     return plan
@@ -86,7 +85,7 @@ def refuse_useless(sweep: Sweep, plan: Plan, dropped: list[tuple[Values, str]]) 
             raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
         for value in values:
             if value not in used:
-                reasons = Counter(reason for full, reason in dropped if full[name] == value)
+                reasons = Counter(reason for wrong, reason in dropped if wrong.get(name) == value)
                 raise UserError(f"space.{name}: {value!r} is legal in no combination: {reasons.most_common(1)[0][0]}")
 
 

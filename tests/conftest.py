@@ -1,16 +1,21 @@
 """What many tests share: rendered data in both layouts, the real data where it is, a small config, a store of one's own."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests compute on the CPU, also where there is a GPU
 
 import mlflow
 import pytest
+import ray
 import torch
+import yaml
 
 from bel.config import TrainConfig
 from bel.data.synthetic import synthesise
+from bel.model import BACKBONES
+from launch import sweep
 
 PROJECT = Path(__file__).parents[1]
 
@@ -60,16 +65,81 @@ def make(small):
     return lambda **fields: TrainConfig.make(small | {"code": "u"} | fields)
 
 
+@pytest.fixture(scope="session")
+def broken_weights(tmp_path_factory):
+    """A state dict of resnet10 that makes every output NaN."""
+    path = tmp_path_factory.mktemp("weights") / "broken.pt"
+    state = BACKBONES["resnet10"]().state_dict()
+    state["conv1.weight"].fill_(float("nan"))
+    torch.save(state, path)
+    return path
+
+
+@contextmanager
+def working_in(folder: Path):
+    """Work in a folder with an MLflow store of its own, as a user in a fresh clone does."""
+    before, uri = Path.cwd(), mlflow.get_tracking_uri()
+    os.chdir(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        mlflow.set_tracking_uri(uri)
+
+
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    """An MLflow store and a working folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    yield tmp_path
-    mlflow.set_tracking_uri(before)
+def store(tmp_path):
+    """A working folder and an MLflow store of the test's own."""
+    with working_in(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def ray_here():
+    """A real local Ray with two CPUs and a GPU that is only believed in."""
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+SWEEP = {
+    "name": "fixture",
+    "description": "three heads on rendered heads",
+    "base": {
+        "protocol": "biwi", "crop": "frame", "image_size": 32, "backbone": "resnet10", "weights": "none",
+        "batch_size": 8, "epochs": 2, "lr": 1e-3, "device": "cpu",
+    },
+    "space": {
+        "head": {"grid": ["bel", "direct", "classification"]},
+        "code": {"grid": ["u", "hex16"]},
+        "code_bits": {"grid": [38, 76]},
+        "loss": {"grid": ["ce", "l1"]},
+    },
+    "search": {"method": "random", "trials": 8},
+    "resources": {"cpu": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def swept(ray_here, rendered, cache, tmp_path_factory):
+    """The folder of a finished real sweep: its YAML, its store, and what `main` returned."""
+    folder = tmp_path_factory.mktemp("swept")
+    path = folder / "fixture.yaml"
+    base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache)}
+    path.write_text(yaml.safe_dump(SWEEP | {"base": base}))
+    with working_in(folder):
+        code = sweep.main([str(path)])
+    return folder, path, code
+
+
+def children(name: str):
+    """Parent run and child runs of an experiment in the present store."""
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    return parents[0], [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
 
 
 def real_data(name: str) -> Path:

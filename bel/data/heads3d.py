@@ -14,7 +14,7 @@ HAIR_STYLES = ("bald", "buzz", "short", "receding", "horseshoe", "curly", "bob",
 # Sections of the skull: y, then middle z and half depth over the unit ellipsoid (mm). The face looks to -z.
 SECTIONS = np.array(
     [
-        (-115, 6, 108), (-80, 5, 110), (-50, 3, 104), (-25, 0, 100), (0, 0, 93), (25, -6, 88),
+        (-115, 8, 96), (-80, 6, 101), (-50, 3, 101), (-25, 0, 100), (0, 0, 93), (25, -6, 88),
         (50, -17, 82), (70, -29, 77), (90, -39, 74), (105, -46, 76), (115, -50, 78),
     ],
     dtype=float,
@@ -143,10 +143,10 @@ def skull(traits: Traits) -> tuple[np.ndarray, np.ndarray]:
     angle = turn - 0.7 * np.sin(turn)
     density = 1 + 1.3 * np.exp(-(((np.linspace(0, 1, 87) - 0.66) / 0.15) ** 2))
     polar = np.pi * np.append(0, density.cumsum() / density.sum())[:, None]
-    y, radius = -115 * np.cos(polar), np.sin(polar) ** np.where(polar < np.pi / 2, 0.7, 0.88)
+    y, radius = -115 * np.cos(polar), np.sin(polar) ** np.where(polar < np.pi / 2, 0.56, 0.88)
     shifts = np.linspace(-14, 14, 7)
     middle, depth = (np.interp(y + shifts, SECTIONS[:, 0], column).mean(1, keepdims=True) for column in SECTIONS.T[1:])
-    width = 74 + traits.jaw * np.exp(-(((y - 72) / 28) ** 2)) - 4 * rise((-y - 60) / 50)
+    width = 74 + traits.jaw * np.exp(-(((y - 72) / 28) ** 2))
     x = radius * width * (np.sin(angle) + 0.04 * np.sin(3 * angle))
     z = middle - radius * depth * (np.cos(angle) - 0.04 * np.cos(3 * angle))
     y = np.broadcast_to(y, x.shape)
@@ -181,7 +181,7 @@ def hair_mask(traits: Traits, angle: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.zeros_like(y)
     line = np.interp(abs(angle), HAIRLINE[:, 0], HAIRLINE[:, 1])
     if traits.style == "receding":
-        line = line - 26 * np.exp(-(((abs(angle) - 0.55) / 0.4) ** 2)) - 4
+        line = line - 20 * np.exp(-(((abs(angle) - 0.55) / 0.4) ** 2)) - 4
     mask = rise((line - y) / 9)
     return mask * rise((y + 52) / 16) if traits.style == "horseshoe" else mask
 
@@ -190,7 +190,12 @@ def beard_mask(traits: Traits, angle: np.ndarray, x: np.ndarray, y: np.ndarray) 
     """Share of beard 0..1 on the skin (r, c)."""
     top = np.interp(abs(angle), [0, 0.3, 0.6, 1.0, 1.3], [54, 55, 72, 58, 14])
     lips = rise(2.2 * (1 - (x / (traits.mouth + 3)) ** 2 - ((y - 71) / 10) ** 2))
-    return rise((y - top) / 6) * (1 - lips) * rise((1.55 - abs(angle)) / 0.2) * (traits.beard > 0)
+    return (
+        rise((y - top) / (14 if traits.beard < 1 else 7))
+        * (1 - lips)
+        * rise((1.55 - abs(angle)) / 0.2)
+        * (traits.beard > 0)
+    )
 
 
 def paint(skin: np.ndarray, mask: np.ndarray, colour: np.ndarray | tuple[float, ...], gloss: float) -> None:
@@ -215,9 +220,9 @@ def paint_face(traits: Traits, face: np.ndarray, x: np.ndarray, y: np.ndarray) -
     inside, top, bottom = lid > -0.1, y - 1 + 6.4 * lid, y - 1 - 4.6 * lid
     white = rise(top / 1.2 + 0.5) * rise(-bottom / 1.2 + 0.5) * (lid > 0)
     radius = np.hypot(dx, y)
-    paint(face, white, (0.93, 0.91, 0.9), 0.5)
-    paint(face, white * rise((6.4 - radius) / 1.2), traits.iris, 0.9)
-    paint(face, white * rise((3.2 - radius) / 1.0), (0.02, 0.02, 0.02), 0.9)
+    paint(face, white, (0.93, 0.91, 0.9), 0.12)
+    paint(face, white * rise((6.4 - radius) / 1.2), traits.iris, 0.12)
+    paint(face, white * rise((3.2 - radius) / 1.0), (0.02, 0.02, 0.02), 0.1)
     paint(face, 0.85 * bump(np.hypot(x - traits.eye_gap * np.sign(x) + 2, y + 2.5), y, 0, -2.5, 1.4, 2), (1, 1, 1), 0.9)
     paint(face, 0.9 * np.exp(-((top / 1.3) ** 2)) * inside, traits.hair * 0.3 + 0.02, 0.1)
     paint(
@@ -235,7 +240,7 @@ def head_part(traits: Traits, rng: np.random.Generator) -> tuple[Part, np.ndarra
     fine = np.interp(np.linspace(0, 79, TEX), np.arange(80), angle)
     skin = np.empty((TEX, TEX, 4), np.float32)
     skin[..., :3] = traits.skin * (1 + 0.04 * speckle(rng, 24, 24) + 0.03 * speckle(rng, 128, 128))[..., None]
-    skin[..., :3] *= 1 - 0.35 * rise((y - 104) / 10)[..., None]
+    skin[..., :3] *= 1 - 0.25 * rise((y - 92) / 30)[..., None]
     skin[..., 3] = 0.16
     rows, columns = slice(*np.searchsorted(y[:, 0], (-45, 112))), slice(*np.searchsorted(fine, (-1.3, 1.3)))
     paint_face(traits, skin[rows, columns], x[rows, columns], y[rows, columns])
@@ -300,7 +305,7 @@ def ear_points(side: int, size: float) -> np.ndarray:
     p[..., 2] *= 1 - 0.3 * p[..., 1:2].squeeze(-1) / size
     p[..., 0] += 0.42 * p[..., 2]
     p[..., 2] -= 0.2 * p[..., 1]
-    return (p + (75, 20, 14)) * (side, 1, 1)
+    return (p + np.array([75, 20, 14])) * (side, 1, 1)
 
 
 def ears(traits: Traits) -> list[Part]:
@@ -390,7 +395,7 @@ def face_normals(points: np.ndarray) -> np.ndarray:
 
 
 def assemble(parts: list[Part], spots: np.ndarray, scale: np.ndarray, marks: Mapping[int, np.ndarray]) -> Head:
-    """One mesh of all parts, normals outward; `marks` paints 8 mm about a landmark in a colour, for tests."""
+    """One mesh of all parts, normals outward; `marks` paints 12 mm about a landmark in a colour, for tests."""
     fields: list[list[np.ndarray]] = [[] for _ in range(7)]
     vertices = texels = 0
     for part in parts:
@@ -399,7 +404,7 @@ def assemble(parts: list[Part], spots: np.ndarray, scale: np.ndarray, marks: Map
         if marks:
             place = resample(points, len(texture), TEX)
             for index, colour in marks.items():
-                near = np.linalg.norm(place - spots[index] * scale, axis=-1) < 8
+                near = np.linalg.norm(place - spots[index] * scale, axis=-1) < 12
                 texture[near] = np.append(colour, 0)
         corner = vertices + np.arange(rows * columns).reshape(rows, columns)[:-1, :-1].reshape(-1, 1)
         quads = corner + np.array([[0, columns, 1, 1, columns, columns + 1]])
@@ -414,8 +419,10 @@ def assemble(parts: list[Part], spots: np.ndarray, scale: np.ndarray, marks: Map
             field.append(piece)
         vertices, texels = vertices + rows * columns, texels + len(texture)
     mesh = [np.concatenate(field) for field in fields]
-    mesh[6][..., :3] = np.clip(mesh[6][..., :3], 0.01, 1) ** 2  # shading adds light, so colours are kept linear
-    return Head(*mesh, landmarks=spots * scale, height=HEIGHT * float(scale[1]))
+    mesh[6][:, :, :3] = np.clip(mesh[6][..., :3], 0.01, 1) ** 2  # shading adds light, so colours are kept linear
+    points, normals, texel, follow, triangles, two_sided, atlas = mesh
+    height = HEIGHT * float(scale[1])
+    return Head(points, normals, texel, follow, triangles, two_sided, atlas, spots * scale, height)
 
 
 def build_head(traits: Traits, rng: np.random.Generator, marks: Mapping[int, np.ndarray] | None = None) -> Head:
@@ -506,6 +513,20 @@ def lit(head: Head, points: np.ndarray, normals: np.ndarray, light: Light) -> np
     return np.stack([lamp, 0.8 - 0.25 * normals[:, 1] + 0 * lamp, gleam], -1).astype(np.float32)
 
 
+def read_atlas(atlas: np.ndarray, place: np.ndarray, between: bool) -> np.ndarray:
+    """Texels (n, 4) at rows and columns (n, 2): the nearest, or linear `between` four as large pictures need."""
+    rows, columns, flat_atlas = len(atlas), atlas.shape[1], atlas.reshape(-1, 4)
+    if not between:
+        row, column = (place + 0.5).astype(np.int32).clip(0, (rows - 1, columns - 1)).T
+        return flat_atlas[row * columns + column]
+    low = place.astype(np.int32).clip(0, (rows - 2, columns - 2))
+    (down, right), corner = (place - low).T[:, :, None], low[:, 0] * columns + low[:, 1]
+    upper = flat_atlas[corner] + right * (flat_atlas[corner + 1] - flat_atlas[corner])
+    corner = corner + columns
+    lower = flat_atlas[corner] + right * (flat_atlas[corner + 1] - flat_atlas[corner])
+    return np.asarray(upper + down * (lower - upper))
+
+
 def render(
     head: Head, rotation: np.ndarray, shift: np.ndarray, body: np.ndarray, size: int, light: Light | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -520,8 +541,7 @@ def render(
     shades = lit(head, points, normals, light) if light else np.zeros((len(points), 3), np.float32)
     vertex = np.concatenate([head.texel, shades], -1)
     values = sum(vertex[corners[:, i]] * weights[:, i, None] for i in range(3))
-    row, column = (values[:, :2] + 0.5).astype(np.int32).clip(0).T
-    texel = head.atlas[row.clip(max=len(head.atlas) - 1), column.clip(max=TEX - 1)]
+    texel = read_atlas(head.atlas, values[:, :2], between=size > 128)
     colour = texel[:, :3]
     if light:
         lamp, ambient, gleam = values[:, 2:].T[:, :, None]

@@ -24,7 +24,7 @@ def test_two_batches_overfit_to_under_a_degree(config, head, code, loss):
     module = Head(16, cfg)
     features = torch.randn(8, 16)
     targets = (torch.rand(8, 3, dtype=torch.float64) - 0.5) * 80
-    optimiser = torch.optim.Adam(module.parameters(), 0.03)
+    optimiser = torch.optim.Adam(module.parameters(), 0.003)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 1500)
     for _ in range(1500):
         optimiser.zero_grad()
@@ -38,7 +38,7 @@ def test_two_batches_overfit_to_under_a_degree(config, head, code, loss):
 @pytest.mark.parametrize(("head", "code", "loss"), CASES)
 def test_gradients_reach_every_parameter(config, head, code, loss):
     module = Head(16, config(head, code, loss))
-    module.loss(module(torch.randn(4, 16)), torch.rand(4, 3, dtype=torch.float64) * 40).backward()
+    module.loss(module(torch.randn(5, 16)), torch.rand(5, 3, dtype=torch.float64) * 40).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 

@@ -4,7 +4,7 @@ import torchvision
 
 from bel.errors import UserError
 from bel.model import build_model, imagenet_weights, optimiser_groups, pick_device
-from conftest import PROJECT
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 
@@ -77,17 +75,16 @@ def test_schedules_start_at_lr_and_cosine_ends_at_zero(make):
     assert learning_rate(make(lr=1e-3, epochs=4, schedule="constant"), 3.9) == 1e-3
 
 
-def test_a_loss_that_is_not_finite_is_said(make):
-    config = make(lr=10, head_lr_factor=1000, loss="mse", head="direct", code=None, schedule="constant", epochs=50)
-    with pytest.raises(UserError, match="training loss became .* lower lr"):
-        for epoch in fit(config, load(config, "train")):
-            assert math.isfinite(epoch.metrics["train/loss"])
+def test_a_loss_that_is_not_finite_is_said(make, broken_weights):
+    config = make(weights=str(broken_weights))
+    with pytest.raises(UserError, match="training loss became nan in epoch 1: lower lr"):
+        next(fit(config, load(config, "train")))
 
 
 def test_a_batch_larger_than_the_data_is_refused(make):
     config = make(batch_size=4096)
     with pytest.raises(UserError, match="batch_size 4096 is more than"):
-        next(fit(config, load(config, "train")))
+        fit(config, load(config, "train"))
 
 
 @pytest.fixture(scope="module")

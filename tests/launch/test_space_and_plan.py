@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from conftest import PROJECT
 from launch.plan import draw, lows, make_config, make_plan, suggest
 from launch.space import Finite, Interval, parse, read_sweep
+from tests.conftest import PROJECT
 
 SPACE = {
     "head": {"grid": ["bel", "direct", "classification"]},

@@ -7,7 +7,7 @@ from bel.data import biwi, w300lp
 from bel.data.crops import expanded_box, inner_square, landmark_box
 from bel.data.prepared import SOURCES
 from bel.errors import UserError
-from conftest import PROJECT, real_data
+from tests.conftest import PROJECT, real_data
 
 GEOMETRY = dict(np.load(PROJECT / "tests" / "golden" / "geometry.npz"))
 
@@ -87,8 +87,9 @@ def test_the_published_box_of_a_biwi_frame():
 
 
 def test_missing_landmarks_do_not_count():
-    landmarks = np.array([[10.0, 20, -1, 30], [10.0, 40, 5, -1]])
-    assert landmark_box(landmarks, 100, 100) == (4, 0, 26, 58)
+    landmarks = np.array([[50.0, 60, -1, 70], [50.0, 80, 5, 60]])
+    assert landmark_box(landmarks, 100, 100) == (38, 32, 82, 98)
+    assert landmark_box(landmarks, 80, 90) == (38, 32, 79, 89)
 
 
 def test_the_inner_square_is_centred():

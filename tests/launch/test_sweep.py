@@ -1,0 +1,239 @@
+import os
+import signal
+import subprocess
+import sys
+
+import mlflow
+import pytest
+import yaml
+from PIL import Image
+
+from bel import checkpoint
+from bel.config import TrainConfig
+from launch import sweep
+from tests.conftest import PROJECT, children, working_in
+
+TINY = ["--set", "image_size=32", "--set", "backbone=resnet10", "--set", "weights=none", "--set", "epochs=1",
+        "--set", "resources.gpu=0", "--set", "resources.cpu=1", "--set", "batch_size=8"]  # fmt: skip
+
+
+@pytest.fixture
+def runs(swept):
+    """Parent and children of the finished sweep, in its store."""
+    with working_in(swept[0]):
+        yield children("fixture")
+
+
+def artifacts(run):
+    return {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+
+
+def test_a_sweep_ends_well_with_a_parent_and_a_child_a_trial(swept, runs):
+    parent, trials = runs
+    assert swept[2] == 0 and len(trials) == 8
+    assert {run.info.status for run in (parent, *trials)} == {"FINISHED"}
+    assert parent.data.tags["mlflow.note.content"] == "three heads on rendered heads"
+    assert len({run.info.run_name for run in trials}) == 8
+
+
+def test_every_config_field_is_a_param(runs):
+    for run in runs[1]:
+        params = dict(run.data.params)
+        config = TrainConfig.make({name: params[name] for name in TrainConfig.__dataclass_fields__ if name in params})
+        assert config.as_dict().items() >= {"epochs": 2, "backbone": "resnet10"}.items()
+        unset = {name for name, value in config.as_dict().items() if value is None}
+        assert unset == set(TrainConfig.__dataclass_fields__) - set(params)
+        assert {"split_hash", "data_digest", "train_images", "val_images", "selection_split"} <= set(params)
+
+
+def test_code_bits_changes_the_levels_and_the_matrix_width(runs):
+    unary = {r.data.params["code_bits"]: r.data.params for r in runs[1] if r.data.params.get("code") == "u"}
+    assert {bits: p["bits_yaw"] for bits, p in unary.items()} == {"38": "38", "76": "76"}
+    assert unary["76"]["levels_roll"] == unary["76"]["bits_roll"] == "52"
+
+
+def test_every_epoch_is_a_step_of_every_metric(runs):
+    client = mlflow.MlflowClient()
+    names = [
+        "train/loss",
+        "val/mae",
+        "val/mae_yaw",
+        "val/mae_pitch",
+        "val/mae_roll",
+        "val/best_mae",
+        "lr",
+        "images_per_s",
+    ]
+    for run in runs[1]:
+        for name in names:
+            assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2], name
+        values = [m.value for m in client.get_metric_history(run.info.run_id, "val/mae")]
+        assert run.data.metrics["val/best_mae"] == min(values)
+
+
+def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
+    for run in runs[1]:
+        expected = {"best.pt", "config.yaml", "learning_curve.png"}
+        assert artifacts(run) == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
+    bel = next(run for run in runs[1] if run.data.params["head"] == "bel")
+    folder = mlflow.MlflowClient().download_artifacts(bel.info.run_id, "", str(tmp_path))
+    state = checkpoint.load(tmp_path / "best.pt")
+    assert state["best"]["val/best_mae"] == bel.data.metrics["val/best_mae"]
+    assert state["epoch"] == bel.data.metrics["val/best_epoch"]
+    assert TrainConfig.make(yaml.safe_load((tmp_path / "config.yaml").read_text())).as_dict() == state["config"]
+    for picture in ("code.png", "learning_curve.png"):
+        with Image.open(f"{folder}/{picture}") as image:
+            assert len(set(image.convert("L").tobytes())) > 5
+
+
+def test_the_same_sweep_again_runs_nothing_and_prints_the_same_table(swept, capsys):
+    with working_in(swept[0]):
+        before = children("fixture")
+        capsys.readouterr()
+        assert sweep.main([str(swept[1])]) == 0
+        after = children("fixture")
+    assert [r.info.run_id for r in after[1]] == [r.info.run_id for r in before[1]]
+    out = capsys.readouterr().out
+    assert "0 trials to run" in out and "8 finished before" in out
+    best = min(before[1], key=lambda run: run.data.metrics["val/best_mae"])
+    assert f"bel-eval --run-id {best.info.run_id}" in out
+    assert out.index(best.info.run_id) == min(out.index(run.info.run_id) for run in before[1])
+
+
+def test_a_trial_equals_the_same_run_without_ray(swept, runs, tmp_path):
+    from bel.data.prepared import load
+    from bel.train import fit
+
+    run = next(run for run in runs[1] if run.data.params["head"] == "bel")
+    mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    config = TrainConfig.make(yaml.safe_load((tmp_path / "config.yaml").read_text()))
+    alone = [epoch.metrics["val/mae"] for epoch in fit(config, load(config, "train"))]
+    logged = [m.value for m in mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/mae")]
+    assert alone == logged
+
+
+def test_tpe_with_asha_over_an_interval(ray_here, swept, store):
+    spec = yaml.safe_load(swept[1].read_text()) | {
+        "name": "tpe",
+        "search": {"method": "tpe", "trials": 6, "scheduler": "asha"},
+    }
+    spec["space"]["lr"] = {"loguniform": [1e-4, 1e-2]}
+    del spec["base"]["lr"]
+    (store / "tpe.yaml").write_text(yaml.safe_dump(spec))
+    assert sweep.main([str(store / "tpe.yaml"), "--set", "epochs=3"]) == 0
+    parent, trials = children("tpe")
+    assert len(trials) == 6 and {t.info.status for t in (parent, *trials)} == {"FINISHED"}
+    assert len({t.data.params["lr"] for t in trials}) == 6
+    lengths = [len(mlflow.MlflowClient().get_metric_history(t.info.run_id, "val/mae")) for t in trials]
+    assert max(lengths) == 3 and min(lengths) < 3, "asha stopped nothing"
+
+
+def test_the_biwi_sweep_itself_runs_on_rendered_data(ray_here, rendered, store):
+    arguments = [
+        str(PROJECT / "sweeps" / "biwi.yaml"),
+        "--set",
+        f"data_root={rendered}",
+        "--set",
+        "search.trials=2",
+        *TINY,
+    ]
+    assert sweep.main(arguments) == 0
+    _, trials = children("biwi")
+    assert len(trials) == 2 and all(t.data.params["crop"] == "published" for t in trials)
+
+
+def test_both_protocols_have_a_best_trial_each(ray_here, rendered, store, capsys):
+    arguments = [str(PROJECT / "sweeps" / "both.yaml"), "--set", f"data_root={rendered}", *TINY, "--set", "lr=1e-3"]
+    arguments += ["--set", "space.code.grid=[b2jdj]", "--set", "space.head.grid=[bel, direct]", "--set", "loss=l1"]
+    assert sweep.main(arguments) == 0
+    _, trials = children("both")
+    assert sorted(t.data.params["protocol"] for t in trials) == ["aflw2000"] * 2 + ["biwi"] * 2
+    assert capsys.readouterr().out.count("bel-eval --run-id") == 2
+
+
+def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
+    settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "search.method=grid",
+                "search.trials=null", "space.seed.grid=[0,1,2,3,4]", "epochs=20", "name=quarters",
+                "resources.cpu=0.1", "resources.gpu=0.25"]  # fmt: skip
+    assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
+    _, trials = children("quarters")
+    spans = [(t.info.start_time, t.info.end_time) for t in trials]
+    at_once = [sum(start <= moment < end for start, end in spans) for moment, _ in spans]
+    assert len(trials) == 5 and max(at_once) == 4
+
+
+def test_a_trial_that_fails_is_said_and_the_others_finish(ray_here, swept, store, capsys, broken_weights):
+    settings = ["space.head.grid=[direct]", "loss=l1", "name=fails", f"space.weights.grid=[none, {broken_weights}]",
+                "search.method=grid", "search.trials=null"]  # fmt: skip
+    spec = yaml.safe_load(swept[1].read_text())
+    del spec["space"]["code"], spec["space"]["code_bits"], spec["base"]["weights"]
+    (store / "fails.yaml").write_text(yaml.safe_dump(spec))
+    assert sweep.main([str(store / "fails.yaml"), *(part for setting in settings for part in ("--set", setting))]) == 1
+    parent, trials = children("fails")
+    by_weights = {t.data.params["weights"]: t for t in trials}
+    assert by_weights["none"].info.status == "FINISHED" and parent.info.status == "FAILED"
+    failed = by_weights[str(broken_weights)]
+    assert failed.info.status == "FAILED" and "training loss became nan" in failed.data.tags["error"]
+    out = capsys.readouterr()
+    assert "failed   " in out.out and "training loss became nan" in out.out and "Traceback" not in out.out + out.err
+
+
+def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_here, swept, store):
+    settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "device=auto", "name=nogpu",
+                "search.method=grid", "search.trials=null", "resources.gpu=0.5"]  # fmt: skip
+    assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 1
+    _, (trial,) = children("nogpu")
+    assert trial.info.status == "FAILED" and "cannot use it: install a CUDA build" in trial.data.tags["error"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["data_root=/nowhere"], "no BIWI images in '/nowhere'"),
+        (["resources.gpu=2"], "resources.gpu asks for 2 GPU a trial, and Ray has at most 1"),
+        (["resources.cpu=64"], "resources.cpu asks for 64 CPU a trial, and Ray has at most 2"),
+        (["device=cuda"], "device cuda needs a share of a GPU"),
+        (["code=z"], "code of head bel must be one of"),
+        (["colour=red"], "unknown key of a sweep 'colour'"),
+        (["weights=nowhere.pt"], "weights must be one of .* or a file"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, store, capsys, settings, says):
+    import re
+
+    assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 2
+    err = capsys.readouterr().err.strip()
+    assert re.search(says, err) and err.startswith("error: ") and "\n" not in err
+    assert not (store / "mlflow.db").exists() and not (store / "runs").exists()
+
+
+def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_path):
+    arguments = [
+        sys.executable,
+        str(PROJECT / "launch" / "sweep.py"),
+        str(swept[1]),
+        "--set",
+        "name=cut",
+        "--set",
+        "epochs=8",
+    ]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("[1/8]"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "interrupted: the same command" in err and "Traceback" not in out + err
+    with working_in(tmp_path):
+        _, trials = children("cut")
+        states = [t.info.status for t in trials]
+        assert "RUNNING" not in states and 1 <= states.count("FINISHED") < 8
+        again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert f"{states.count('FINISHED')} finished before" in again.stdout
+        finished = [t for t in children("cut")[1] if t.info.status == "FINISHED"]
+        assert len(finished) == 8 == len({t.data.tags["bel.trial"] for t in finished})

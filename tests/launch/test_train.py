@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from launch import train
+from results import evaluate
+
+
+@pytest.fixture
+def flags(small):
+    fields = small | {"code": "j", "loss": "ce"}
+    return [part for name, value in fields.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def test_one_run_from_flags_writes_checkpoints_that_re_test(flags, tmp_path, capsys):
+    assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr()
+    assert "bel-eval --checkpoint" in out.out and "2/2" in out.err
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert {"config", "weights", "optimiser", "epoch", "best"} <= set(state) and state["epoch"] == 2
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
+    out = capsys.readouterr().out
+    assert "repeats the logged" in out and "difference 0.0e+00" in out and "constant median" in out
+
+
+def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
+    assert train.main([*flags, "--out", str(tmp_path / "whole")]) == 0
+    from bel import checkpoint
+    from bel.config import TrainConfig
+    from bel.data.prepared import load
+    from bel.train import fit
+
+    config = TrainConfig.make(torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["config"])
+    (tmp_path / "cut").mkdir()
+    checkpoint.save(next(fit(config, load(config, "train"))).state(), tmp_path / "cut" / "last.pt")
+    assert train.main([*flags, "--out", str(tmp_path / "cut"), "--resume"]) == 0
+    whole, cut = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "cut"))
+    assert all(torch.equal(whole["weights"][key], cut["weights"][key]) for key in whole["weights"])
+
+
+def test_a_yaml_and_flags_together(flags, tmp_path, small):
+    import yaml
+
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(small | {"code": "j", "epochs": 1}))
+    assert train.main([str(tmp_path / "c.yaml"), "--code", "had", "--out", str(tmp_path / "run")]) == 0
+    config = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["config"]
+    assert (config["code"], config["epochs"]) == ("had", 1)
+
+
+def test_what_a_user_gets_wrong(flags, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("lr: [")
+    (tmp_path / "key.yaml").write_text("colour: red")
+    cases = [
+        (["--code", "z"], "code of head bel must be one of"),
+        (["--device", "cuda"], "torch sees no GPU"),
+        (["--data-root", str(tmp_path / "none")], "no BIWI images"),
+        ([str(tmp_path / "none.yaml")], "cannot read the config"),
+        ([str(tmp_path / "bad.yaml")], "cannot read the config"),
+        ([str(tmp_path / "key.yaml")], "unknown config field 'colour'"),
+        (["--resume"], "no checkpoint at"),
+    ]
+    for arguments, says in cases:
+        assert train.main([*flags, "--out", str(tmp_path / "run"), *arguments]) == 2, arguments
+        err = capsys.readouterr().err.strip().splitlines()
+        assert len(err) == 1 and says in err[0], err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_not_overwritten(flags, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    assert train.main([*flags, *out]) == 0
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    assert train.main([*flags, *out]) == 2
+    assert train.main([*flags, *out, "--lr", "0.5", "--resume"]) == 2
+    assert "trained with another lr" in capsys.readouterr().err
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before

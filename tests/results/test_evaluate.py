@@ -1,0 +1,111 @@
+import csv
+import re
+import shutil
+
+import mlflow
+import pytest
+
+from results import evaluate
+from tests.conftest import children, working_in
+
+
+@pytest.fixture
+def swept_store(swept, tmp_path):
+    """A copy of the finished sweep's store, so that a test may write into it."""
+    folder = tmp_path / "store"
+    shutil.copytree(swept[0], folder)
+    with working_in(folder):
+        yield folder
+
+
+def best_of(trials):
+    return min(trials, key=lambda run: run.data.metrics["val/best_mae"])
+
+
+def test_the_best_run_repeats_its_logged_number_and_logs_the_test_split(swept_store, capsys, tmp_path):
+    best = best_of(children("fixture")[1])
+    assert evaluate.main(["--run-id", best.info.run_id]) == 0
+    out = capsys.readouterr().out
+    assert float(re.search(r"difference (\S+), allowed 1e-06", out).group(1)) <= 1e-6
+    run = mlflow.get_run(best.info.run_id)
+    assert {"test/mae", "test/mae_yaw", "test/mae_pitch", "test/mae_roll", "test/constant_median_mae"} <= set(
+        run.data.metrics
+    )
+    printed = re.search(r"^\w+ +(\S+) +(\S+) +(\S+) +(\S+)$", out.split("mean\n")[1], re.M).groups()
+    logged = [run.data.metrics[name] for name in ("test/mae_yaw", "test/mae_pitch", "test/mae_roll", "test/mae")]
+    assert [float(p) for p in printed] == pytest.approx(logged, abs=5e-4)
+    path = mlflow.MlflowClient().download_artifacts(best.info.run_id, "test_predictions.csv", str(tmp_path))
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    decoder = next(name for name in rows[0] if name.endswith("_yaw") and not name.startswith("target")).removesuffix(
+        "_yaw"
+    )
+    error = sum(abs(float(r[f"{decoder}_yaw"]) - float(r["target_yaw"])) for r in rows) / len(rows)
+    assert error == pytest.approx(run.data.metrics["test/mae_yaw"], abs=1e-9)
+
+
+def test_a_second_re_test_is_identical(swept_store, capsys):
+    best = best_of(children("fixture")[1])
+    outputs = []
+    for _ in range(2):
+        assert evaluate.main(["--run-id", best.info.run_id]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0].split("\n")[:9] == outputs[1].split("\n")[:9]
+    assert "an earlier re-test logged" in outputs[1] and "difference 0.0e+00" in outputs[1].splitlines()[-1]
+    assert len(mlflow.MlflowClient().get_metric_history(best.info.run_id, "test/mae")) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_other_batch_sizes_stay_within_the_tolerance(swept_store, capsys, batch):
+    best = best_of(children("fixture")[1])
+    assert evaluate.main(["--run-id", best.info.run_id, "--set", f"eval_batch_size={batch}"]) == 0
+    assert "repeats" in capsys.readouterr().out
+
+
+def test_a_parent_stands_for_its_best_child(swept_store, capsys):
+    parent, trials = children("fixture")
+    assert evaluate.main(["--run-id", parent.info.run_id]) == 0
+    assert best_of(trials).info.run_id in capsys.readouterr().out
+
+
+def test_a_number_that_does_not_repeat_fails_loudly_and_test_is_not_measured(swept_store, capsys):
+    best = best_of(children("fixture")[1])
+    value = best.data.metrics["val/best_mae"] + 1e-3
+    mlflow.MlflowClient().log_metric(best.info.run_id, "val/best_mae", value, step=9)
+    assert evaluate.main(["--run-id", best.info.run_id]) == 1
+    captured = capsys.readouterr()
+    assert "DOES NOT REPEAT" in captured.out and "test is not measured" in captured.err
+    assert "test/mae" not in mlflow.get_run(best.info.run_id).data.metrics
+
+
+def test_other_data_is_noticed_by_its_split(swept_store, rendered, tmp_path, capsys):
+    shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
+    listed = tmp_path / "BIWI" / "70_train.txt"
+    listed.write_text("\n".join(listed.read_text().split()[:-1]))
+    best = best_of(children("fixture")[1])
+    assert evaluate.main(["--run-id", best.info.run_id, "--set", f"data_root={tmp_path}"]) == 2
+    assert "gives the split" in capsys.readouterr().err
+
+
+def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
+    best = best_of(children("fixture")[1])
+    mlflow.MlflowClient().download_artifacts(best.info.run_id, "best.pt", str(tmp_path))
+    empty = mlflow.MlflowClient().create_run("0").info.run_id
+    cases = [
+        (["--run-id", "0123"], "no run '0123' in the MLflow store sqlite:"),
+        (["--run-id", empty], "a sweep without a finished trial"),
+        (
+            ["--run-id", best.info.run_id, "--set", "head=direct"],
+            "only ['data_root', 'cache_dir', 'device', 'eval_batch_size']",
+        ),
+        (["--run-id", best.info.run_id, "--set", "data_root=/nowhere"], "no BIWI images in '/nowhere'"),
+        (["--run-id", best.info.run_id, "--set", "device"], "--set wants KEY=VALUE"),
+        (["--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
+        (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "the checkpoint is of another network"),
+        (["--checkpoint", str(tmp_path / "best.pt"), "--set", "device=cuda"], "torch sees no GPU"),
+    ]
+    for arguments, says in cases:
+        assert evaluate.main(arguments) == 2, arguments
+        err = capsys.readouterr().err.strip()
+        assert says in err and "\n" not in err, (arguments, err)
+    assert "test/mae" not in mlflow.get_run(best.info.run_id).data.metrics
