@@ -155,6 +155,11 @@ def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
     return values
 
 
+def suggest_config(sweep: Sweep, plan: Plan, trial: Any) -> dict[str, Any]:
+    """What Tune's Optuna searcher wants: the whole config of a suggestion, as Tune's `config`."""
+    return {"values": make_config(sweep, suggest(sweep, plan, trial)).as_dict()}
+
+
 def check_files(config: TrainConfig) -> None:
     """Raise `UserError` where a training or test file of the protocol is missing."""
     protocol = PROTOCOLS[config.protocol]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
 
+import optuna
 import ray
 from optuna.samplers import TPESampler
 from ray import tune
@@ -39,7 +41,7 @@ from launch.plan import (
     lows,
     make_config,
     make_plan,
-    suggest,
+    suggest_config,
     trial_key,
 )
 from launch.space import Sweep, read_sweep
@@ -47,6 +49,7 @@ from launch.tracking import Store, Tracker, open_store
 from launch.trial import Trial
 
 METRIC, MODE = "val/best_mae", "min"
+logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 
 
 @command
@@ -165,12 +168,9 @@ def tuner(sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tr
 
 def searcher(sweep: Sweep, plan: Plan, missing: int) -> OptunaSearch:
     """Optuna's TPE over the legal combinations; it learns the best epoch of each trial."""
-
-    def values(trial: Any) -> dict[str, Any]:
-        return {"values": make_config(sweep, suggest(sweep, plan, trial)).as_dict()}
-
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = TPESampler(seed=sweep.search.seed + missing, n_startup_trials=max(5, missing // 4))
-    return OptunaSearch(space=values, metric=METRIC, mode=MODE, sampler=sampler)
+    return OptunaSearch(space=partial(suggest_config, sweep, plan), metric=METRIC, mode=MODE, sampler=sampler)
 
 
 def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:

@@ -135,21 +135,25 @@ class Tracker(tune.Callback):
         """Open the store again."""
         self.__dict__.update(state, client=MlflowClient())
 
+    def run_of(self, trial: Any) -> str:
+        """The id of a trial's run, which is made, with its parameters, where there is none yet."""
+        if trial.trial_id not in self.runs:
+            config = TrainConfig.make(trial.config["values"])
+            facts = self.facts[data_key(config)]
+            tags = resolve_tags() | {
+                PARENT: self.store.parent_id,
+                TRIAL: trial_key(config, facts),
+                "code_version": code_version(),
+            }
+            run = self.client.create_run(self.store.experiment_id, tags=tags, run_name=label(config, self.sweep))
+            params = [Param(name, value) for name, value in parameters(config, facts).items()]
+            self.client.log_batch(run.info.run_id, params=params)
+            self.runs[trial.trial_id] = run.info.run_id
+        return self.runs[trial.trial_id]
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Make the trial's run, with its parameters."""
-        if trial.trial_id in self.runs:
-            return
-        config = TrainConfig.make(trial.config["values"])
-        facts = self.facts[data_key(config)]
-        tags = resolve_tags() | {
-            PARENT: self.store.parent_id,
-            TRIAL: trial_key(config, facts),
-            "code_version": code_version(),
-        }
-        run = self.client.create_run(self.store.experiment_id, tags=tags, run_name=label(config, self.sweep))
-        params = [Param(name, value) for name, value in parameters(config, facts).items()]
-        self.client.log_batch(run.info.run_id, params=params)
-        self.runs[trial.trial_id] = run.info.run_id
+        """Make the trial's run."""
+        self.run_of(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -158,11 +162,11 @@ class Tracker(tune.Callback):
         now = int(time.time() * 1000)
         named = {name: value for name, value in result.items() if "/" in name or name in ("lr", "images_per_s")}
         metrics = [Metric(name, float(value), now, int(result["epoch"])) for name, value in named.items()]
-        self.client.log_batch(self.runs[trial.trial_id], metrics=metrics)
+        self.client.log_batch(self.run_of(trial), metrics=metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Store the best checkpoint, the config and the pictures, and close the run."""
-        run_id = self.runs[trial.trial_id]
+        run_id = self.run_of(trial)
         if trial.checkpoint is None:
             return self.end(trial, "KILLED", "stopped before its first epoch ended")
         for path in sorted(Path(trial.checkpoint.path).iterdir()):
@@ -174,13 +178,12 @@ class Tracker(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that failed, with the reason as a tag."""
         reason = last_line(trial.error_file)
-        if trial.trial_id in self.runs:
-            self.client.set_tag(self.runs[trial.trial_id], "error", reason)
-            self.end(trial, "FAILED", reason)
+        self.client.set_tag(self.run_of(trial), "error", reason)
+        self.end(trial, "FAILED", reason)
 
     def end(self, trial: Any, status: str, text: str) -> None:
         """Close a run and say so."""
-        run_id = self.runs[trial.trial_id]
+        run_id = self.run_of(trial)
         self.client.set_terminated(run_id, status)
         self.ended[run_id] = status
         done = len(self.ended) + len(self.store.finished)

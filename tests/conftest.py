@@ -4,8 +4,6 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests compute on the CPU, also where there is a GPU
-
 import mlflow
 import pytest
 import ray
@@ -18,6 +16,7 @@ from bel.model import BACKBONES
 from launch import sweep
 
 PROJECT = Path(__file__).parents[1]
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,7 @@ import torchvision
 
 from bel.errors import UserError
 from bel.model import build_model, imagenet_weights, optimiser_groups, pick_device
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, without_gpu
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,8 @@ def test_real_imagenet_weights_load_from_torch_home(make, monkeypatch):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@without_gpu
 def test_a_gpu_that_is_not_there_is_refused():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match="torch sees no GPU"):
         pick_device("cuda")
     assert pick_device("auto").type == "cpu"

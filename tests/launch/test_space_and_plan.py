@@ -129,7 +129,8 @@ BAD = [
     ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1"),
     ({"resources": {"gpu": -1}}, "resources.gpu must be from 0"),
     ({"resources": {"gpu": "all"}}, "resources.gpu must be a number"),
-    ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}}, "base": {"code": "u"}, "search": {"scheduler": "asha"}}, "not comparable"),
+    ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}, "code": {"grid": ["u"]}}, "search": {"scheduler": "asha"}},
+     "not comparable"),
     ({"space": {"seed": {"grid": list(range(300))}, "split_seed": {"grid": list(range(300))}}}, "90000 combinations"),
 ]  # fmt: skip
 

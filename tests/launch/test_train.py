@@ -3,6 +3,7 @@ import torch
 
 from launch import train
 from results import evaluate
+from tests.conftest import without_gpu
 
 
 @pytest.fixture
@@ -51,7 +52,6 @@ def test_what_a_user_gets_wrong(flags, tmp_path, capsys):
     (tmp_path / "key.yaml").write_text("colour: red")
     cases = [
         (["--code", "z"], "code of head bel must be one of"),
-        (["--device", "cuda"], "torch sees no GPU"),
         (["--data-root", str(tmp_path / "none")], "no BIWI images"),
         ([str(tmp_path / "none.yaml")], "cannot read the config"),
         ([str(tmp_path / "bad.yaml")], "cannot read the config"),
@@ -63,6 +63,13 @@ def test_what_a_user_gets_wrong(flags, tmp_path, capsys):
         err = capsys.readouterr().err.strip().splitlines()
         assert len(err) == 1 and says in err[0], err
         assert not (tmp_path / "run").exists()
+
+
+@without_gpu
+def test_a_gpu_that_is_not_there_is_one_line(flags, tmp_path, capsys):
+    assert train.main([*flags, "--out", str(tmp_path / "run"), "--device", "cuda"]) == 2
+    err = capsys.readouterr().err.strip()
+    assert "torch sees no GPU" in err and "epochs/s" not in err and not (tmp_path / "run").exists()
 
 
 def test_a_folder_in_use_is_not_overwritten(flags, tmp_path, capsys):

@@ -245,6 +245,17 @@ def test_head_has_no_holes(pose: tuple[float, float, float], size: int) -> None:
     assert enclosed <= 3, f"background shows through {count} pieces; only a chink behind an ear is real"
 
 
+def test_triangles_face_as_their_normals_do() -> None:
+    head = marked_head(4)
+    a, b, c = head.points[head.triangles].transpose(1, 0, 2)
+    facing = np.cross(b - a, c - a)
+    agree = (facing * head.normals[head.triangles].mean(1)).sum(-1)
+    assert (agree >= 0)[np.linalg.norm(facing, axis=-1) > 1e-3].mean() > 0.98
+    middle = head.landmarks[[LEFT_EAR, RIGHT_EAR]].mean(0)
+    skull = slice(0, 4000)  # rows from the crown down to the eyes come first
+    assert (((head.points - middle) * head.normals).sum(-1)[skull] > 0).mean() > 0.95, "outwards"
+
+
 def test_biwi_lists_name_whole_disjoint_subjects(sets: Sets) -> None:
     lists = {name: (sets["biwi"] / "BIWI" / name).read_text().split() for name in ("70_train.txt", "30_test.txt")}
     subjects = {name: {stem.split("/")[0] for stem in stems} for name, stems in lists.items()}
