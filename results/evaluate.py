@@ -83,11 +83,9 @@ def open_subject(run_id: str | None, path: Path | None, changes: dict[str, Any])
     """Read a checkpoint by its run or its file and rebuild its network, on the device it was trained on if there is one."""
     with tempfile.TemporaryDirectory() as folder:
         run = find_run(run_id) if run_id else None
-        for name in changes if run else ():
+        for name in changes:
             if name not in FREE:
-                raise UserError(
-                    f"--set {name} would change what the run is: only {list(FREE)} can be set with --run-id"
-                )
+                raise UserError(f"--set {name} would change what the checkpoint is: only {list(FREE)} can be set")
         state = checkpoint.load(fetch_checkpoint(run, Path(folder)) if run else path or Path())
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"

@@ -5,6 +5,7 @@ import shutil
 import mlflow
 import pytest
 
+from bel import checkpoint
 from results import evaluate
 from tests.conftest import children, working_in
 
@@ -91,6 +92,9 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
     best = best_of(children("fixture")[1])
     bel = next(run for run in children("fixture")[1] if run.data.params["head"] == "bel")
     mlflow.MlflowClient().download_artifacts(bel.info.run_id, "best.pt", str(tmp_path))
+    state = checkpoint.load(tmp_path / "best.pt")
+    direct = state["config"] | {"head": "direct", "code": None, "code_bits": None, "theta": None, "loss": "l1"}
+    checkpoint.save(state | {"config": direct}, tmp_path / "swapped.pt")
     empty = mlflow.MlflowClient().create_run("0").info.run_id
     cases = [
         (["--run-id", "0123"], "no run '0123' in the MLflow store sqlite:"),
@@ -102,7 +106,8 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         (["--run-id", best.info.run_id, "--set", "data_root=/nowhere"], "no BIWI images in '/nowhere'"),
         (["--run-id", best.info.run_id, "--set", "device"], "--set wants KEY=VALUE"),
         (["--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
-        (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "the checkpoint is of another network"),
+        (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "--set code_bits would change what"),
+        (["--checkpoint", str(tmp_path / "swapped.pt")], "the checkpoint is of another network (head direct"),
     ]
     for arguments, says in cases:
         assert evaluate.main(arguments) == 2, arguments
