@@ -1,11 +1,13 @@
-# `make demo` and `make test` set everything up themselves; a changed pyproject.toml installs again.
+# Every target sets up .venv first; a changed pyproject.toml installs again.
 PYTHON ?= python3
+PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 .PHONY: demo test lint ui
 demo: $(READY)
-	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 20 --frames 100 --size 80 --seed 0
+	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 40 --frames 50 --size 80 --seed 0
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(READY)
@@ -17,10 +19,13 @@ lint: $(READY)
 	$(BIN)/mypy
 
 ui: $(READY)
-	$(BIN)/python -m results.ui
+	@echo "MLflow UI: http://127.0.0.1:$(PORT)   (make ui PORT=5001 for another port, Ctrl-C ends it)"
+	$(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
+	  --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python >= 3.10 is needed, set PYTHON=..."; exit 2; }
-	if command -v uv >/dev/null; then uv venv --clear --python $(PYTHON) .venv && uv pip install --python $(BIN)/python -e '.[dev]'; \
-	else $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'; fi
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "error: Python >= 3.10 is needed, $(PYTHON) is older or missing: make PYTHON=python3.11 ..."; exit 2; }
+	if command -v uv >/dev/null; then uv venv --quiet --clear --python $(PYTHON) .venv && uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else $(PYTHON) -m venv --clear .venv && $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'; fi
+	@touch $@

@@ -17,7 +17,7 @@ def one_of(what: str, value: object, choices: Iterable[object]) -> None:
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a `main(argv)` print a `UserError` as one line on stderr and return exit code 2."""
+    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2, and return 130 on Ctrl-C."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
@@ -26,5 +26,8 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
 
     return wrapped

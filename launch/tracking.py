@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -235,4 +238,6 @@ def print_rows(protocol: str, runs: list[Run]) -> None:
         cells = "".join(f"{values[name]:8.3f}" for name in axes)
         best = f"{values['val/best_mae']:9.3f}{cells}{values['val/best_epoch']:7.0f}"
         print(f"{rank:>4}{best}  {run.info.run_name:<36} {run.info.run_id}")
-    print(f"\nre-test the best on the test split:\n  bel-eval --run-id {first.info.run_id}", flush=True)
+    beside = Path(sys.executable).with_name("bel-eval")  # where the environment is not activated
+    evaluate = "bel-eval" if shutil.which("bel-eval") else os.path.relpath(beside)
+    print(f"\nre-test the best on the test split:\n  {evaluate} --run-id {first.info.run_id}", flush=True)

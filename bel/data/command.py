@@ -31,6 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        folder = synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show)
-    print(f"{a.layout} data of {a.subjects} subjects in {folder}")
+        synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show)
+    print(f"{a.layout} data of {a.subjects} subjects: data_root {a.out}")
     return 0

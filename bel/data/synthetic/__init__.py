@@ -1,0 +1,6 @@
+"""Rendered heads of exactly known pose, written in the folder layouts of BIWI and of 300W_LP + AFLW2000."""
+
+from bel.data.synthetic.layouts import LAYOUTS
+from bel.data.synthetic.sets import synthesise
+
+__all__ = ["LAYOUTS", "synthesise"]

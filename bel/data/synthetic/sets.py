@@ -1,0 +1,128 @@
+"""A rendered set on disk: asked for, refused where it would mix with other files, written, and found again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bel.data.synthetic.identity import draw_traits
+from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, Request, Sitter, label, plan
+from bel.data.synthetic.mesh import build_head
+from bel.data.synthetic.render import FOCAL
+from bel.data.synthetic.scene import draw_scene, relight, shoot
+from bel.errors import UserError, one_of
+
+RENDERER = 1  # raise it whenever the same arguments would give other files
+LEAST = {"subjects": 2, "frames": 1, "size": 32, "seed": 0}
+
+
+def synthesise(
+    layout: str,
+    out: Path,
+    subjects: int,
+    frames: int,
+    size: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render `frames` pictures of `size` pixels for each of `subjects` identities below `out`; return the manifest.
+
+    `layout` is `biwi` (30 % of the subjects are the test list) or `300w_lp` (AFLW2000 is added with 30 % as many
+    pictures). A whole set of the same arguments is left as it is. `progress(done, total)` follows each picture. Raises
+    `UserError` on wrong arguments, on a set of other arguments and on files that are not of this set.
+    """
+    request = Request(layout, subjects, frames, size, seed)
+    check(request, out)
+    sitters, lists = plan(request)
+    stems = [stem for sitter in sitters for stem in sitter.stems]
+    files = {out / f"{stem}{ending}" for stem in stems for ending in ENDINGS[layout]} | {out / name for name in lists}
+    manifest, wanted = out / f"{layout}-manifest.json", {"renderer": RENDERER, **asdict(request)}
+    if found_again(manifest, wanted, files):
+        return manifest
+    refuse_strangers(out, layout, files)
+    manifest.unlink(missing_ok=True)
+    pictures = (picture for sitter in sitters for picture in photograph(sitter, request))
+    for done, picture in enumerate(pictures, 1):
+        write(out, layout, *picture)
+        if progress:
+            progress(done, len(stems))
+    for name, lines in lists.items():
+        (out / name).write_text("\n".join(lines) + "\n")
+    finish(manifest, {**wanted, "images": {name: len(lines) for name, lines in lists.items()}})
+    return manifest
+
+
+def check(request: Request, out: Path) -> None:
+    """Raise `UserError` on arguments that cannot be rendered or a folder that cannot be written."""
+    one_of("layout", request.layout, LAYOUTS)
+    for name, least in LEAST.items():
+        value = getattr(request, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out must be a folder that can be written, got {str(out)!r}: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"out must be a folder that can be written, got {str(out)!r}: permission denied")
+
+
+def found_again(manifest: Path, wanted: dict[str, object], files: set[Path]) -> bool:
+    """Whether `manifest` and all `files` are there; raises `UserError` if it is of other arguments."""
+    if not manifest.exists():
+        return False
+    try:
+        there = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        there = {}
+    held = {name: there.get(name) if isinstance(there, dict) else None for name in wanted}
+    if held != wanted:
+        raise UserError(
+            f"{manifest} holds a set rendered with {held}, asked for was {wanted}: "
+            "ask for the same, choose another --out, or delete that file and the folders beside it"
+        )
+    return all(file.exists() for file in files)
+
+
+def refuse_strangers(out: Path, layout: str, files: set[Path]) -> None:
+    """Raise `UserError` if a folder of the layout holds files that this set would not write, such as the real data."""
+    folders = [out / name for name in LAYOUTS[layout]]
+    strangers = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file() and p not in files)
+    if strangers:
+        raise UserError(
+            f"{strangers[0]} (and {len(strangers) - 1} more files) is not part of this set: "
+            f"choose another --out, or delete {' and '.join(map(str, folders))} first"
+        )
+
+
+def photograph(sitter: Sitter, request: Request) -> Iterator[tuple[str, np.ndarray, bytes]]:
+    """Stem, picture (size, size, 3) uint8 and label of each picture of one identity."""
+    rng = request.generator(sitter.stream, 0)
+    recorded = request.layout == "biwi"  # frames of a recording; the other layout's are snapshots
+    traits = draw_traits(rng)
+    head, scene = build_head(traits, rng), draw_scene(rng, request.size, wild=not recorded)
+    for frame, (stem, pose) in enumerate(zip(sitter.stems, sitter.poses, strict=True)):
+        rng = request.generator(sitter.stream, 2, frame)
+        shot = shoot(head, replace(scene, light=relight(scene, rng)) if recorded else scene, pose, rng)
+        yield stem, shot.picture, label(request.layout, stem, head, shot)
+
+
+def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) -> None:
+    """Write a picture and its label below `out`."""
+    image, text = (out / f"{stem}{ending}" for ending in ENDINGS[layout])
+    image.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(image, quality=95, compress_level=2)
+    text.write_bytes(label)
+
+
+def finish(manifest: Path, content: dict[str, object]) -> None:
+    """Write the manifest, last and at once: where there is one, the set is whole."""
+    unfinished = manifest.with_suffix(".partial")
+    unfinished.write_text(json.dumps({**content, "focal_over_size": FOCAL}, indent=2) + "\n")
+    unfinished.replace(manifest)
