@@ -15,7 +15,7 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model, build_model
 
-KEYS = ("config", "weights", "optimiser", "epoch", "best", "environment")
+KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "environment")
 
 
 def save(state: dict[str, Any], path: Path) -> None:

@@ -62,7 +62,7 @@ class TrainConfig:
     blur: float = option(0.0, "probability of blurring a training image")
     seed: int = option(0, "weights, order and augmentation")
     device: str = option("auto", "where to compute; auto takes a GPU where there is one")
-    precision: str = option("auto", "training arithmetic; auto is bf16 autocast where the device computes in it")
+    precision: str = option("auto", "training arithmetic; auto takes bf16 autocast where the device computes in it")
     memory_format: str = option("channels_last", "layout of images and weights")
 
     def __post_init__(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
-from bel.model import Model
+from bel.model import Model, plain_fp32
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,6 @@ class Evaluation:
         values = {f"{split}/mae": by_axis.mean().item()}
         values |= {f"{split}/mae_{axis}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
         return values | {f"{split}/{name}/mae": self.errors(name).mean().item() for name in self.predictions}
-
-
-@contextmanager
-def plain_fp32() -> Iterator[None]:
-    """No autocast and no TF32, whatever training uses."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) -> Evaluation:

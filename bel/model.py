@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,12 +53,28 @@ class Model(nn.Module):
 
 
 def build_model(config: TrainConfig, initial: bool = True) -> Model:
-    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it)."""
+    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it).
+
+    Raises `UserError` where the trunk cannot take the config's images or weights.
+    """
     trunk = BACKBONES[config.backbone]()
+    features = drop_classifier(trunk, config.backbone)
     if initial and config.weights != "none":
         load_trunk(trunk, config)
-    features = drop_classifier(trunk, config.backbone)
+    if initial:
+        probe(trunk, config)
     return Model(trunk, Head(features, config))
+
+
+def probe(trunk: nn.Module, config: TrainConfig) -> None:
+    """Raise `UserError` where a trunk fails on images of the config's size."""
+    side = config.image_size
+    try:
+        with torch.inference_mode():
+            trunk.eval()(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"backbone {config.backbone} does not take images of image_size {side}: {reason}") from error
 
 
 def drop_classifier(trunk: nn.Module, name: str) -> int:
@@ -73,7 +90,7 @@ def drop_classifier(trunk: nn.Module, name: str) -> int:
 
 
 def load_trunk(trunk: nn.Module, config: TrainConfig) -> None:
-    """Fill a trunk from ImageNet weights or a file. Raises `UserError` naming the keys that do not fit."""
+    """Fill a trunk without its classifier from ImageNet weights or a file. Raises `UserError` naming keys that misfit."""
     state = imagenet_weights(config.backbone) if config.weights == "imagenet" else file_weights(Path(config.weights))
     own = trunk.state_dict()
     wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
@@ -94,11 +111,12 @@ def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
         raise UserError(f"torchvision has no ImageNet weights for backbone {backbone}: set weights to none") from None
     try:
         state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+    except Exception as error:  # no network, a full disk, a damaged file: torch and urllib raise many kinds
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         name = weights.url.rsplit("/", 1)[-1]
         raise UserError(
-            f"cannot get ImageNet weights for {backbone} ({error}): put {name} into {folder}, or set weights to none or a file"
+            f"cannot get ImageNet weights for {backbone} ({error or type(error).__name__}): put a whole {name} into {folder}, "
+            "or set weights to none or a file"
         ) from error
     return state
 
@@ -157,3 +175,20 @@ def autocasts(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+@contextmanager
+def plain_fp32() -> Iterator[None]:
+    """Exact fp32 products (no TF32) by repeatable algorithms, whatever was set before; autocast is the caller's."""
+    products: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
+    cudnn = torch.backends.cudnn
+    before = [product.fp32_precision for product in products], cudnn.deterministic, cudnn.benchmark
+    for product in products:
+        product.fp32_precision = "ieee"
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        for product, precision in zip(products, before[0], strict=True):
+            product.fp32_precision = precision
+        _, cudnn.deterministic, cudnn.benchmark = before

@@ -16,10 +16,10 @@ from bel.checkpoint import environment, restore
 from bel.config import TrainConfig
 from bel.data.batches import train_batches
 from bel.data.prepared import Prepared
-from bel.data.splits import holdout, rows
+from bel.data.splits import holdout, rows, split_hash
 from bel.errors import UserError
 from bel.evaluate import evaluate
-from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device
+from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,23 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     `UserError` at once for a missing GPU, weights that do not fit, or too few images.
     """
     device = pick_device(config.device)
-    train_rows, val_rows = rows(holdout(data.groups, config.val_fraction, config.split_seed))
+    mask = holdout(data.groups, config.val_fraction, config.split_seed)
+    train_rows, val_rows = rows(mask)
+    facts = {"data_digest": data.digest, "split_hash": split_hash(data.names, mask)}
+    if resume and resume["data"]["split_hash"] != facts["split_hash"]:
+        raise UserError(
+            f"the data in {config.data_root} is not what the checkpoint was trained on: its lists have changed"
+        )
     if len(train_rows) < config.batch_size:
         raise UserError(f"batch_size {config.batch_size} is more than the {len(train_rows)} training images: lower it")
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(config.seed)
     model = restore(resume, config) if resume else build_model(config)
     model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(optimiser_groups(model, config))
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
-    return epochs(config, data, model, optimiser, (train_rows, val_rows), resume or {"epoch": 0, "best": {}})
+    begun = resume or {"epoch": 0, "best": {}, "data": facts}
+    return epochs(config, data, model, optimiser, (train_rows, val_rows), begun)
 
 
 def epochs(
@@ -68,12 +74,20 @@ def epochs(
         loss = train_epoch(model, optimiser, data, train_rows, config, number)
         speed = len(train_rows) // config.batch_size * config.batch_size / (time.perf_counter() - start)
         metrics = evaluate(model, data, val_rows, config).metrics("val")
+        refuse_divergence("validation error", metrics["val/mae"], number)
         is_best = metrics["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
             best = {name.replace("/", "/best_"): value for name, value in metrics.items() if name.startswith("val/mae")}
             best["val/best_epoch"] = float(number)
         metrics |= {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
-        yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, config, number, best))
+        described = {
+            "config": config.as_dict(),
+            "epoch": number,
+            "best": best,
+            "metrics": metrics,
+            "data": begun["data"],
+        }
+        yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, described))
 
 
 def train_epoch(
@@ -81,24 +95,31 @@ def train_epoch(
 ) -> float:
     """One pass over the rows (n,); returns the mean loss of its steps. Raises `UserError` where that is not finite."""
     device = next(model.parameters()).device
+    autocast = autocasts(config.precision, device)
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
     torch.manual_seed(config.seed * 1_000_003 + number)  # dropout draws from the global generator
     steps = len(rows) // config.batch_size
     total = torch.zeros((), dtype=torch.float64, device=device)
     model.train()
-    for step, (images, targets) in enumerate(train_batches(data, rows, config, generator, device)):
-        set_learning_rate(optimiser, config, number - 1 + step / steps)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocasts(config.precision, device)):
-            outputs = model(images)
-        loss = model.head.loss(outputs, targets)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        total += loss.detach()
+    with plain_fp32():
+        for step, (images, targets) in enumerate(train_batches(data, rows, config, generator, device)):
+            set_learning_rate(optimiser, config, number - 1 + step / steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                outputs = model(images)
+            loss = model.head.loss(outputs, targets)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += loss.detach()
     mean = total.item() / steps
-    if not math.isfinite(mean):
-        raise UserError(f"the training loss became {mean} in epoch {number}: lower lr, or set precision to fp32")
+    refuse_divergence("training loss", mean, number)
     return mean
+
+
+def refuse_divergence(what: str, value: float, number: int) -> None:
+    """Raise `UserError` where a value of epoch `number` is not finite."""
+    if not math.isfinite(value):
+        raise UserError(f"the {what} became {value} in epoch {number}: lower lr, or set precision to fp32")
 
 
 def learning_rate(config: TrainConfig, epochs_done: float) -> float:
@@ -115,10 +136,8 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, epo
     head["lr"] = config.head_lr_factor * trunk["lr"]
 
 
-def snapshot(
-    model: Model, optimiser: torch.optim.Optimizer, config: TrainConfig, number: int, best: dict[str, float]
-) -> dict[str, Any]:
-    """A checkpoint of the run after epoch `number`; its tensors are copies on the CPU."""
+def snapshot(model: Model, optimiser: torch.optim.Optimizer, described: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint: what describes the run, and copies on the CPU of its weights and its optimiser's state."""
 
     def copied(value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -127,11 +146,5 @@ def snapshot(
             return {key: copied(item) for key, item in value.items()}
         return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    return {
-        "config": config.as_dict(),
-        "weights": copied(dict(model.state_dict())),
-        "optimiser": copied(optimiser.state_dict()),
-        "epoch": number,
-        "best": dict(best),
-        "environment": environment(next(model.parameters()).device),
-    }
+    state = {"weights": dict(model.state_dict()), "optimiser": optimiser.state_dict()}
+    return copied(described | state) | {"environment": environment(next(model.parameters()).device)}

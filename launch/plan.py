@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ class Plan:
 
 
 def make_config(sweep: Sweep, values: Values) -> TrainConfig:
-    """The config of one combination. Raises `UserError` where it is not legal."""
-    return TrainConfig.make(active(sweep, sweep.base | values))
+    """The config of one combination, its device made definite. Raises `UserError` where it is not legal."""
+    config = TrainConfig.make(active(sweep, sweep.base | values))
+    if config.device != "auto":
+        return config
+    return replace(config, device="cuda" if sweep.resources.gpu else "cpu")
 
 
 def active(sweep: Sweep, values: Values) -> Values:
@@ -62,12 +65,11 @@ def make_plan(sweep: Sweep) -> Plan:
     dropped: dict[str, tuple[Values, str]] = {}
     for combination in itertools.product(*lists):
         values = active(sweep, dict(zip(names, combination, strict=True)))
-        key = json.dumps(values, sort_keys=True)
         try:
-            make_config(sweep, values | lows(sweep))
-            legal[key] = values
+            config = make_config(sweep, values | lows(sweep))
+            legal.setdefault(json.dumps(config.as_dict()), values)
         except UserError as error:
-            dropped[key] = values, str(error)
+            dropped[json.dumps(values, sort_keys=True)] = values, str(error)
     plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped.values()))
     if not plan.legal:
         raise UserError(plan.dropped.most_common(1)[0][0])
@@ -90,20 +92,30 @@ def refuse_useless(sweep: Sweep, plan: Plan, dropped: list[tuple[Values, str]]) 
 
 
 def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
-    """Raise `UserError` for an interval of which an end is not legal."""
+    """Raise `UserError` for an interval of which an end is not legal, and for a search that intervals do not fit."""
     for name, dimension in sweep.intervals.items():
         for end in (dimension.low, dimension.high):
             make_config(sweep, plan.legal[0] | lows(sweep) | {name: end})
+    if sweep.search.method == "grid" and sweep.intervals:
+        raise UserError(
+            f"a grid needs lists, and space.{next(iter(sweep.intervals))} is an interval: use random or tpe"
+        )
+    if sweep.search.method == "tpe" and not sweep.intervals:
+        raise UserError("tpe over lists alone trains the same trials again: make lr an interval, or use method random")
+
+
+COMPARABLE = ("protocol", "data_root", "frame_stride", "val_fraction", "split_seed")  # decide the validation images
 
 
 def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
-    """Raise `UserError` where a search or a scheduler would compare errors of different protocols."""
-    protocols = {make_config(sweep, values | lows(sweep)).protocol for values in plan.legal}
-    if len(protocols) > 1 and (sweep.search.scheduler != "none" or sweep.search.method == "tpe"):
-        raise UserError(
-            f"search compares trials by one number, and those of {sorted(protocols)} are not comparable: "
-            "use method grid or random and scheduler none, or one sweep a protocol"
-        )
+    """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
+    for name in COMPARABLE:
+        values = {getattr(make_config(sweep, legal | lows(sweep)), name) for legal in plan.legal}
+        if len(values) > 1 and (sweep.search.scheduler != "none" or sweep.search.method == "tpe"):
+            raise UserError(
+                f"search compares trials by one number, and those of different {name} are not comparable: "
+                "use method grid or random and scheduler none, or one sweep each"
+            )
 
 
 def lows(sweep: Sweep) -> Values:
@@ -114,12 +126,8 @@ def lows(sweep: Sweep) -> Values:
 def draw(sweep: Sweep, plan: Plan) -> list[Values]:
     """The trials of a grid or of a random search, in order."""
     if sweep.search.method == "grid":
-        if sweep.intervals:
-            raise UserError(
-                f"a grid needs lists, and space.{next(iter(sweep.intervals))} is an interval: use random or tpe"
-            )
         return plan.legal
-    generator = np.random.default_rng(sweep.search.seed)
+    generator = np.random.default_rng(sweep.search.seed or 0)
     trials = sweep.search.trials or 0
     if not sweep.intervals:
         order = generator.permutation(len(plan.legal))[:trials]
@@ -161,10 +169,11 @@ def suggest_config(sweep: Sweep, plan: Plan, trial: Any) -> dict[str, Any]:
 
 
 def check_files(config: TrainConfig) -> None:
-    """Raise `UserError` where a training or test file of the protocol is missing."""
-    protocol = PROTOCOLS[config.protocol]
-    for source in (protocol.train, protocol.test):
-        SOURCES[source].entries(Path(config.data_root))
+    """Raise `UserError` where a training or test file of the protocol is missing, or a file is on both sides."""
+    protocol, root = PROTOCOLS[config.protocol], Path(config.data_root)
+    train, test = ({entry.image for entry in SOURCES[name].entries(root)} for name in (protocol.train, protocol.test))
+    if both := train & test:
+        raise UserError(f"{len(both)} images are in train and in test, e.g. {min(both)}: correct the lists in {root}")
 
 
 def data_facts(config: TrainConfig, progress: Progress = silent) -> dict[str, str]:

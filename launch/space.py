@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from bel.config import TrainConfig, real, refuse_unknown, whole, within
+from bel.config import HINTS, TrainConfig, real, refuse_unknown, whole, within
 from bel.errors import UserError, one_of
 
 METHODS = ("grid", "random", "tpe")
 SCHEDULERS = ("none", "asha")
-OBJECTIVES = ("val/mae",)
-FIELDS = [f.name for f in fields(TrainConfig)]
+OBJECTIVES = {"val/mae": "val/best_mae"}  # what is minimised: the metric that holds its best epoch
+FIELDS = {f.name: HINTS[f.name] for f in fields(TrainConfig)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Search:
     trials: int | None = None
     scheduler: str = "none"
     objective: str = "val/mae"
-    seed: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no sweep file {path}: those that come with the project are in sweeps/") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     content = mapping(f"{path}", content)
     for setting in settings:
@@ -118,7 +119,7 @@ def parse_value(key: str, value: str) -> Any:
     """The value of a setting, read as YAML. Raises `UserError` where it is none."""
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         raise UserError(f"the value of {key} is not YAML: {value!r}") from None
 
 
@@ -126,8 +127,10 @@ def parse(content: dict[str, Any]) -> Sweep:
     """The sweep in a mapping. Raises `UserError` naming the key that is wrong."""
     refuse_unknown("key of a sweep", content, [f.name for f in fields(Sweep)])
     name = content.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise UserError(f"name must be text, got {name!r}: it names the MLflow experiment")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .-]*", name):
+        raise UserError(
+            f"name must be letters, digits, _, -, . and blanks, got {name!r}: it names experiment and folders"
+        )
     base = mapping("base", content.get("base"))
     refuse_unknown("config field in base", base, FIELDS)
     space = mapping("space", content.get("space"))
@@ -139,21 +142,25 @@ def parse(content: dict[str, Any]) -> Sweep:
         name=name,
         description=str(content.get("description") or ""),
         base=base,
-        space={key: dimension(f"space.{key}", value) for key, value in space.items()},
+        space={key: dimension(key, value) for key, value in space.items()},
         search=check_search(Search(**section("search", content, SEARCH))),
         resources=Resources(**section("resources", content, RESOURCES)),
     )
 
 
-def dimension(what: str, value: Any) -> Finite | Interval:
-    """One dimension, e.g. {grid: [..]} or {loguniform: [low, high]}."""
+def dimension(name: str, value: Any) -> Finite | Interval:
+    """The dimension of a config field, e.g. {grid: [..]} or {loguniform: [low, high]}."""
+    what = f"space.{name}"
     if not isinstance(value, Mapping) or len(value) != 1:
         raise UserError(f"{what} must be one of {{{', '.join(DIMENSIONS)}}}: [..], got {value!r}")
     kind, arguments = next(iter(value.items()))
     one_of(f"kind of {what}", kind, DIMENSIONS)
     if not isinstance(arguments, list) or not arguments:
         raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
-    return DIMENSIONS[kind](f"{what}.{kind}", arguments)
+    parsed = DIMENSIONS[kind](f"{what}.{kind}", arguments)
+    if isinstance(parsed, Interval) and (FIELDS[name] is not float or name == "val_fraction"):
+        raise UserError(f"{what} takes a list of values, not an interval: use grid or choice")
+    return parsed
 
 
 def finite(what: str, arguments: list[Any]) -> Finite:
@@ -186,7 +193,7 @@ def number(what: str, value: Any) -> float:
     """A finite number. Raises `UserError` naming its key."""
     try:
         return real(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{what} must be a number, got {value!r}") from None
 
 
@@ -194,7 +201,7 @@ def count(what: str, value: Any) -> int:
     """A whole number. Raises `UserError` naming its key."""
     try:
         return whole(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{what} must be a whole number, got {value!r}") from None
 
 
@@ -212,7 +219,7 @@ SEARCH: dict[str, Callable[[str, Any], Any]] = {
     "method": choice(METHODS),
     "trials": count,
     "scheduler": choice(SCHEDULERS),
-    "objective": choice(OBJECTIVES),
+    "objective": choice(list(OBJECTIVES)),
     "seed": count,
 }
 RESOURCES: dict[str, Callable[[str, Any], Any]] = {"cpu": number, "gpu": number}
@@ -233,6 +240,9 @@ def check_search(search: Search) -> Search:
     """Raise `UserError` where `trials` does not fit the method."""
     if search.method == "grid" and search.trials is not None:
         raise UserError("search.trials belongs to the methods random and tpe; a grid runs whole: leave trials out")
+    if search.method == "grid" and search.seed is not None:
+        raise UserError("search.seed belongs to the methods random and tpe; a grid has nothing random: leave seed out")
+    within("search.seed", search.seed, 0, 2**31)
     if search.method != "grid" and search.trials is None:
         raise UserError(f"search.method {search.method} needs search.trials: say how many")
     within("search.trials", search.trials, 1, 1_000_000)

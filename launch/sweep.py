@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -44,11 +45,11 @@ from launch.plan import (
     suggest_config,
     trial_key,
 )
-from launch.space import Sweep, read_sweep
-from launch.tracking import Store, Tracker, open_store
+from launch.space import OBJECTIVES, Sweep, read_sweep
+from launch.store import Store, open_store, reach_store
+from launch.tracking import Tracker
 from launch.trial import Trial
 
-METRIC, MODE = "val/best_mae", "min"
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 
 
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
     check(sweep, configs)
     start_ray(sweep)
+    reach_store()
     facts = facts_by_data(configs, bar)
     store = open_store(sweep, facts)
     return run(sweep, plan, drawn, facts, store)
@@ -80,7 +82,7 @@ def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
         check_files(config)
     if "TORCH_HOME" in os.environ:  # workers run in other folders
         os.environ["TORCH_HOME"] = str(Path(os.environ["TORCH_HOME"]).expanduser().absolute())
-    for config in {(config.backbone, config.weights): config for config in configs}.values():
+    for config in {(config.backbone, config.weights, config.image_size): config for config in configs}.values():
         build_model(config)
 
 
@@ -97,7 +99,11 @@ def progress_bar(protocol: str, items: Iterable[Any], total: int) -> Iterable[An
 def start_ray(sweep: Sweep) -> None:
     """Connect to Ray or start it here. Raises `UserError` where no node can hold a trial, which would wait for ever."""
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if "RAY_ADDRESS" in os.environ else "here"
+            raise UserError(f"cannot start or reach Ray {where}: {str(error).splitlines()[0]}") from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, wanted in (("GPU", sweep.resources.gpu), ("CPU", sweep.resources.cpu)):
         most = max(node.get(name, 0) for node in nodes)
@@ -117,11 +123,13 @@ def run(sweep: Sweep, plan: Plan, drawn: list[Values], facts: Facts, store: Stor
     missing = len(todo) if drawn else max(0, (sweep.search.trials or 0) - len(store.finished))
     tracker = Tracker(sweep, store, facts, total=missing + len(store.finished))
     announce(sweep, plan, store, missing)
+    folder = Path("runs/ray").absolute() / f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}"
     try:
         if missing:
-            tuner(sweep, plan, todo, missing, tracker).fit()
+            tuner(sweep, plan, todo, missing, tracker, folder).fit()
     finally:
         tracker.close()
+    shutil.rmtree(folder, ignore_errors=True)  # what is worth keeping is in MLflow
     tracker.print_table()
     if tracker.count("FAILED"):
         return 1
@@ -142,7 +150,9 @@ def announce(sweep: Sweep, plan: Plan, store: Store, missing: int) -> None:
     )
 
 
-def tuner(sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tracker: Tracker) -> tune.Tuner:
+def tuner(
+    sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tracker: Tracker, folder: Path
+) -> tune.Tuner:
     """Ray's tuner for the trials: a grid of whole configs, or as many as a searcher may suggest."""
     trainable = tune.with_resources(Trial, {"cpu": sweep.resources.cpu, "gpu": sweep.resources.gpu})
     searching = sweep.search.method == "tpe"
@@ -157,10 +167,11 @@ def tuner(sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tr
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}",
-            storage_path=str(Path("runs/ray").absolute()),
+            name=folder.name,
+            storage_path=str(folder.parent),
             callbacks=[tracker],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_frequency=1),
+            failure_config=tune.FailureConfig(max_failures=1),  # a worker that died goes on from its last epoch
             verbose=0,
         ),
     )
@@ -169,8 +180,13 @@ def tuner(sweep: Sweep, plan: Plan, todo: list[dict[str, Any]], missing: int, tr
 def searcher(sweep: Sweep, plan: Plan, missing: int) -> OptunaSearch:
     """Optuna's TPE over the legal combinations; it learns the best epoch of each trial."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = TPESampler(seed=sweep.search.seed + missing, n_startup_trials=max(5, missing // 4))
-    return OptunaSearch(space=partial(suggest_config, sweep, plan), metric=METRIC, mode=MODE, sampler=sampler)
+    sampler = TPESampler(seed=(sweep.search.seed or 0) + missing, n_startup_trials=max(5, missing // 4))
+    return OptunaSearch(
+        space=partial(suggest_config, sweep, plan),
+        metric=OBJECTIVES[sweep.search.objective],
+        mode="min",
+        sampler=sampler,
+    )
 
 
 def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:
@@ -178,7 +194,13 @@ def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:
     if sweep.search.scheduler == "none":
         return None
     longest = max(make_config(sweep, values | lows(sweep)).epochs for values in plan.legal)
-    return ASHAScheduler(metric=METRIC, mode=MODE, max_t=longest, grace_period=max(1, longest // 9), reduction_factor=3)
+    return ASHAScheduler(
+        metric=OBJECTIVES[sweep.search.objective],
+        mode="min",
+        max_t=longest,
+        grace_period=max(1, longest // 9),
+        reduction_factor=3,
+    )
 
 
 if __name__ == "__main__":

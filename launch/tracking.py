@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import re
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from ray import tune
@@ -23,79 +19,10 @@ from ray import tune
 from bel.checkpoint import code_version
 from bel.codes import code_matrix
 from bel.config import TrainConfig
-from bel.errors import UserError
 from launch.plan import Facts, data_key, trial_key
-from launch.space import Sweep
+from launch.space import OBJECTIVES, Sweep
+from launch.store import PARENT, TRIAL, Store
 from launch.trial import LAST
-
-PARENT, SWEEP, TRIAL = "mlflow.parentRunId", "bel.sweep", "bel.trial"
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where a sweep writes: the experiment, the parent run, and the trials that it has finished, by key."""
-
-    experiment_id: str
-    parent_id: str
-    finished: dict[str, Run]
-
-
-def open_store(sweep: Sweep, facts: Facts) -> Store:
-    """Find or make the experiment and the parent run of a sweep: the same sweep, code and data have the same parent.
-
-    Children that a dead driver left running are closed. Raises `UserError` where the store cannot be reached.
-    """
-    try:
-        client = MlflowClient()
-        experiment_id = find_experiment(client, sweep.name)
-        identity = json.dumps([asdict(sweep), sorted(map(sorted, map(dict.items, facts.values()))), code_version()])
-        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        found = search(client, experiment_id, SWEEP, key)
-        parent = found[0] if found else make_parent(client, experiment_id, sweep, key)
-        client.update_run(parent.info.run_id, status="RUNNING")
-        children = search(client, experiment_id, PARENT, parent.info.run_id)
-    except MlflowException as error:
-        raise UserError(
-            f"cannot use the MLflow store {mlflow.get_tracking_uri()}: {str(error).splitlines()[0]}"
-        ) from error
-    for child in children:
-        if child.info.status == "RUNNING":
-            client.set_terminated(child.info.run_id, "KILLED")
-    finished = {c.data.tags[TRIAL]: c for c in children if c.info.status == "FINISHED" and TRIAL in c.data.tags}
-    return Store(experiment_id, parent.info.run_id, finished)
-
-
-def find_experiment(client: MlflowClient, name: str) -> str:
-    """Id of the experiment; one made in a local store keeps its files beside it, by an absolute path."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None and experiment.lifecycle_stage == "deleted":
-        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it there, or give the sweep another name")
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    local = mlflow.get_tracking_uri().startswith("sqlite:")
-    files = (Path.cwd() / "mlruns" / name).as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=files))
-
-
-def search(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
-    """All runs of an experiment that carry a tag."""
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
-
-
-def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str) -> Run:
-    """The run that a sweep's trials are children of."""
-    tags = resolve_tags() | {SWEEP: key, "mlflow.note.content": sweep.description}
-    run = client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
-    client.log_dict(run.info.run_id, asdict(sweep), "sweep.json")
-    return run
-
 
 SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
 
@@ -127,6 +54,7 @@ class Tracker(tune.Callback):
         self.facts = facts
         self.total = total
         self.runs: dict[str, str] = {}  # Tune's trial id -> MLflow's run id
+        self.steps: dict[str, int] = {}  # run id -> the last epoch that is logged
         self.ended: dict[str, str] = {}  # run id -> its status
         self.client = MlflowClient()
 
@@ -161,11 +89,14 @@ class Tracker(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log an epoch's metrics."""
-        now = int(time.time() * 1000)
+        """Log an epoch's metrics, once: a trial that goes on after a crash may repeat an epoch."""
+        run_id, epoch, now = self.run_of(trial), int(result["epoch"]), int(time.time() * 1000)
+        if epoch <= self.steps.get(run_id, 0):
+            return
         named = {name: value for name, value in result.items() if "/" in name or name in ("lr", "images_per_s")}
-        metrics = [Metric(name, float(value), now, int(result["epoch"])) for name, value in named.items()]
-        self.client.log_batch(self.run_of(trial), metrics=metrics)
+        metrics = [Metric(name, float(value), now, epoch) for name, value in named.items()]
+        self.client.log_batch(run_id, metrics=metrics)
+        self.steps[run_id] = epoch
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Store the best checkpoint, the config and the pictures, and close the run."""
@@ -194,12 +125,13 @@ class Tracker(tune.Callback):
         print(f"[{done}/{self.total}] {name:<32} {status.lower():<8} {text}", flush=True)
 
     def close(self) -> None:
-        """Close what was cut off, and the parent: finished if no trial failed or was cut off."""
+        """Close what was cut off, and the parent: failed if a trial did, killed if one was cut off."""
         for run_id in set(self.runs.values()) - set(self.ended):
             self.client.set_terminated(run_id, "KILLED")
             self.ended[run_id] = "KILLED"
         whole = len(self.finished_ids()) == self.total
-        self.client.set_terminated(self.store.parent_id, "FINISHED" if whole else "FAILED")
+        status = "FAILED" if self.count("FAILED") else "FINISHED" if whole else "KILLED"
+        self.client.set_terminated(self.store.parent_id, status)
 
     def count(self, status: str) -> int:
         """How many of the trials of this call ended with a status."""
@@ -211,26 +143,30 @@ class Tracker(tune.Callback):
         return now + [run.info.run_id for run in self.store.finished.values()]
 
     def print_table(self) -> None:
-        """Print the finished trials by their objective, protocol by protocol, and the command that re-tests the best."""
+        """Print the finished trials, best first, one table for each protocol and validation split."""
         runs = [self.client.get_run(run_id) for run_id in self.finished_ids()]
-        for protocol in sorted({run.data.params["protocol"] for run in runs}):
-            rows = [run for run in runs if run.data.params["protocol"] == protocol]
-            rows.sort(key=lambda run: run.data.metrics["val/best_mae"])
-            print_rows(protocol, rows)
+        objective = OBJECTIVES[self.sweep.search.objective]
+        tables: dict[tuple[str, str], list[Run]] = {}
+        for run in sorted(runs, key=lambda run: run.data.metrics[objective]):
+            tables.setdefault((run.data.params["protocol"], run.data.params["split_hash"]), []).append(run)
+        for (protocol, split), rows in sorted(tables.items()):
+            print_rows(protocol, split, rows)
 
 
 def last_line(error_file: str | None) -> str:
-    """The sentence at the end of a trial's traceback."""
+    """The sentence of the error that ended a trial's traceback."""
     lines = Path(error_file).read_text().strip().splitlines() if error_file and Path(error_file).exists() else []
-    return lines[-1].strip() if lines else "the worker died"
+    errors = [line.strip() for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line.strip())]
+    return (errors or lines or ["the worker died"])[-1]
 
 
-def print_rows(protocol: str, runs: list[Run]) -> None:
-    """One protocol's finished trials, best first, and the next command to type."""
+def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
+    """Trials that were measured on the same images, and the next command to type."""
     first = runs[0]
     axes = [name for name in first.data.metrics if name.startswith("val/best_mae_")]
     facts = first.data.params
-    print(f"\n{protocol}: MAE on {facts['val_images']} validation images of {facts['val_groups']} held-out groups")
+    images = f"{facts['val_images']} validation images of {facts['val_groups']} held-out groups"
+    print(f"\n{protocol}, crop {facts['crop']}: MAE on {images}, split {split}, selected on them, seed in the name")
     header = "".join(f"{name.rsplit('_', 1)[1]:>8}" for name in axes)
     print(f"{'':>4}{'val MAE':>9}{header}{'epoch':>7}  {'trial':<36} run")
     for rank, run in enumerate(runs, 1):

@@ -40,7 +40,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Config fields in a YAML file. Raises `UserError` where it is none."""
     try:
         return mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the config {path}: {' '.join(str(error).split())}") from error
 
 
@@ -58,12 +58,13 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     data = load(config, "train", progress)
     epochs = fit(config, data, resume=state)
     done = state["epoch"] if state else 0
+    out.mkdir(parents=True, exist_ok=True)
     with tqdm(epochs, total=config.epochs, initial=done, unit=" epochs", dynamic_ncols=True) as bar:
         for epoch in bar:
-            out.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(epoch.state(), last)
-            if epoch.is_best:
-                checkpoint.save(epoch.state(), best)
+            state = epoch.state()
+            if epoch.is_best:  # before last.pt, which knows of it
+                checkpoint.save(state, best)
+            checkpoint.save(state, last)
             values = epoch.metrics
             bar.write(
                 f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae']:.3f}, "

@@ -6,15 +6,18 @@ import argparse
 import csv
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
 
 from bel import checkpoint
 from bel.config import TrainConfig
@@ -23,7 +26,7 @@ from bel.data.splits import holdout, rows, split_hash
 from bel.errors import UserError, command
 from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.model import Model, pick_device
-from results.runs import OBJECTIVE, fetch_checkpoint, find_run
+from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 FREE = ("data_root", "cache_dir", "device", "eval_batch_size")  # what may change without changing what is measured
@@ -40,14 +43,18 @@ class Subject:
 
     @property
     def logged(self) -> float:
-        """The validation MAE that was written when the checkpoint was."""
-        metrics = self.run.data.metrics if self.run else self.state["best"]
-        return float(metrics[OBJECTIVE])
+        """The validation MAE of the checkpoint's epoch, as it was logged."""
+        return float(self.run.data.metrics[OBJECTIVE] if self.run else self.state["metrics"]["val/mae"])
+
+    @property
+    def here(self) -> dict[str, str]:
+        """Device, library and code version of this re-test."""
+        return checkpoint.environment(next(self.model.parameters()).device)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Re-test one checkpoint; 0, or 1 where the validation error is not the logged one."""
+    """Re-test a checkpoint, or the best trial of each protocol of a sweep; 1 where a validation error is not the logged one."""
     parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
@@ -56,37 +63,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data, device=cpu"
     )
     arguments = parser.parse_args(argv)
-    subject = open_subject(arguments.run_id, arguments.checkpoint, settings(arguments.set))
+    changes = settings(arguments.set)
+    runs: list[Run | None] = [None] if arguments.run_id is None else [*find_runs(arguments.run_id)]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [fetch_checkpoint(run, Path(folder)) if run else arguments.checkpoint for run in runs]
+        subjects = [open_subject(run, path, changes) for run, path in zip(runs, paths, strict=True)]
+    return max(re_test(subject) for subject in subjects)
+
+
+def re_test(subject: Subject) -> int:
+    """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat."""
     describe(subject)
     train = load(subject.config, "train")
     if not repeats(subject, train):
         return 1
     test = load(subject.config, "test")
     evaluation = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
-    train_rows, _ = split_rows(subject.config, train)
+    train_rows, _ = rows(split_mask(subject.config, train))
     median = constant_median(train.targets[train_rows], evaluation)
     print_table(evaluation, median)
     if subject.run:
-        log(subject.run, evaluation, median)
+        log(subject, subject.run, test, evaluation, median)
     return 0
 
 
 def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Values of KEY=VALUE pairs. Raises `UserError` for one without an equals sign."""
+    """Values of KEY=VALUE pairs. Raises `UserError` for what is not YAML, or could change what is measured."""
+    values = {}
     for pair in pairs:
-        if "=" not in pair:
+        key, equals, value = pair.partition("=")
+        if not equals:
             raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
-    return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+        if key not in FREE:
+            raise UserError(f"--set {key} would change what the checkpoint is: only {list(FREE)} can be set")
+        try:
+            values[key] = yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            raise UserError(f"the value of {key} is not YAML: {value!r}") from None
+    return values
 
 
-def open_subject(run_id: str | None, path: Path | None, changes: dict[str, Any]) -> Subject:
-    """Read a checkpoint by its run or its file and rebuild its network, on the device it was trained on if there is one."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = find_run(run_id) if run_id else None
-        for name in changes:
-            if name not in FREE:
-                raise UserError(f"--set {name} would change what the checkpoint is: only {list(FREE)} can be set")
-        state = checkpoint.load(fetch_checkpoint(run, Path(folder)) if run else path or Path())
+def open_subject(run: Run | None, path: Path, changes: dict[str, Any]) -> Subject:
+    """Read a checkpoint and rebuild its network, on the kind of device that it was trained on if there is one."""
+    state = checkpoint.load(path)
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
     config = TrainConfig.make(state["config"] | {"weights": "none", "device": device} | changes)
@@ -96,36 +115,37 @@ def open_subject(run_id: str | None, path: Path | None, changes: dict[str, Any])
 
 
 def describe(subject: Subject) -> None:
-    """Say what is re-tested, and on what it was made where that is not here."""
+    """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
     config, made = subject.config, subject.state["environment"]
     title = f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint"
-    print(f"{title}: {config.protocol}, head {config.head}, epoch {subject.state['epoch']}, seed {config.seed}")
-    here = checkpoint.environment(next(subject.model.parameters()).device)
-    for name, value in here.items():
+    print(f"{title}: {config.protocol}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
+    print(
+        f"selected on validation groups, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
+    )
+    for name, value in subject.here.items():
         if made[name] != value:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
 
 
-def split_rows(config: TrainConfig, train: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows that trained and the rows that selected."""
-    return rows(holdout(train.groups, config.val_fraction, config.split_seed))
+def split_mask(config: TrainConfig, train: Prepared) -> NDArray[np.bool_]:
+    """Which rows selected."""
+    return holdout(train.groups, config.val_fraction, config.split_seed)
 
 
 def repeats(subject: Subject, train: Prepared) -> bool:
     """Measure validation again and say whether it is the logged value, within what this device and batch size allow.
 
-    Raises `UserError` where the data gives another split than the run's.
+    Raises `UserError` where the data gives another split than the checkpoint's.
     """
-    config = subject.config
-    mask = holdout(train.groups, config.val_fraction, config.split_seed)
-    digest = split_hash(train.names, mask)
-    if subject.run and subject.run.data.params["split_hash"] != digest:
+    mask = split_mask(subject.config, train)
+    digest, trained = split_hash(train.names, mask), subject.state["data"]["split_hash"]
+    if digest != trained:
         raise UserError(
-            f"the data in {config.data_root} gives the split {digest}, the run had {subject.run.data.params['split_hash']}: "
-            "other images or lists; set data_root to the run's data"
+            f"the data in {subject.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
+            "other images or lists; set data_root to its data"
         )
-    measured = evaluate(subject.model, train, split_rows(config, train)[1], config).metrics("val")["val/mae"]
-    allowed = tolerance(subject)
+    evaluation = evaluate(subject.model, train, rows(mask)[1], subject.config)
+    measured, allowed = evaluation.metrics("val")["val/mae"], tolerance(subject, evaluation)
     difference = abs(measured - subject.logged)
     verdict = "repeats" if difference <= allowed else "DOES NOT REPEAT"
     print(
@@ -139,12 +159,17 @@ def repeats(subject: Subject, train: Prepared) -> bool:
     return difference <= allowed
 
 
-def tolerance(subject: Subject) -> float:
-    """Degrees that the validation error may differ: by device and library versions first, then by batch size."""
-    here = checkpoint.environment(next(subject.model.parameters()).device)
-    if any(here[name] != subject.state["environment"][name] for name in ("device", "torch")):
+def tolerance(subject: Subject, evaluation: Evaluation) -> float:
+    """Degrees that the validation error may differ: by device and library version first, then by batch size.
+
+    Another batch size may flip an argmax between neighbouring levels, on at most 5 images.
+    """
+    if any(subject.here[name] != subject.state["environment"][name] for name in ("device", "torch")):
         return OTHER_DEVICE
-    return SAME if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"] else OTHER_BATCH
+    if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"]:
+        return SAME
+    flips = 5 * max(axis.step for axis in subject.config.axes) / len(evaluation.names)
+    return max(OTHER_BATCH, flips) if evaluation.headline == "argmax" else OTHER_BATCH
 
 
 def print_table(evaluation: Evaluation, median: Evaluation) -> None:
@@ -160,8 +185,8 @@ def print_table(evaluation: Evaluation, median: Evaluation) -> None:
     print(f"\n{evaluation.headline} over constant median: {share:.3f}")
 
 
-def log(run: Run, evaluation: Evaluation, median: Evaluation) -> None:
-    """Write test metrics and per-image predictions to the run; where they are there, only compare."""
+def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
+    """Write test metrics, what they travel with, and every prediction to the run; where they are there, only compare."""
     metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.errors("median").mean().item()}
     for name in evaluation.predictions:
         by_axis = zip(evaluation.axes, evaluation.errors(name).mean(0).tolist(), strict=True)
@@ -170,12 +195,23 @@ def log(run: Run, evaluation: Evaluation, median: Evaluation) -> None:
     if before is not None:
         print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
         return
+    facts = subject.here | {
+        "decoder": evaluation.headline,
+        "images": len(test),
+        "data_digest": test.digest,
+        "eval_batch_size": subject.config.eval_batch_size,
+    }
     client = MlflowClient()
-    client.log_batch(run.info.run_id, metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "test_predictions.csv"
         write_predictions(evaluation, path)
         client.log_artifact(run.info.run_id, str(path))
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+        tags=[RunTag(f"test.{name}", str(value)) for name, value in facts.items()],
+    )
     print(f"logged test metrics and {path.name} to run {run.info.run_id}")
 
 

@@ -12,6 +12,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
 
@@ -20,21 +21,23 @@ OBJECTIVE = "val/best_mae"
 CHECKPOINT = "best.pt"
 
 
-def find_run(run_id: str) -> Run:
-    """The run of an id; for a sweep's parent its best child. Raises `UserError` where there is none with a checkpoint."""
+def find_runs(run_id: str) -> list[Run]:
+    """The run of an id, or for a sweep's parent its best child of each protocol and split. Raises `UserError` for none."""
     store = mlflow.get_tracking_uri()
     try:
+        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
+            raise FileNotFoundError("there is no such file")
         run = MlflowClient().get_run(run_id)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(
             f"no run {run_id!r} in the MLflow store {store}: copy an id from the sweep's table or from `make ui`, "
             f"and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"
         ) from error
-    return run if PARENT in run.data.tags else best_child(run)
+    return [run] if PARENT in run.data.tags else best_children(run)
 
 
-def best_child(parent: Run) -> Run:
-    """The finished child with the least validation error. Raises `UserError` where none finished, or protocols differ."""
+def best_children(parent: Run) -> list[Run]:
+    """The finished child with the least validation error, of each protocol and validation split of a sweep."""
     children = MlflowClient().search_runs(
         [parent.info.experiment_id],
         f"tags.`{PARENT}` = '{parent.info.run_id}' and attributes.status = 'FINISHED'",
@@ -42,13 +45,10 @@ def best_child(parent: Run) -> Run:
     )
     if not children:
         raise UserError(f"run {parent.info.run_id} is a sweep without a finished trial: run the sweep again to go on")
-    protocols = {child.data.params["protocol"] for child in children}
-    if len(protocols) > 1:
-        raise UserError(
-            f"run {parent.info.run_id} is a sweep over the protocols {sorted(protocols)}, which have a best trial each: "
-            "give the id of one of its trials"
-        )
-    return children[0]
+    best: dict[tuple[str, str], Run] = {}
+    for child in children:
+        best.setdefault((child.data.params["protocol"], child.data.params["split_hash"]), child)
+    return list(best.values())
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:

@@ -31,11 +31,11 @@ def train_batches(
     margin = config.prepared_size - config.image_size
     for batch in order[: len(rows) // config.batch_size * config.batch_size].split(config.batch_size):
         corners = torch.randint(margin + 1, (len(batch), 2), generator=generator)
-        draws = torch.rand(2, len(batch), generator=generator).to(device)
+        flipped, blurred = torch.rand(2, len(batch), generator=generator) < torch.tensor([[config.flip], [config.blur]])
         images = normalise(gather(data, batch, corners, config.image_size).to(device), config.layout)
         targets = data.targets[batch].to(device)
-        images, targets = flip(images, targets, draws[0] < config.flip, config.axes)
-        yield blur(images, draws[1] < config.blur), targets
+        images, targets = flip(images, targets, flipped, config.axes)
+        yield blur(images, blurred), targets
 
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:
@@ -61,17 +61,19 @@ def normalise(images: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 def flip(images: Tensor, targets: Tensor, chosen: Tensor, axes: Sequence[Axis]) -> tuple[Tensor, Tensor]:
-    """Mirror the chosen images (B,) and give their targets the signs of a mirrored scene."""
+    """Mirror the chosen images (B,), a mask on the CPU, and give their targets the signs of a mirrored scene."""
     if not chosen.any():
         return images, targets
+    chosen = chosen.to(images.device)
     signs = torch.tensor([axis.flip or 1 for axis in axes], dtype=targets.dtype, device=targets.device)
     mirrored = torch.where(chosen[:, None, None, None], images.flip(-1), images)
     return mirrored, torch.where(chosen[:, None], targets * signs, targets)
 
 
 def blur(images: Tensor, chosen: Tensor) -> Tensor:
-    """Box-blur the chosen images (B,)."""
+    """Box-blur the chosen images (B,), a mask on the CPU."""
     if not chosen.any():
         return images
+    chosen = chosen.to(images.device)
     blurred = F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
     return torch.where(chosen[:, None, None, None], blurred, images)

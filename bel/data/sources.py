@@ -44,12 +44,15 @@ class Source:
 
 
 def find_folder(data_root: Path, name: str, inside: str) -> Path:
-    """`data_root/name`, or `data_root` itself where that is the dataset's own folder: the one that holds `inside`."""
+    """`data_root/name`, or `data_root` itself where that is the dataset's own folder: the one that holds `inside`.
+
+    A pattern like */*.jpg fits other datasets too, so that it is only believed in a folder of the dataset's name.
+    """
     for folder in (data_root / name, data_root):
-        if any(folder.glob(inside)):
+        if any(folder.glob(inside)) and (folder.name == name or "*" not in inside):
             return folder
     raise UserError(
-        f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} exists; "
+        f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} is there; "
         f"set data_root to the folder that holds {name}/ (or render one with: bel-data synth)"
     )
 

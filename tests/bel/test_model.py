@@ -3,7 +3,7 @@ import torch
 import torchvision
 
 from bel.errors import UserError
-from bel.model import build_model, imagenet_weights, optimiser_groups, pick_device
+from bel.model import build_model, imagenet_weights, optimiser_groups, pick_device, plain_fp32
 from tests.conftest import PROJECT, without_gpu
 
 
@@ -28,6 +28,22 @@ def test_resnet50_is_the_default_and_has_2048_features(make):
 def test_a_trunk_without_a_linear_classifier_is_refused(make):
     with pytest.raises(UserError, match="squeezenet1_1 has no linear classifier"):
         build_model(make(backbone="squeezenet1_1"))
+
+
+def test_images_too_small_for_a_trunk_are_refused(make):
+    with pytest.raises(UserError, match="backbone vit_b_16 does not take images of image_size 32"):
+        build_model(make(backbone="vit_b_16"))
+
+
+def test_plain_fp32_sets_exact_products_and_puts_everything_back():
+    products = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
+    before = [p.fp32_precision for p in products]
+    products[0].fp32_precision = "tf32"
+    with plain_fp32():
+        assert [p.fp32_precision for p in products] == ["ieee", "ieee"] and torch.backends.cudnn.deterministic
+    assert products[0].fp32_precision == "tf32"
+    products[0].fp32_precision = before[0]
+    assert [p.fp32_precision for p in products] == before
 
 
 def test_every_parameter_is_in_exactly_one_group(make):
@@ -70,7 +86,16 @@ def test_a_file_that_is_no_state_dict_is_refused(make, tmp_path, content):
 def test_imagenet_weights_without_network_or_file_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    with pytest.raises(UserError, match=r"put resnet18-.*\.pth into .* or set weights to none"):
+    with pytest.raises(UserError, match=r"put a whole resnet18-.*\.pth into .* or set weights to none"):
+        imagenet_weights("resnet18")
+
+
+def test_a_damaged_weight_file_says_which(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="put a whole resnet18-f37072fd.pth into"):
         imagenet_weights("resnet18")
 
 

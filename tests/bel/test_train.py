@@ -6,7 +6,7 @@ from bel.data.prepared import load
 from bel.data.splits import holdout, rows
 from bel.errors import UserError
 from bel.evaluate import constant_median, evaluate
-from bel.train import fit, learning_rate
+from bel.train import fit, learning_rate, refuse_divergence
 
 EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best_epoch")
 
@@ -85,6 +85,21 @@ def test_a_batch_larger_than_the_data_is_refused(make):
     config = make(batch_size=4096)
     with pytest.raises(UserError, match="batch_size 4096 is more than"):
         fit(config, load(config, "train"))
+
+
+def test_a_validation_error_that_is_not_finite_is_said():
+    with pytest.raises(UserError, match="validation error became inf in epoch 3"):
+        refuse_divergence("validation error", float("inf"), 3)
+    refuse_divergence("validation error", 3.0, 3)
+
+
+def test_a_resume_on_other_data_is_refused(make):
+    config = make(epochs=1)
+    data = load(config, "train")
+    state = next(fit(config, data)).state()
+    state["data"] = state["data"] | {"split_hash": "other"}
+    with pytest.raises(UserError, match="lists have changed"):
+        fit(config, data, resume=state)
 
 
 @pytest.fixture(scope="module")

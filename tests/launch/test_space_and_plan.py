@@ -101,13 +101,21 @@ BAD = [
     ({"space": {"head": {"grid": ["direct"]}, "code": {"grid": ["u"]}}}, "space.code belongs to no head of this sweep"),
     ({"base": {"head": "direct", "code": "u"}, "space": {}}, "code belongs to head bel, not to direct"),
     ({"space": {"code": {"grid": ["u"]}, "lr": {"loguniform": [1e-5, 20]}}}, "lr must be above 0 and at most 10, got 20"),
+    ({"space": {"code_bits": {"uniform": [20, 200]}}}, "space.code_bits takes a list of values, not an interval"),
+    ({"space": {"val_fraction": {"uniform": [0.1, 0.2]}}}, "space.val_fraction takes a list of values"),
+    ({"space": {"code": {"grid": ["u", "j"]}}, "search": {"method": "tpe", "trials": 3}}, "tpe over lists alone"),
+    ({"space": {"code": {"grid": ["u"]}, "split_seed": {"grid": [0, 1]}}, "search": {"scheduler": "asha"}}, "different split_seed"),
+    ({"search": {"method": "grid", "seed": 1}}, "search.seed belongs to the methods random and tpe"),
+    ({"search": {"method": "random", "trials": 2, "seed": -1}}, "search.seed must be from 0"),
+    ({"search": {"method": "random", "trials": 10**400}}, "search.trials must be a whole number"),
+    ({"name": "../up"}, "name must be letters"),
     ({"bsae": {}}, "unknown key of a sweep 'bsae': choose from"),
     ({"base": {"learning_rate": 1}}, "unknown config field in base 'learning_rate'"),
     ({"space": {"codes": {"grid": ["u"]}}}, "unknown config field in space 'codes'"),
     ({"search": {"methods": "grid"}}, "unknown key in search 'methods'"),
     ({"resources": {"gpus": 1}}, "unknown key in resources 'gpus'"),
-    ({"name": ""}, "name must be text"),
-    ({"name": 7}, "name must be text, got 7"),
+    ({"name": ""}, "name must be letters"),
+    ({"name": 7}, "name must be letters.* got 7"),
     ({"base": [1]}, "base must be a mapping"),
     ({"space": {"code": ["u"]}}, r"space.code must be one of \{grid, choice, uniform, loguniform\}"),
     ({"space": {"code": {"gird": ["u"]}}}, "kind of space.code must be one of"),
@@ -142,9 +150,12 @@ def test_malformed_sweeps_are_refused_by_key(change, says):
 
 
 def test_a_grid_over_an_interval_is_refused():
-    s = sweep({"code": {"grid": ["u"]}, "lr": {"uniform": [1e-4, 1e-3]}})
     with pytest.raises(UserError, match=r"a grid needs lists, and space\.lr is an interval"):
-        draw(s, make_plan(s))
+        make_plan(sweep({"code": {"grid": ["u"]}, "lr": {"uniform": [1e-4, 1e-3]}}))
+
+
+def test_a_value_written_twice_in_two_ways_is_one_trial():
+    assert len(make_plan(sweep({"code": {"grid": ["u"]}, "lr": {"grid": ["1e-3", 0.001]}})).legal) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +163,7 @@ def test_a_grid_over_an_interval_is_refused():
     [
         ("name: [", "not readable YAML"),
         ("- a", "must be a mapping"),
-        ("", "name must be text"),
+        ("", "name must be letters"),
         ("1: 2", "must be a mapping"),
     ],
 )
@@ -169,5 +180,6 @@ def test_a_missing_file_and_a_bad_setting_are_refused(tmp_path):
     (tmp_path / "s.yaml").write_text("name: t")
     with pytest.raises(UserError, match="--set wants KEY=VALUE"):
         read_sweep(tmp_path / "s.yaml", ["lr"])
-    with pytest.raises(UserError, match="the value of lr is not YAML"):
-        read_sweep(tmp_path / "s.yaml", ["lr=[1"])
+    for value in ("[1", "2024-13-45", "0b_"):
+        with pytest.raises(UserError, match="the value of lr is not YAML"):
+            read_sweep(tmp_path / "s.yaml", [f"lr={value}"])

@@ -1,7 +1,12 @@
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -184,7 +189,7 @@ def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_her
                 "search.method=grid", "search.trials=null", "resources.gpu=0.5"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 1
     _, (trial,) = children("nogpu")
-    assert trial.info.status == "FAILED" and "cannot use it: install a CUDA build" in trial.data.tags["error"]
+    assert trial.info.status == "FAILED" and "torch sees no GPU" in trial.data.tags["error"]
 
 
 @pytest.mark.parametrize(
@@ -209,32 +214,76 @@ def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, 
 
 
 def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_path):
-    arguments = [
-        sys.executable,
-        str(PROJECT / "launch" / "sweep.py"),
-        str(swept[1]),
-        "--set",
-        "name=cut",
-        "--set",
-        "search.trials=4",
-    ]
+    whole_machine = f"resources.cpu={os.cpu_count()}"  # one trial at a time
+    settings = ["name=cut", "search.trials=4", whole_machine]
+    arguments = [sys.executable, str(PROJECT / "launch" / "sweep.py"), str(swept[1])]
+    arguments += [part for setting in settings for part in ("--set", setting)]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
-    process = subprocess.Popen(
-        arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("[1/4]"):
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, out + err
-    assert "interrupted: the same command" in err and "Traceback" not in out + err
+    with (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(
+            arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=err, text=True
+        )
+        for line in process.stdout:
+            if line.startswith("[1/4]"):
+                process.send_signal(signal.SIGINT)
+                break
+        out, _ = process.communicate(timeout=120)
+    said = out + (tmp_path / "err").read_text()
+    assert process.returncode == 130 and "interrupted: the same command" in said and "Traceback" not in said, said
     with working_in(tmp_path):
-        _, trials = children("cut")
+        parent, trials = children("cut")
         states = [t.info.status for t in trials]
-        assert "RUNNING" not in states and 1 <= states.count("FINISHED") < 4
+        assert parent.info.status == "KILLED" and "RUNNING" not in states and 1 <= states.count("FINISHED") < 4
         again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert again.returncode == 0, again.stdout + again.stderr
         assert f"{states.count('FINISHED')} finished before" in again.stdout
         finished = [t for t in children("cut")[1] if t.info.status == "FINISHED"]
         assert len(finished) == 4 == len({t.data.tags["bel.trial"] for t in finished})
+
+
+def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, capsys):
+    killed = []
+
+    def kill_a_worker_after_its_first_epoch():
+        for _ in range(600):
+            time.sleep(0.2)
+            workers = [p for p in Path("/proc").glob("[0-9]*/cmdline") if p.read_bytes().startswith(b"ray::Trial")]
+            if workers and list((store / "runs" / "ray").glob("killed-*/*/checkpoint_000000/last.pt")):
+                os.kill(int(workers[0].parent.name), signal.SIGKILL)
+                killed.append(workers[0].parent.name)
+                return
+
+    settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=12",
+                "search.method=grid", "search.trials=null"]  # fmt: skip
+    killer = threading.Thread(target=kill_a_worker_after_its_first_epoch)
+    killer.start()
+    assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
+    killer.join()
+    _, (trial,) = children("killed")
+    steps = [m.step for m in mlflow.MlflowClient().get_metric_history(trial.info.run_id, "val/mae")]
+    assert killed and trial.info.status == "FINISHED" and steps == list(range(1, 13))
+    assert not list((store / "runs" / "ray").iterdir()), "the trials' working files are left"
+
+
+def test_two_drivers_on_one_sweep_are_refused(ray_here, swept, tmp_path, capsys):
+    shutil.copytree(swept[0], tmp_path / "store")
+    with working_in(tmp_path / "store"):
+        parent, _ = children("fixture")
+        client = mlflow.MlflowClient()
+        client.set_tag(parent.info.run_id, "bel.driver", f"{socket.gethostname()} {os.getppid()}")
+        client.update_run(parent.info.run_id, status="RUNNING")
+        assert sweep.main([str(swept[1])]) == 2
+    assert f"process {os.getppid()} is running this very sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("http://127.0.0.1:9", "cannot use the MLflow store http://127.0.0.1:9"),
+        ("foo://x", "cannot use the MLflow store foo"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_said_before_anything_runs(ray_here, swept, store, capsys, uri, says):
+    mlflow.set_tracking_uri(uri)
+    assert sweep.main([str(swept[1])]) == 2
+    assert says in capsys.readouterr().err and not (store / "runs").exists()

@@ -21,6 +21,13 @@ def test_one_run_from_flags_writes_checkpoints_that_re_test(flags, tmp_path, cap
     assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
     out = capsys.readouterr().out
     assert "repeats the logged" in out and "difference 0.0e+00" in out and "constant median" in out
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "last.pt")]) == 0
+
+
+def test_an_output_that_is_a_file_is_one_line(flags, tmp_path, capsys):
+    (tmp_path / "run").write_text("")
+    assert train.main([*flags, "--out", str(tmp_path / "run")]) == 2
+    assert "File exists" in capsys.readouterr().err
 
 
 def test_resume_goes_on_and_equals_one_run(flags, tmp_path):

@@ -1,6 +1,9 @@
 import csv
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import mlflow
 import pytest
@@ -51,16 +54,32 @@ def test_a_second_re_test_is_identical(swept_store, capsys):
     for _ in range(2):
         assert evaluate.main(["--run-id", best.info.run_id]) == 0
         outputs.append(capsys.readouterr().out)
-    assert outputs[0].split("\n")[:9] == outputs[1].split("\n")[:9]
+    assert outputs[0].splitlines()[:9] == outputs[1].splitlines()[:9]
     assert "an earlier re-test logged" in outputs[1] and "difference 0.0e+00" in outputs[1].splitlines()[-1]
     assert len(mlflow.MlflowClient().get_metric_history(best.info.run_id, "test/mae")) == 1
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_other_batch_sizes_stay_within_the_tolerance(swept_store, capsys, batch):
-    best = best_of(children("fixture")[1])
-    assert evaluate.main(["--run-id", best.info.run_id, "--set", f"eval_batch_size={batch}"]) == 0
+@pytest.mark.parametrize("head", ["bel", "direct", "classification"])
+def test_other_batch_sizes_stay_within_the_tolerance(swept_store, capsys, batch, head):
+    run = next(run for run in children("fixture")[1] if run.data.params["head"] == head)
+    assert evaluate.main(["--run-id", run.info.run_id, "--set", f"eval_batch_size={batch}"]) == 0
     assert "repeats" in capsys.readouterr().out
+
+
+def test_a_re_test_in_another_process_with_all_cores_repeats(swept_store):
+    best = best_of(children("fixture")[1])
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{swept_store / 'mlflow.db'}"}
+    command = [sys.executable, "-c", "import sys; from results.evaluate import main; sys.exit(main())"]
+    done = subprocess.run([*command, "--run-id", best.info.run_id], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(re.search(r"difference (\S+), allowed 1e-06", done.stdout).group(1)) <= 1e-6
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
+    with working_in(tmp_path):
+        assert evaluate.main(["--run-id", "0123"]) == 2
+    assert "there is no such file" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_parent_stands_for_its_best_child(swept_store, capsys):
@@ -105,6 +124,8 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         ),
         (["--run-id", best.info.run_id, "--set", "data_root=/nowhere"], "no BIWI images in '/nowhere'"),
         (["--run-id", best.info.run_id, "--set", "device"], "--set wants KEY=VALUE"),
+        (["--run-id", best.info.run_id, "--set", "data_root=[1"], "the value of data_root is not YAML"),
+        (["--run-id", ""], "no run ''"),
         (["--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
         (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "--set code_bits would change what"),
         (["--checkpoint", str(tmp_path / "swapped.pt")], "the checkpoint is of another network (head direct"),

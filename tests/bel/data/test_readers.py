@@ -32,6 +32,21 @@ def test_rendered_300w_lp_and_aflw2000_are_read_back(rendered):
     assert len({SOURCES["300w_lp"].group(e.stem) for e in train}) == 10
 
 
+def test_pose_para_of_real_files_gives_the_published_angles(tmp_path):
+    labels = dict(np.load(PROJECT / "tests" / "golden" / "labels.npz"))
+    pairs = zip(labels["aflw_pose_para_pitch_yaw_roll_rad"], labels["aflw_yaw_pitch_roll"], strict=True)
+    for radians, degrees in list(pairs):
+        savemat(tmp_path / "a.mat", {"Pose_Para": [[*radians, 0, 0, 0, 0]], "pt2d": np.ones((2, 21))})
+        np.testing.assert_allclose(w300lp.read(tmp_path / "a.mat").target, degrees, atol=1e-9)
+
+
+def test_one_data_set_is_never_read_as_another(rendered, tmp_path):
+    (tmp_path / "AFLW2000").symlink_to(rendered / "AFLW2000")
+    assert SOURCES["aflw2000"].entries(tmp_path)
+    with pytest.raises(UserError, match="no 300W_LP images"):
+        SOURCES["300w_lp"].entries(tmp_path)
+
+
 def test_photographs_group_views_and_flips():
     names = ("AFW/AFW_134212_1_0", "AFW/AFW_134212_1_13", "AFW_Flip/AFW_134212_1_2")
     assert {w300lp.photograph(name) for name in names} == {"AFW_134212_1"}
@@ -49,7 +64,9 @@ def test_the_dataset_folder_itself_may_be_the_data_root(rendered):
 
 
 def test_a_missing_folder_says_where_it_looked(tmp_path):
-    with pytest.raises(UserError, match=r"no BIWI images in .*: neither .*BIWI/hpdb nor .*/hpdb exists; set data_root"):
+    with pytest.raises(
+        UserError, match=r"no BIWI images in .*: neither .*BIWI/hpdb nor .*/hpdb is there; set data_root"
+    ):
         biwi.entries(tmp_path, "train")
 
 

@@ -1,0 +1,24 @@
+"""The walls of the house: what each folder may import."""
+
+import ast
+
+import pytest
+
+from tests.conftest import PROJECT
+
+FORBIDDEN = {
+    "bel": {"ray", "optuna", "mlflow", "yaml", "launch", "results"},
+    "launch": {"results"},
+    "results": {"launch", "ray", "optuna"},
+}
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_no_import_goes_through_a_wall(room):
+    files = sorted((PROJECT / room).rglob("*.py"))
+    assert files
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & FORBIDDEN[room], f"{path}:{node.lineno}"
