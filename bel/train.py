@@ -54,7 +54,8 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     optimiser = torch.optim.Adam(optimiser_groups(model, config))
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
-    begun = resume or {"epoch": 0, "best": {}, "data": facts}
+    begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
+    begun["data"] = facts
     return epochs(config, data, model, optimiser, (train_rows, val_rows), begun)
 
 
@@ -73,20 +74,16 @@ def epochs(
         start = time.perf_counter()
         loss = train_epoch(model, optimiser, data, train_rows, config, number)
         speed = len(train_rows) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-        metrics = evaluate(model, data, val_rows, config).metrics("val")
-        refuse_divergence("validation error", metrics["val/mae"], number)
-        is_best = metrics["val/mae"] < best.get("val/best_mae", math.inf)
+        measured = evaluate(model, data, val_rows, config).metrics("val")
+        refuse_divergence("validation error", measured["val/mae"], number)
+        is_best = measured["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
-            best = {name.replace("/", "/best_"): value for name, value in metrics.items() if name.startswith("val/mae")}
+            best = {
+                name.replace("/", "/best_"): value for name, value in measured.items() if name.startswith("val/mae")
+            }
             best["val/best_epoch"] = float(number)
-        metrics |= {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
-        described = {
-            "config": config.as_dict(),
-            "epoch": number,
-            "best": best,
-            "metrics": metrics,
-            "data": begun["data"],
-        }
+        metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
+        described = begun | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
         yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, described))
 
 

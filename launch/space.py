@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from bel.config import HINTS, TrainConfig, real, refuse_unknown, whole, within
+from bel.config import HINTS, TrainConfig, convert, real, refuse_unknown, whole, within
 from bel.errors import UserError, one_of
 
 METHODS = ("grid", "random", "tpe")
 SCHEDULERS = ("none", "asha")
 OBJECTIVES = {"val/mae": "val/best_mae"}  # what is minimised: the metric that holds its best epoch
-FIELDS = {f.name: HINTS[f.name] for f in fields(TrainConfig)}
+FIELDS = {f.name: f for f in fields(TrainConfig)}
 
 
 @dataclass(frozen=True)
@@ -158,18 +158,21 @@ def dimension(name: str, value: Any) -> Finite | Interval:
     if not isinstance(arguments, list) or not arguments:
         raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
     parsed = DIMENSIONS[kind](f"{what}.{kind}", arguments)
-    if isinstance(parsed, Interval) and (FIELDS[name] is not float or name == "val_fraction"):
-        raise UserError(f"{what} takes a list of values, not an interval: use grid or choice")
-    return parsed
+    if isinstance(parsed, Interval):
+        if HINTS[name] is not float or name == "val_fraction":
+            raise UserError(f"{what} takes a list of values, not an interval: use grid or choice")
+        return parsed
+    values = tuple(convert(FIELDS[name], value) for value in parsed.values)
+    if len(set(values)) < len(values):
+        raise UserError(f"{what}.{kind} holds a value twice: {arguments}")
+    return Finite(values)
 
 
 def finite(what: str, arguments: list[Any]) -> Finite:
-    """A list of distinct values."""
+    """A list of plain values."""
     for value in arguments:
         if not isinstance(value, (str, int, float, type(None))):
             raise UserError(f"{what} must hold plain values, got {value!r}")
-    if len(set(arguments)) < len(arguments):
-        raise UserError(f"{what} holds a value twice: {arguments}")
     return Finite(tuple(arguments))
 
 

@@ -95,7 +95,7 @@ def test_a_damaged_weight_file_says_which(tmp_path, monkeypatch):
     path = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    with pytest.raises(UserError, match="put a whole resnet18-f37072fd.pth into"):
+    with pytest.raises(UserError, match=r"put a whole resnet18-f37072fd\.pth into"):
         imagenet_weights("resnet18")
 
 
