@@ -190,7 +190,7 @@ def searcher(sweep: Sweep, plan: Plan, missing: int) -> OptunaSearch:
 
 
 def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:
-    """ASHA over epochs, which lets every trial run a ninth of the longest before it compares; or none."""
+    """ASHA over epochs, which lets every trial run a quarter of the longest before it compares; or none."""
     if sweep.search.scheduler == "none":
         return None
     longest = max(make_config(sweep, values | lows(sweep)).epochs for values in plan.legal)
@@ -198,7 +198,7 @@ def scheduler(sweep: Sweep, plan: Plan) -> TrialScheduler | None:
         metric=OBJECTIVES[sweep.search.objective],
         mode="min",
         max_t=longest,
-        grace_period=max(1, longest // 9),
+        grace_period=max(1, longest // 4),
         reduction_factor=3,
     )
 
