@@ -7,7 +7,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 .PHONY: demo test lint ui
 demo: $(READY)
-	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 100 --frames 25 --size 80 --seed 0
+	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 160 --frames 16 --size 80 --seed 0
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(READY)

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     synth.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
     synth.add_argument("--seed", type=int, default=0, help="everything random (%(default)s)")
     a = parser.parse_args(argv)
-    with tqdm(desc=f"rendering {a.layout}", unit=" images") as bar:
+    with tqdm(desc=f"rendering {a.layout}", unit=" images", delay=0.5) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
