@@ -168,14 +168,19 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def convert(f: Field[Any], value: Any) -> Any:
-    """A value as its field's type: numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    """A value as its field's type. Raises `UserError` where it is none."""
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
     if value is None and type(None) in kinds:
         return None
+    return convert_to(kinds[0], f.name, value)
+
+
+def convert_to(kind: type, what: str, value: Any) -> Any:
+    """A value as str, int or float; numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
     try:
-        return CONVERT[kinds[0]](value)
+        return CONVERT[kind](value)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{f.name} must be {NOUNS[kinds[0]]}, got {value!r}") from None
+        raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
 
 
 def text(value: Any) -> str:

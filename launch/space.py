@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bel.config import HINTS, TrainConfig, convert, real, refuse_unknown, whole, within
+from bel.config import HINTS, TrainConfig, convert, convert_to, refuse_unknown, within
 from bel.errors import UserError, one_of
 
 METHODS = ("grid", "random", "tpe")
@@ -178,7 +179,7 @@ def finite(what: str, arguments: list[Any]) -> Finite:
 
 def interval(what: str, arguments: list[Any], log: bool) -> Interval:
     """[low, high] with low < high, above 0 for a logarithm."""
-    low, high = (number(what, value) for value in arguments) if len(arguments) == 2 else (1.0, 0.0)
+    low, high = (convert_to(float, what, value) for value in arguments) if len(arguments) == 2 else (1.0, 0.0)
     if not low < high or (log and low <= 0):
         raise UserError(f"{what} must be [low, high] with {'0 < ' if log else ''}low < high, got {arguments}")
     return Interval(low, high, log)
@@ -190,22 +191,6 @@ DIMENSIONS: dict[str, Callable[[str, list[Any]], Finite | Interval]] = {
     "uniform": lambda what, arguments: interval(what, arguments, log=False),
     "loguniform": lambda what, arguments: interval(what, arguments, log=True),
 }
-
-
-def number(what: str, value: Any) -> float:
-    """A finite number. Raises `UserError` naming its key."""
-    try:
-        return real(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} must be a number, got {value!r}") from None
-
-
-def count(what: str, value: Any) -> int:
-    """A whole number. Raises `UserError` naming its key."""
-    try:
-        return whole(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} must be a whole number, got {value!r}") from None
 
 
 def choice(choices: Sequence[str]) -> Callable[[str, Any], Any]:
@@ -220,12 +205,15 @@ def choice(choices: Sequence[str]) -> Callable[[str, Any], Any]:
 
 SEARCH: dict[str, Callable[[str, Any], Any]] = {
     "method": choice(METHODS),
-    "trials": count,
+    "trials": partial(convert_to, int),
     "scheduler": choice(SCHEDULERS),
     "objective": choice(list(OBJECTIVES)),
-    "seed": count,
+    "seed": partial(convert_to, int),
 }
-RESOURCES: dict[str, Callable[[str, Any], Any]] = {"cpu": number, "gpu": number}
+RESOURCES: dict[str, Callable[[str, Any], Any]] = {
+    "cpu": partial(convert_to, float),
+    "gpu": partial(convert_to, float),
+}
 
 
 def section(name: str, content: dict[str, Any], checks: Mapping[str, Callable[[str, Any], Any]]) -> dict[str, Any]:
