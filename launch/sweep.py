@@ -34,7 +34,6 @@ from bel.model import build_model
 from launch.plan import (
     Facts,
     Plan,
-    Values,
     check_files,
     data_key,
     draw,
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     sweep = read_sweep(arguments.file, arguments.set)
     plan = make_plan(sweep)
-    drawn = draw(sweep, plan) if sweep.search.method != "tpe" else []
+    drawn = [make_config(sweep, values) for values in draw(sweep, plan)] if sweep.search.method != "tpe" else []
     configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
     check(sweep, configs)
     start_ray(sweep)
@@ -114,12 +113,9 @@ def start_ray(sweep: Sweep) -> None:
             )
 
 
-def run(sweep: Sweep, plan: Plan, drawn: list[Values], facts: Facts, store: Store) -> int:
+def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store: Store) -> int:
     """Run the trials that are not finished yet, then print the table."""
-    todo: list[dict[str, Any]] = []
-    for config in (make_config(sweep, values) for values in drawn):
-        if trial_key(config, facts[data_key(config)]) not in store.finished:
-            todo.append(config.as_dict())
+    todo = [c.as_dict() for c in drawn if trial_key(c, facts[data_key(c)]) not in store.finished]
     missing = len(todo) if drawn else max(0, (sweep.search.trials or 0) - len(store.finished))
     tracker = Tracker(sweep, store, facts, total=missing + len(store.finished))
     announce(sweep, plan, store, missing)

@@ -103,9 +103,11 @@ class Tracker(tune.Callback):
         run_id = self.run_of(trial)
         if trial.checkpoint is None:
             return self.end(trial, "KILLED", "stopped before its first epoch ended")
-        for path in sorted(Path(trial.checkpoint.path).iterdir()):
+        folder = Path(trial.checkpoint.path)
+        for path in sorted(folder.iterdir()):
             if path.name != LAST and not path.name.startswith("."):
                 self.client.log_artifact(run_id, str(path))
+        shutil.rmtree(folder)  # a long sweep would fill the disk with what MLflow has now
         result = trial.last_result
         self.end(trial, "FINISHED", f"epoch {result['epoch']}  val MAE {result['val/best_mae']:.3f}")
 
