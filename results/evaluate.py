@@ -64,11 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     changes = settings(arguments.set)
-    runs: list[Run | None] = [None] if arguments.run_id is None else [*find_runs(arguments.run_id)]
+    if arguments.run_id is None:
+        return re_test(open_subject(checkpoint.load(arguments.checkpoint), changes))
+    runs = find_runs(arguments.run_id)
+    return max(re_test(open_subject(fetch_state(run), changes, run)) for run in runs)
+
+
+def fetch_state(run: Run) -> dict[str, Any]:
+    """The best checkpoint of a run."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [fetch_checkpoint(run, Path(folder)) if run else arguments.checkpoint for run in runs]
-        subjects = [open_subject(run, path, changes) for run, path in zip(runs, paths, strict=True)]
-    return max(re_test(subject) for subject in subjects)
+        return checkpoint.load(fetch_checkpoint(run, Path(folder)))
 
 
 def re_test(subject: Subject) -> int:
@@ -103,9 +108,8 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def open_subject(run: Run | None, path: Path, changes: dict[str, Any]) -> Subject:
-    """Read a checkpoint and rebuild its network, on the kind of device that it was trained on if there is one."""
-    state = checkpoint.load(path)
+def open_subject(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> Subject:
+    """Rebuild a checkpoint's network, on the kind of device that it was trained on if there is one."""
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
     config = TrainConfig.make(state["config"] | {"weights": "none", "device": device} | changes)

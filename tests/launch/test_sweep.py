@@ -16,6 +16,7 @@ from PIL import Image
 from bel import checkpoint
 from bel.config import TrainConfig
 from launch import sweep
+from results import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
 
 TINY = ["--set", "image_size=32", "--set", "backbone=resnet10", "--set", "weights=none", "--set", "epochs=1",
@@ -154,6 +155,10 @@ def test_both_protocols_have_a_best_trial_each(ray_here, rendered, store, capsys
     _, trials = children("both")
     assert sorted(t.data.params["protocol"] for t in trials) == ["aflw2000"] * 2 + ["biwi"] * 2
     assert capsys.readouterr().out.count("bel-eval --run-id") == 2
+    parent, _ = children("both")
+    assert evaluate.main(["--run-id", parent.info.run_id]) == 0
+    out = capsys.readouterr().out
+    assert out.count("repeats the logged") == 2 and ": aflw2000, crop" in out and ": biwi, crop" in out
 
 
 def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
