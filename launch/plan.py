@@ -88,7 +88,8 @@ def refuse_useless(sweep: Sweep, plan: Plan, dropped: list[tuple[Values, str]]) 
         for value in values:
             if value not in used:
                 reasons = Counter(reason for wrong, reason in dropped if wrong.get(name) == value)
-                raise UserError(f"space.{name}: {value!r} is legal in no combination: {reasons.most_common(1)[0][0]}")
+                why = reasons.most_common(1)[0][0] if reasons else "it says the same as another value"
+                raise UserError(f"space.{name}: {value!r} is legal in no combination: {why}")
 
 
 def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:

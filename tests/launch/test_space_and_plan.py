@@ -123,6 +123,7 @@ BAD = [
     ({"space": {"code": {"grid": "u"}}}, "space.code.grid must be a list"),
     ({"space": {"code": {"grid": ["u", "u"]}}}, "holds a value twice"),
     ({"space": {"lr": {"grid": ["1e-3", 0.001]}}}, "space.lr.grid holds a value twice"),
+    ({"space": {"code": {"grid": ["u"]}, "device": {"grid": ["auto", "cpu"]}}}, "says the same as another value"),
     ({"space": {"lr": {"grid": ["fast"]}}}, "lr must be a number, got 'fast'"),
     ({"space": {"code": {"grid": [["u"]]}}}, "must hold plain values"),
     ({"space": {"lr": {"uniform": [1e-3]}}}, r"must be \[low, high\] with low < high"),

@@ -4,9 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -15,7 +12,11 @@ from PIL import Image
 
 from bel import checkpoint
 from bel.config import TrainConfig
+from bel.data.prepared import load
+from bel.train import fit
 from launch import sweep
+from launch.space import FIELDS
+from launch.tracking import Tracker
 from results import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
 
@@ -107,9 +108,6 @@ def test_the_same_sweep_again_runs_nothing_and_prints_the_same_table(swept, caps
 
 
 def test_a_trial_equals_the_same_run_without_ray(swept, runs, tmp_path):
-    from bel.data.prepared import load
-    from bel.train import fit
-
     run = next(run for run in runs[1] if run.data.params["head"] == "bel")
     mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
     config = TrainConfig.make(yaml.safe_load((tmp_path / "config.yaml").read_text()))
@@ -246,27 +244,30 @@ def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_pa
         assert len(finished) == 4 == len({t.data.tags["bel.trial"] for t in finished})
 
 
-def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, capsys):
-    killed = []
+class Killer(Tracker):
+    """A tracker that kills the worker of epoch 3, before that epoch's checkpoint is written."""
 
-    def kill_a_worker_after_its_first_epoch():
-        for _ in range(600):
-            time.sleep(0.2)
-            workers = [p for p in Path("/proc").glob("[0-9]*/cmdline") if p.read_bytes().startswith(b"ray::Trial")]
-            if workers and list((store / "runs" / "ray").glob("killed-*/*/checkpoint_*/last.pt")):
-                os.kill(int(workers[0].parent.name), signal.SIGKILL)
-                killed.append(workers[0].parent.name)
-                return
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        super().on_trial_result(iteration, trials, trial, result, **info)
+        if result["epoch"] == 3 and trial.num_failures == 0:
+            os.kill(result["pid"], signal.SIGKILL)
 
-    settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=12",
+
+def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch):
+    failures = []
+    monkeypatch.setattr(sweep, "Tracker", Killer)
+    monkeypatch.setattr(
+        Killer, "on_trial_recover", lambda self, *_, **info: failures.append(info["trial"].num_failures)
+    )
+    settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
-    killer = threading.Thread(target=kill_a_worker_after_its_first_epoch)
-    killer.start()
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
-    killer.join()
     _, (trial,) = children("killed")
-    steps = [m.step for m in mlflow.MlflowClient().get_metric_history(trial.info.run_id, "val/mae")]
-    assert killed and trial.info.status == "FINISHED" and steps == list(range(1, 13))
+    history = mlflow.MlflowClient().get_metric_history(trial.info.run_id, "val/mae")
+    assert failures == [1] and trial.info.status == "FINISHED"
+    assert [m.step for m in history] == [1, 2, 3, 4, 5]
+    config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
+    assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
     assert not list((store / "runs" / "ray").iterdir()), "the trials' working files are left"
 
 
