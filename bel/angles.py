@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from bel.errors import UserError
+
+if TYPE_CHECKING:  # a process that only reads labels does without torch's seconds of import
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

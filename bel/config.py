@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ import torch
 
 from bel.angles import Axis, with_levels
 from bel.codes import CODES
-from bel.data.crops import CROPS
+from bel.data.augment import Augmentation
+from bel.data.crops import CROPS, MARGINS
+from bel.data.prepared import ON_MISSING
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
 from bel.model import BACKBONES, WEIGHTS
-from bel.protocols import PROTOCOLS
+from bel.protocols import Protocol, normal_form, protocol_of
+from bel.values import TINY, convert_to, refuse_unknown, within
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
 MEMORY_FORMATS = ("channels_last", "contiguous")
 SCHEDULES = ("cosine", "constant")
+CACHES = ("auto", "host", "device")
+HOLDOUT = 0.2  # of the training groups, where there are no folds
 
 
 def option(default: Any, text: str) -> Any:
@@ -37,13 +42,18 @@ class TrainConfig:
     Paths become absolute, because a worker of a sweep runs in another folder.
     """
 
-    protocol: str = option("biwi", "train and test data, axes and their ranges")
+    protocol: str | dict[str, Any] = option("biwi", "data, axes and their ranges; a mapping for own data")
     data_root: str = option("datasets", "folder that holds BIWI/, or 300W_LP/ and AFLW2000/")
     cache_dir: str = option("runs/prepared", "folder of the prepared image arrays")
-    crop: str = option("published", "part of each image: as published, or the whole frame")
+    crop: str = option("published", "part of each image: as published, frame, boxes or landmarks")
+    margin: float | None = option(None, "share of the box that crop boxes (0) or landmarks (0.3) adds on every side")
+    boxes: str | None = option(None, "CSV of stem,x0,y0,x1,y1 for crop boxes, below data_root")
+    on_missing: str = option("error", "what to do about images that cannot be used: error, or skip and count them")
     image_size: int = option(224, "side of the network's input in pixels; images are prepared 15/14 as large")
     frame_stride: int = option(1, "train on every n-th listed frame; the test split is always whole")
-    val_fraction: float = option(0.2, "share of the training groups (sequences, photographs) that selects")
+    val_fraction: float | None = option(None, "share of the training groups that selects, without folds; default 0.2")
+    folds: int | None = option(None, "number of folds of the training groups (sequences, photographs); default: none")
+    fold: int | None = option(None, "which of the folds selects, from 0; default 0")
     split_seed: int = option(0, "draw of the selection groups")
     head: str = option("bel", "kind of output")
     code: str | None = option(None, "label encoding of head bel, which needs one")
@@ -60,10 +70,14 @@ class TrainConfig:
     eval_batch_size: int = option(64, "images a batch in evaluation; a re-test repeats it")
     flip: float = option(0.0, "probability of mirroring a training image (signs of yaw and roll follow)")
     blur: float = option(0.0, "probability of blurring a training image")
+    rotate: float = option(0.0, "largest rotation of a training image in degrees (the pose is turned along)")
+    jitter: float = option(0.0, "brightness, contrast and saturation of a training image vary by 1 +- this")
+    erase: float = option(0.0, "probability of erasing a rectangle of a training image")
     seed: int = option(0, "weights, order and augmentation")
     device: str = option("auto", "where to compute; auto takes a GPU where there is one")
     precision: str = option("auto", "training arithmetic; auto takes bf16 autocast where the device computes in it")
     memory_format: str = option("channels_last", "layout of images and weights")
+    cache: str = option("auto", "where prepared images live: a mapped file (host), the device, or there if they fit")
 
     def __post_init__(self) -> None:
         """Convert, fill in what the head decides, and check every rule."""
@@ -74,12 +88,11 @@ class TrainConfig:
         for name, (low, high) in BOUNDS.items():
             within(name, getattr(self, name), low, high)
         self._fit_head()
+        self._fit_data()
         for name in ("data_root", "cache_dir") + (("weights",) if self.weights not in WEIGHTS else ()):
             object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser().absolute()))
         if self.weights not in WEIGHTS and not Path(self.weights).is_file():
             raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
-        if self.flip and any(axis.flip is None for axis in self.axes):
-            raise UserError(f"flip needs axes with a known sign in a mirrored image: set flip to 0 for {self.protocol}")
 
     def _fit_head(self) -> None:
         kind = HEADS[self.head]
@@ -97,10 +110,55 @@ class TrainConfig:
         for axis in self.axes:
             kind.check(axis, self)
 
+    def _fit_data(self) -> None:
+        """Fill in what crop and split decide, and refuse what they, or the axes, do not go with."""
+        definition = self.definition
+        if self.crop not in MARGINS and self.margin is not None:
+            raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {self.crop}: leave margin out")
+        if self.margin is None:
+            object.__setattr__(self, "margin", MARGINS.get(self.crop))
+        if self.boxes is not None and self.crop != "boxes":
+            raise UserError(f"boxes belongs to crop boxes, not to {self.crop}: leave boxes out, or set crop to boxes")
+        if self.crop == "boxes" and self.boxes is None and not definition.boxes:
+            raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
+        if self.folds is None:
+            object.__setattr__(self, "val_fraction", HOLDOUT if self.val_fraction is None else self.val_fraction)
+            if self.fold is not None:
+                raise UserError("fold belongs to folds: say how many folds there are, or leave fold out")
+        else:
+            object.__setattr__(self, "fold", self.fold or 0)
+            if self.val_fraction is not None:
+                raise UserError(
+                    "val_fraction belongs to a hold-out, and folds divide all groups: leave one of them out"
+                )
+            within("fold", self.fold, 0, self.folds - 1)
+        if self.flip and any(axis.flip is None for axis in self.axes):
+            raise UserError(
+                f"flip needs axes with a known sign in a mirrored image: set flip to 0 for {self.protocol_name}, "
+                "or give every target of a csv its flip"
+            )
+        if self.rotate and not definition.pose:
+            raise UserError(f"rotate turns yaw, pitch and roll along, and {self.protocol_name} is no pose: set it to 0")
+
+    @property
+    def definition(self) -> Protocol:
+        """The protocol that is meant."""
+        return protocol_of(self.protocol)
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol in a word."""
+        return self.protocol if isinstance(self.protocol, str) else str(self.protocol["name"])
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to training images."""
+        return Augmentation(**{f.name: getattr(self, f.name) for f in fields(Augmentation)})
+
     @property
     def axes(self) -> tuple[Axis, ...]:
         """Axes of the protocol with the levels that `code_bits` asks for."""
-        return with_levels(PROTOCOLS[self.protocol].axes, self.code_bits)
+        return with_levels(self.definition.axes, self.code_bits)
 
     @property
     def prepared_size(self) -> int:
@@ -124,7 +182,6 @@ class TrainConfig:
 
 
 CHOICES: dict[str, Iterable[str]] = {
-    "protocol": PROTOCOLS,
     "crop": CROPS,
     "head": HEADS,
     "backbone": BACKBONES,
@@ -132,13 +189,16 @@ CHOICES: dict[str, Iterable[str]] = {
     "device": DEVICES,
     "precision": PRECISIONS,
     "memory_format": MEMORY_FORMATS,
+    "on_missing": ON_MISSING,
+    "cache": CACHES,
 }
 
-TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
 BOUNDS: dict[str, tuple[float, float]] = {
     "image_size": (32, 4096),
     "frame_stride": (1, math.inf),
+    "margin": (0, 10),
     "val_fraction": (TINY, 0.9),
+    "folds": (2, math.inf),
     "split_seed": (0, 2**31),
     "theta": (1, math.inf),
     "lr": (TINY, 10),
@@ -148,64 +208,21 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "eval_batch_size": (1, math.inf),
     "flip": (0, 1),
     "blur": (0, 1),
+    "rotate": (0, 45),
+    "jitter": (0, 0.9),
+    "erase": (0, 1),
     "seed": (0, 2**31),
 }
 
 
-def within(name: str, value: float | None, low: float, high: float) -> None:
-    """Raise `UserError` unless `value` is None or in [low, high]."""
-    if value is not None and not low <= value <= high:
-        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:g}"
-        raise UserError(f"{name} must be {bounds}, got {value!r}")
-
-
-def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `UserError` naming the first of `given` that is not in `known`."""
-    names = list(known)
-    for name in given:
-        if name not in names:
-            raise UserError(f"unknown {what} {name!r}: choose from {names}")
-
-
 def convert(f: Field[Any], value: Any) -> Any:
     """A value as its field's type. Raises `UserError` where it is none."""
+    if f.name == "protocol":
+        return normal_form(value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
     if value is None and type(None) in kinds:
         return None
     return convert_to(kinds[0], f.name, value)
 
 
-def convert_to(kind: type, what: str, value: Any) -> Any:
-    """A value as str, int or float; numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
-    try:
-        return CONVERT[kind](value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
-
-
-def text(value: Any) -> str:
-    """A string as it is; everything else is refused."""
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def real(value: Any) -> float:
-    """A finite number, or its text."""
-    number = float(value)
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def whole(value: Any) -> int:
-    """A whole number, or its text."""
-    number = real(value)
-    if number != int(number):
-        raise ValueError
-    return int(number)
-
-
-CONVERT: dict[type, Callable[[Any], Any]] = {str: text, int: whole, float: real}
-NOUNS = {str: "text", int: "a whole number", float: "a number"}
 HINTS = typing.get_type_hints(TrainConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bel.angles import Axis
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
@@ -17,7 +19,7 @@ from bel.model import Model, plain_fp32
 class Evaluation:
     """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64."""
 
-    axes: tuple[str, ...]
+    axes: tuple[Axis, ...]
     names: list[str]
     groups: list[str]
     targets: Tensor
@@ -32,12 +34,29 @@ class Evaluation:
         """Absolute errors (n, axes) in units."""
         return (self.predictions[decoder] - self.targets).abs()
 
+    def mae(self, decoder: str) -> float:
+        """Mean absolute error over all axes, in `unit(axes)`."""
+        return overall(self.errors(decoder).mean(0), self.axes)
+
     def metrics(self, split: str) -> dict[str, float]:
         """MAE of the headline decoder over all axes and by axis, then of every decoder over all axes."""
         by_axis = self.errors(self.headline).mean(0)
-        values = {f"{split}/mae": by_axis.mean().item()}
-        values |= {f"{split}/mae_{axis}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
-        return values | {f"{split}/{name}/mae": self.errors(name).mean().item() for name in self.predictions}
+        values = {f"{split}/mae": self.mae(self.headline)}
+        values |= {f"{split}/mae_{axis.name}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
+        return values | {f"{split}/{name}/mae": self.mae(name) for name in self.predictions}
+
+
+def unit(axes: Sequence[Axis]) -> str:
+    """Unit of an error over all axes: their own, or where they have several, per cent of each one's range."""
+    units = {axis.unit for axis in axes}
+    return units.pop() if len(units) == 1 else "% of range"
+
+
+def overall(by_axis: Tensor, axes: Sequence[Axis]) -> float:
+    """Mean of errors by axis (axes,), each in its axis's unit, in `unit(axes)`."""
+    if len({axis.unit for axis in axes}) > 1:
+        by_axis = by_axis / torch.tensor([axis.span / 100 for axis in axes], dtype=by_axis.dtype)
+    return by_axis.mean().item()
 
 
 def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) -> Evaluation:
@@ -54,7 +73,7 @@ def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) ->
     predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     picked = rows.tolist()
     return Evaluation(
-        axes=tuple(axis.name for axis in config.axes),
+        axes=config.axes,
         names=[data.names[i] for i in picked],
         groups=[data.groups[i] for i in picked],
         targets=data.targets[rows],

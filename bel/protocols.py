@@ -1,19 +1,35 @@
-"""The published evaluation protocols as data: axes, where their images lie, and how they are cropped."""
+"""Evaluation protocols: axes of the target, and the sources that train and test; published ones, and one's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bel.angles import Axis
+from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
+from bel.data.columns import parse_table
+from bel.data.sources import Source
+from bel.data.table import table_source
+from bel.data.w300lp import AFLW2000, W300LP
+from bel.errors import UserError, one_of
+
+CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Axes of the target, a train and a test source (names in `bel.data.SOURCES`)."""
+    """Axes of the target, a train and a test source, and the number of images that each has as published.
+
+    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `boxes` that its table has some.
+    """
 
     axes: tuple[Axis, ...]
-    train: str
-    test: str
+    train: Source
+    test: Source
+    pose: bool = True
+    boxes: bool = False
+    images: tuple[int | None, int | None] = (None, None)
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -24,8 +40,9 @@ PROTOCOLS: dict[str, Protocol] = {
             Axis("pitch", -99, 200, 200, flip=1),
             Axis("roll", -99, 200, 200, flip=-1),
         ),
-        train="300w_lp",
-        test="aflw2000",
+        train=W300LP,
+        test=AFLW2000,
+        images=(122_415, 1_969),
     ),
     # BEL protocol 2: 16 or 17 BIWI sequences train, 7 test.
     "biwi": Protocol(
@@ -34,7 +51,30 @@ PROTOCOLS: dict[str, Protocol] = {
             Axis("pitch", -65, 150, 150, flip=1),
             Axis("roll", -55, 100, 100, flip=-1),
         ),
-        train="biwi_train",
-        test="biwi_test",
+        train=BIWI_TRAIN,
+        test=BIWI_TEST,
+        images=(11_031, 4_647),
     ),
 }
+
+
+def normal_form(value: Any) -> str | dict[str, Any]:
+    """A protocol as a config holds it: a published one's name, or a checked mapping with its defaults filled in.
+
+    Raises `UserError` for anything else.
+    """
+    if isinstance(value, Mapping):
+        one_of("protocol.name of a mapping", value.get("name"), [CSV])
+        return parse_table(value).as_dict()
+    if value == CSV:
+        raise UserError(f"protocol {CSV} is a mapping of name, train and targets: see sweeps/csv_example.yaml")
+    one_of("protocol", value, PROTOCOLS)
+    return str(value)
+
+
+def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
+    """The protocol that a config's value means."""
+    if not isinstance(value, Mapping):
+        return PROTOCOLS[value]
+    spec = parse_table(value)
+    return Protocol(spec.axes, table_source(spec, "train"), table_source(spec, "test"), spec.pose, bool(spec.box))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from bel.checkpoint import environment, restore
 from bel.config import TrainConfig
-from bel.data.batches import train_batches
+from bel.data.batches import placed, train_batches
 from bel.data.prepared import Prepared
-from bel.data.splits import holdout, rows, split_hash
+from bel.data.splits import Split, split
 from bel.errors import UserError
 from bel.evaluate import evaluate
 from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
@@ -39,15 +39,13 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     `UserError` at once for a missing GPU, weights that do not fit, or too few images.
     """
     device = pick_device(config.device)
-    mask = holdout(data.groups, config.val_fraction, config.split_seed)
-    train_rows, val_rows = rows(mask)
-    facts = {"data_digest": data.digest, "split_hash": split_hash(data.names, mask)}
-    if resume and resume["data"]["split_hash"] != facts["split_hash"]:
+    parts = split(config, data)
+    if resume and resume["data"]["split_hash"] != parts.digest:
         raise UserError(
             f"the data in {config.data_root} is not what the checkpoint was trained on: its lists have changed"
         )
-    if len(train_rows) < config.batch_size:
-        raise UserError(f"batch_size {config.batch_size} is more than the {len(train_rows)} training images: lower it")
+    if len(parts.train) < config.batch_size:
+        raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
     torch.manual_seed(config.seed)
     model = restore(resume, config) if resume else build_model(config)
     model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
@@ -55,8 +53,8 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
     begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
-    begun["data"] = facts
-    return epochs(config, data, model, optimiser, (train_rows, val_rows), begun)
+    begun["data"] = {"data_digest": data.digest} | parts.as_dict()
+    return epochs(config, placed(data, config, device), model, optimiser, parts, begun)
 
 
 def epochs(
@@ -64,17 +62,16 @@ def epochs(
     data: Prepared,
     model: Model,
     optimiser: torch.optim.Optimizer,
-    split: tuple[Tensor, Tensor],
+    parts: Split,
     begun: dict[str, Any],
 ) -> Iterator[Epoch]:
     """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
-    train_rows, val_rows = split
     best: dict[str, float] = begun["best"]
     for number in range(begun["epoch"] + 1, config.epochs + 1):
         start = time.perf_counter()
-        loss = train_epoch(model, optimiser, data, train_rows, config, number)
-        speed = len(train_rows) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-        measured = evaluate(model, data, val_rows, config).metrics("val")
+        loss = train_epoch(model, optimiser, data, parts.train, config, number)
+        speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
+        measured = evaluate(model, data, parts.val, config).metrics("val")
         refuse_divergence("validation error", measured["val/mae"], number)
         is_best = measured["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:

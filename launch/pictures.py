@@ -1,13 +1,15 @@
-"""The pictures of a trial: its code matrices and its learning curve."""
+"""The pictures of a trial: its code matrices, the labels on its levels, and its learning curve."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from bel.codes import code_matrix
 from bel.config import TrainConfig
+from bel.data.labels import clamped, histogram
 
 
 def draw_code(config: TrainConfig, path: Path) -> None:
@@ -20,6 +22,21 @@ def draw_code(config: TrainConfig, path: Path) -> None:
         ax.imshow(matrix, aspect="auto", cmap="binary", interpolation="nearest")
         ax.set(title=f"{axis.name}: {matrix.shape[0]} levels x {matrix.shape[1]} bits", xlabel="bit", ylabel="level")
     figure.suptitle(f"code {config.code}")
+    figure.savefig(path, dpi=90)
+
+
+def draw_labels(config: TrainConfig, targets: Tensor, path: Path) -> None:
+    """Number of targets in units (n, axes) on each level of each axis, and the share beyond; not over an older picture."""
+    if path.exists():
+        return
+    figure = Figure(figsize=(4 * len(config.axes), 3), layout="constrained")
+    for i, (ax, axis) in enumerate(
+        zip(figure.subplots(1, len(config.axes), squeeze=False)[0], config.axes, strict=True)
+    ):
+        ax.bar(range(axis.levels), histogram(targets[:, i], axis), width=1)
+        share = clamped(targets[:, i], axis)
+        ax.set(title=f"{axis.name}: {share:.2%} clamped", xlabel=f"level ({axis.step:g} {axis.unit})", ylabel="images")
+    figure.suptitle(f"labels of {len(targets)} training images")
     figure.savefig(path, dpi=90)
 
 

@@ -9,19 +9,19 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bel.checkpoint import code_version
 from bel.config import TrainConfig
-from bel.data.prepared import SOURCES, Progress, load, silent
-from bel.data.splits import holdout, split_hash
+from bel.data.build import Progress
+from bel.data.labels import clamped
+from bel.data.prepared import load, request, silent, usable
+from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.heads import HEADS, OPTIONS
 from bel.model import weights_digest
-from bel.protocols import PROTOCOLS
 from launch.space import Interval, Sweep
 
 MOST = 50_000  # combinations of a space
@@ -105,13 +105,14 @@ def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
         raise UserError("tpe over lists alone trains the same trials again: make lr an interval, or use method random")
 
 
-COMPARABLE = ("protocol", "data_root", "frame_stride", "val_fraction", "split_seed")  # decide the validation images
+SPLIT = ("frame_stride", "val_fraction", "folds", "fold", "split_seed")
+COMPARABLE = ("protocol", "data_root", "on_missing", *SPLIT)  # decide the validation images
 
 
 def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
     for name in COMPARABLE:
-        values = {getattr(make_config(sweep, legal | lows(sweep)), name) for legal in plan.legal}
+        values = {str(getattr(make_config(sweep, legal | lows(sweep)), name)) for legal in plan.legal}
         if len(values) > 1 and (sweep.search.scheduler != "none" or sweep.search.method == "tpe"):
             raise UserError(
                 f"search compares trials by one number, and those of different {name} are not comparable: "
@@ -170,38 +171,39 @@ def suggest_config(sweep: Sweep, plan: Plan, trial: Any) -> dict[str, Any]:
 
 
 def check_files(config: TrainConfig) -> None:
-    """Raise `UserError` where a training or test file of the protocol is missing, or a file is on both sides."""
-    protocol, root = PROTOCOLS[config.protocol], Path(config.data_root)
-    train, test = ({entry.image for entry in SOURCES[name].entries(root)} for name in (protocol.train, protocol.test))
-    if both := train & test:
-        raise UserError(f"{len(both)} images are in train and in test, e.g. {min(both)}: correct the lists in {root}")
+    """Raise `UserError` where a training or test file of the protocol is missing, or an image or group is on both sides."""
+    train, test = (usable(request(config, part)).entries for part in ("train", "test"))
+    refuse_leak(train, test, config.data_root)
 
 
 def data_facts(config: TrainConfig, progress: Progress = silent) -> dict[str, str]:
-    """What a trial trains and selects on, prepared if it is not yet: digest, split, counts."""
+    """What a trial trains and selects on, prepared if it is not yet: digest, split, counts, share of clamped labels."""
     data = load(config, "train", progress)
-    mask = holdout(data.groups, config.val_fraction, config.split_seed)
-    groups = sorted({group for group, held_out in zip(data.groups, mask, strict=True) if held_out})
+    parts = split(config, data)
+    axes = config.definition.axes
+    shares = {f"clamped_{axis.name}": f"{clamped(data.targets[:, i], axis):.4f}" for i, axis in enumerate(axes)}
     return {
+        "protocol": config.protocol_name,
         "data_digest": data.digest,
-        "split_hash": split_hash(data.names, mask),
-        "train_images": str(len(data) - int(mask.sum())),
-        "val_images": str(int(mask.sum())),
-        "val_groups": str(len(groups)),
+        "split_hash": parts.digest,
+        "train_images": str(len(parts.train)),
+        "val_images": str(len(parts.val)),
+        "val_groups": str(len(parts.val_groups)),
         "left_out": str(data.left_out),
+        "skipped": str(data.skipped),
         "selection_split": "val",
-    }
+    } | shares
 
 
 def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:
     """`data_facts` of each distinct data request among the configs, by `data_key`."""
     distinct = {data_key(config): config for config in configs}
-    return {key: data_facts(config, progress(config.protocol)) for key, config in distinct.items()}
+    return {key: data_facts(config, progress(config.protocol_name)) for key, config in distinct.items()}
 
 
 def data_key(config: TrainConfig) -> str:
     """The fields that decide which pixels and which split a config sees."""
-    names = ("protocol", "data_root", "crop", "prepared_size", "frame_stride", "val_fraction", "split_seed")
+    names = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", *SPLIT)
     return " ".join(str(getattr(config, name)) for name in names)
 
 

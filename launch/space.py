@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from bel.config import HINTS, TrainConfig, convert, convert_to, refuse_unknown, within
+from bel.config import HINTS, TrainConfig, convert
 from bel.errors import UserError, one_of
+from bel.values import convert_to, refuse_unknown, within
 
 METHODS = ("grid", "random", "tpe")
 SCHEDULERS = ("none", "asha")
@@ -160,7 +161,7 @@ def dimension(name: str, value: Any) -> Finite | Interval:
         raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
     parsed = DIMENSIONS[kind](f"{what}.{kind}", arguments)
     if isinstance(parsed, Interval):
-        if HINTS[name] is not float or name == "val_fraction":
+        if HINTS[name] is not float:
             raise UserError(f"{what} takes a list of values, not an interval: use grid or choice")
         return parsed
     values = tuple(convert(FIELDS[name], value) for value in parsed.values)

@@ -28,7 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.data.prepared import Progress
+from bel.data.build import Progress
 from bel.errors import UserError, command
 from bel.model import build_model
 from launch.plan import (
@@ -118,7 +118,7 @@ def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store:
     todo = [c.as_dict() for c in drawn if trial_key(c, facts[data_key(c)]) not in store.finished]
     missing = len(todo) if drawn else max(0, (sweep.search.trials or 0) - len(store.finished))
     tracker = Tracker(sweep, store, facts, total=missing + len(store.finished))
-    announce(sweep, plan, store, missing)
+    announce(sweep, plan, facts, store, missing)
     folder = Path("runs/ray").absolute() / f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}"
     try:
         if missing:
@@ -135,10 +135,19 @@ def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store:
     return 0
 
 
-def announce(sweep: Sweep, plan: Plan, store: Store, missing: int) -> None:
-    """Say what will run, and which combinations will not and why."""
+def announce(sweep: Sweep, plan: Plan, facts: Facts, store: Store, missing: int) -> None:
+    """Say what will run on which data, and which combinations will not and why."""
     for reason, number in plan.dropped.most_common():
         print(f"dropped {number} combinations: {reason}")
+    for values in facts.values():
+        clamped = ", ".join(
+            f"{k.partition('_')[2]} {float(v):.2%}" for k, v in values.items() if k.startswith("clamped_")
+        )
+        print(
+            f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} of "
+            f"{values['val_groups']} other groups select; {values['left_out']} beyond the limit, "
+            f"{values['skipped']} skipped; clamped labels: {clamped}"
+        )
     print(
         f"sweep {sweep.name}: {missing} trials to run ({sweep.search.method}, scheduler {sweep.search.scheduler}), "
         f"{len(store.finished)} finished before; parent run {store.parent_id}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from ray import tune
 from bel.checkpoint import code_version
 from bel.codes import code_matrix
 from bel.config import TrainConfig
+from bel.evaluate import unit
 from launch.plan import Facts, data_key, trial_key
 from launch.space import OBJECTIVES, Sweep
 from launch.store import PARENT, TRIAL, Store
@@ -37,7 +39,9 @@ def label(config: TrainConfig, sweep: Sweep) -> str:
 
 def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
     """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
-    values = config.as_dict() | facts
+    values = config.as_dict() | facts | {"unit": unit(config.axes)}
+    if not isinstance(config.protocol, str):
+        values["protocol_definition"] = json.dumps(config.protocol)
     for axis in config.axes:
         values[f"levels_{axis.name}"] = axis.levels
         if config.code is not None:
@@ -168,12 +172,17 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
     axes = [name for name in first.data.metrics if name.startswith("val/best_mae_")]
     facts = first.data.params
     images = f"{facts['val_images']} validation images of {facts['val_groups']} held-out groups"
-    print(f"\n{protocol}, crop {facts['crop']}: MAE on {images}, split {split}, selected on them, seed in the name")
-    header = "".join(f"{name.rsplit('_', 1)[1]:>8}" for name in axes)
+    measure = f"MAE ({facts['unit'] or 'own unit'})" if "unit" in facts else "MAE"
+    print(
+        f"\n{protocol}, crop {facts['crop']}: {measure} on {images}, split {split}, selected on them, seed in the name"
+    )
+    names = [name.removeprefix("val/best_mae_") for name in axes]
+    width = max(8, *(len(name) + 2 for name in names))
+    header = "".join(f"{name:>{width}}" for name in names)
     print(f"{'':>4}{'val MAE':>9}{header}{'epoch':>7}  {'trial':<36} run")
     for rank, run in enumerate(runs, 1):
         values = run.data.metrics
-        cells = "".join(f"{values[name]:8.3f}" for name in axes)
+        cells = "".join(f"{values[name]:{width}.3f}" for name in axes)
         best = f"{values['val/best_mae']:9.3f}{cells}{values['val/best_epoch']:7.0f}"
         print(f"{rank:>4}{best}  {run.info.run_name:<36} {run.info.run_id}")
     beside = Path(sys.executable).with_name("bel-eval")  # where the environment is not activated

@@ -56,6 +56,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
             f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
         )
     data = load(config, "train", progress)
+    print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
     epochs = fit(config, data, resume=state)
     done = state["epoch"] if state else 0
     out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from bel import checkpoint
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.train import Epoch, fit
-from launch.pictures import draw_code, draw_curve
+from launch.pictures import draw_code, draw_curve, draw_labels
+from launch.plan import data_key
 
 LAST, BEST = "last.pt", "best.pt"
 
 
 class Trial(tune.Trainable):
     """`config["values"]` holds every field of a `TrainConfig`; actors are reused, so all state is set in `start`."""
+
+    held = ""  # the `data_key` of `data`
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the run of a fresh actor."""
@@ -39,7 +43,9 @@ class Trial(tune.Trainable):
         self.history: list[dict[str, float]] = []
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         self.train_config = TrainConfig.make(config["values"])
-        self.epochs = fit(self.train_config, load(self.train_config, "train"), resume)
+        if (key := data_key(self.train_config)) != self.held:  # a map that is there spares asking for every file again
+            self.data, self.held = load(self.train_config, "train"), key
+        self.epochs = fit(self.train_config, self.data, resume)
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and report its metrics."""
@@ -50,13 +56,16 @@ class Trial(tune.Trainable):
         return epoch.metrics | {"epoch": epoch.number, "done": epoch.number == self.train_config.epochs}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write last and best state, the config and the pictures."""
+        """Write last and best state, the config, the split and the pictures."""
         assert self.epoch is not None
         folder = Path(checkpoint_dir)
-        checkpoint.save(self.epoch.state() | {"history": self.history}, folder / LAST)
+        state = self.epoch.state()
+        checkpoint.save(state | {"history": self.history}, folder / LAST)
+        (folder / "split.json").write_text(json.dumps(state["data"], indent=1))
         checkpoint.save(self.best, folder / BEST)
         (folder / "config.yaml").write_text(yaml.safe_dump(self.train_config.as_dict(), sort_keys=False))
         draw_code(self.train_config, folder / "code.png")
+        draw_labels(self.train_config, self.data.targets, folder / "labels.png")
         draw_curve(self.history, folder / "learning_curve.png")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
-from numpy.typing import NDArray
 
 from bel import checkpoint
 from bel.config import TrainConfig
-from bel.data.prepared import Prepared, load
-from bel.data.splits import holdout, rows, split_hash
+from bel.data.prepared import Prepared, load, request, usable
+from bel.data.splits import Split, refuse_leak, split
 from bel.errors import UserError, command
-from bel.evaluate import Evaluation, constant_median, evaluate
+from bel.evaluate import Evaluation, constant_median, evaluate, unit
 from bel.model import Model, pick_device
 from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
 
@@ -80,12 +78,14 @@ def re_test(subject: Subject) -> int:
     """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat."""
     describe(subject)
     train = load(subject.config, "train")
-    if not repeats(subject, train):
+    parts = split(subject.config, train)
+    if not repeats(subject, train, parts):
         return 1
+    entries = [usable(request(subject.config, part)).entries for part in ("train", "test")]
+    refuse_leak(entries[0], entries[1], subject.config.data_root)
     test = load(subject.config, "test")
     evaluation = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
-    train_rows, _ = rows(split_mask(subject.config, train))
-    median = constant_median(train.targets[train_rows], evaluation)
+    median = constant_median(train.targets[parts.train], evaluation)
     print_table(evaluation, median)
     if subject.run:
         log(subject, subject.run, test, evaluation, median)
@@ -122,7 +122,7 @@ def describe(subject: Subject) -> None:
     """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
     config, made = subject.config, subject.state["environment"]
     title = f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint"
-    print(f"{title}: {config.protocol}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
+    print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
     print(
         f"selected on validation groups, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
     )
@@ -131,29 +131,23 @@ def describe(subject: Subject) -> None:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
 
 
-def split_mask(config: TrainConfig, train: Prepared) -> NDArray[np.bool_]:
-    """Which rows selected."""
-    return holdout(train.groups, config.val_fraction, config.split_seed)
-
-
-def repeats(subject: Subject, train: Prepared) -> bool:
+def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
     """Measure validation again and say whether it is the logged value, within what this device and batch size allow.
 
     Raises `UserError` where the data gives another split than the checkpoint's.
     """
-    mask = split_mask(subject.config, train)
-    digest, trained = split_hash(train.names, mask), subject.state["data"]["split_hash"]
+    digest, trained = parts.digest, subject.state["data"]["split_hash"]
     if digest != trained:
         raise UserError(
             f"the data in {subject.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
             "other images or lists; set data_root to its data"
         )
-    evaluation = evaluate(subject.model, train, rows(mask)[1], subject.config)
+    evaluation = evaluate(subject.model, train, parts.val, subject.config)
     measured, allowed = evaluation.metrics("val")["val/mae"], tolerance(subject, evaluation)
     difference = abs(measured - subject.logged)
     verdict = "repeats" if difference <= allowed else "DOES NOT REPEAT"
     print(
-        f"validation MAE {measured:.6f} on {int(mask.sum())} images (split {digest}) {verdict} the logged "
+        f"validation MAE {measured:.6f} on {len(parts.val)} images (split {digest}) {verdict} the logged "
         f"{subject.logged:.6f}: difference {difference:.1e}, allowed {allowed:.0e}"
     )
     if difference > allowed:
@@ -164,10 +158,18 @@ def repeats(subject: Subject, train: Prepared) -> bool:
 
 
 def tolerance(subject: Subject, evaluation: Evaluation) -> float:
-    """Degrees that the validation error may differ: by device and library version first, then by batch size.
+    """How much the validation error may differ: by device and library version first, then by batch size.
 
-    Another batch size may flip an argmax between neighbouring levels, on at most 5 images.
+    Another batch size may flip an argmax between neighbouring levels, on at most 5 images. The bounds are for ranges of
+    some 200 units, as of angles in degrees; they grow with wider ones.
     """
+    axes = subject.config.axes
+    wide = 1.0 if len({axis.unit for axis in axes}) > 1 else max(1.0, *(axis.span / 200 for axis in axes))
+    return wide * narrow_tolerance(subject, evaluation)
+
+
+def narrow_tolerance(subject: Subject, evaluation: Evaluation) -> float:
+    """`tolerance` for a range of at most 200 units."""
     if any(subject.here[name] != subject.state["environment"][name] for name in ("device", "torch")):
         return OTHER_DEVICE
     if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"]:
@@ -178,23 +180,26 @@ def tolerance(subject: Subject, evaluation: Evaluation) -> float:
 
 def print_table(evaluation: Evaluation, median: Evaluation) -> None:
     """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis."""
-    print(f"\ntest MAE on {len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop")
-    print(f"{'decoder':<18}" + "".join(f"{axis:>9}" for axis in evaluation.axes) + f"{'mean':>9}")
-    for name, errors in [(n, evaluation.errors(n)) for n in evaluation.predictions] + [
-        ("constant median", median.errors("median"))
+    images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
+    units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
+    print(f"\ntest MAE ({units}; mean: {unit(evaluation.axes) or 'own unit'}) on {images}")
+    width = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
+    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{width}}" for axis in evaluation.axes) + f"{'mean':>{width}}")
+    for title, read, decoder in [(n, evaluation, n) for n in evaluation.predictions] + [
+        ("constant median", median, "median")
     ]:
-        cells = "".join(f"{value:9.3f}" for value in [*errors.mean(0).tolist(), errors.mean().item()])
-        print(f"{name:<18}{cells}")
-    share = evaluation.errors(evaluation.headline).mean() / median.errors("median").mean()
+        values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
+        print(f"{title:<18}" + "".join(f"{value:{width}.3f}" for value in values))
+    share = evaluation.mae(evaluation.headline) / median.mae("median")
     print(f"\n{evaluation.headline} over constant median: {share:.3f}")
 
 
 def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
     """Write test metrics, what they travel with, and every prediction to the run; where they are there, only compare."""
-    metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.errors("median").mean().item()}
+    metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.mae("median")}
     for name in evaluation.predictions:
         by_axis = zip(evaluation.axes, evaluation.errors(name).mean(0).tolist(), strict=True)
-        metrics |= {f"test/{name}/mae_{axis}": error for axis, error in by_axis}
+        metrics |= {f"test/{name}/mae_{axis.name}": error for axis, error in by_axis}
     before = run.data.metrics.get("test/mae")
     if before is not None:
         print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
@@ -222,7 +227,7 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
     """One row an image: name, group, target and each decoder's prediction by axis, in units."""
     columns = {"target": evaluation.targets} | evaluation.predictions
-    header = ["name", "group"] + [f"{kind}_{axis}" for kind in columns for axis in evaluation.axes]
+    header = ["name", "group"] + [f"{kind}_{axis.name}" for kind in columns for axis in evaluation.axes]
     values = torch.cat(list(columns.values()), dim=1).tolist()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.angles import Axis
+from bel.data.augment import augment, augment_targets, draw, within_axes
 from bel.data.prepared import Prepared
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-BLUR = 5  # pixels
+SHARE = 0.25  # of a device's free memory that `auto` gives to the images
+
+
+def placed(data: Prepared, config: TrainConfig, device: torch.device) -> Prepared:
+    """The data with its images on the device, where the config's `cache` says so and, for auto, they take little of it."""
+    if config.cache == "host" or isinstance(data.images, Tensor):
+        return data
+    if config.cache == "auto":
+        if device.type != "cuda":
+            return data  # the map is memory of the CPU already, and shared
+        free, _ = torch.cuda.mem_get_info(device)
+        if data.images.nbytes > SHARE * free:
+            return data
+    return replace(data, images=torch.from_numpy(data.images).to(device, copy=True))
 
 
 def train_batches(
@@ -25,55 +41,106 @@ def train_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in random order: images (B, 3, S, S) and targets in units (B, axes) on the device.
 
-    Order, crops, flips and blurs come from `generator` alone.
+    Order, crops and augmentations come from `generator` alone.
     """
-    order = rows[torch.randperm(len(rows), generator=generator)]
-    margin = config.prepared_size - config.image_size
-    for batch in order[: len(rows) // config.batch_size * config.batch_size].split(config.batch_size):
-        corners = torch.randint(margin + 1, (len(batch), 2), generator=generator)
-        flipped, blurred = torch.rand(2, len(batch), generator=generator) < torch.tensor([[config.flip], [config.blur]])
-        images = normalise(gather(data, batch, corners, config.image_size).to(device), config.layout)
-        targets = data.targets[batch].to(device)
-        images, targets = flip(images, targets, flipped, config.axes)
-        yield blur(images, blurred), targets
+    count = len(rows) // config.batch_size * config.batch_size
+    order = rows[torch.randperm(len(rows), generator=generator)][:count]
+    settings = config.augmentation
+    draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, config.axes)
+    batches = [slice(i, i + config.batch_size) for i in range(0, count, config.batch_size)]
+    parts = ahead(gatherer(data, config.image_size, device), [(order[b], draws[b].corners) for b in batches])
+    for batch, pixels in zip(batches, parts, strict=True):
+        targets = augment_targets(data.targets[order[batch]], draws[batch], settings, config.axes)
+        images = augment(pixels.permute(0, 3, 1, 2), draws[batch], settings)
+        yield normalise(images, config.layout), sent(targets, device)
 
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:
     """Center crops (B, 3, S, S) on the device, in the order of `rows`."""
-    margin = config.prepared_size - config.image_size
-    for batch in rows.split(config.eval_batch_size):
-        corners = torch.full((len(batch), 2), margin // 2)
-        yield normalise(gather(data, batch, corners, config.image_size).to(device), config.layout)
+    center = torch.tensor([margin // 2 for margin in margins(data, config)])
+    batches = [(batch, center.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
+    for pixels in ahead(gatherer(data, config.image_size, device), batches):
+        yield normalise(pixels.permute(0, 3, 1, 2), config.layout)
 
 
-def gather(data: Prepared, rows: Tensor, corners: Tensor, size: int) -> Tensor:
-    """Rows (B,) and their upper left corners (B, 2) -> bytes (B, size, size, 3)."""
-    batch = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+def margins(data: Prepared, config: TrainConfig) -> tuple[int, int]:
+    """Rows and columns of the prepared images that a crop leaves out."""
+    height, width = data.images.shape[1:3]
+    return height - config.image_size, width - config.image_size
+
+
+def ahead(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """`get` of each batch, the next one in another thread while the caller computes with this one."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = None
+        for batch in batches:
+            following = thread.submit(get, *batch)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
+
+
+def gatherer(data: Prepared, size: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of rows (B,) and upper left corners (B, 2) y, x that gives bytes (B, size, size, 3) on the device."""
+    if isinstance(data.images, Tensor):
+        return partial(gather_there, data.images, size)
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    return partial(gather_here, data.images, size, device, stream)
+
+
+def gather_here(
+    images: NDArray[np.uint8],
+    size: int,
+    device: torch.device,
+    stream: torch.cuda.Stream | None,
+    rows: Tensor,
+    corners: Tensor,
+) -> Tensor:
+    """From the map; to a GPU through pinned memory and a stream of its own, beside what the GPU computes."""
+    batch = torch.empty(len(rows), size, size, 3, dtype=torch.uint8, pin_memory=stream is not None)
+    pixels = batch.numpy()
     for i, (row, (y, x)) in enumerate(zip(rows.tolist(), corners.tolist(), strict=True)):
-        batch[i] = data.images[row, y : y + size, x : x + size]
-    return torch.from_numpy(batch)
+        pixels[i] = images[row, y : y + size, x : x + size]
+    if stream is None:
+        return batch
+    with torch.cuda.stream(stream):
+        there = batch.to(device, non_blocking=True)
+    stream.synchronize()  # holds up this thread alone
+    there.record_stream(
+        torch.cuda.default_stream(device)
+    )  # which uses it, and must be done before its memory is reused
+    return there
+
+
+def gather_there(images: Tensor, size: int, rows: Tensor, corners: Tensor) -> Tensor:
+    """From images that live on the device."""
+    side = torch.arange(size, device=images.device)
+    row, y, x = (part.to(images.device, non_blocking=True) for part in (rows[:, None, None], *corners.T[:, :, None]))
+    return images[row, (y + side)[:, :, None], (x + side)[:, None, :]]
 
 
 def normalise(images: Tensor, layout: torch.memory_format) -> Tensor:
-    """Bytes (B, S, S, 3) -> ImageNet-normalised floats (B, 3, S, S) in a memory layout."""
-    mean, std = (torch.tensor(values, device=images.device) * 255 for values in (MEAN, STD))
-    return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    """Bytes or floats (B, 3, S, S) in 0..255 -> ImageNet-normalised floats (B, 3, S, S) in a memory layout."""
+    scale, shift = constants(images.device)
+    if images.permute(0, 2, 3, 1).is_contiguous():  # pixel by pixel: whole rows at once are several times as fast
+        side = images.shape[-1]
+        lines = images.permute(0, 2, 3, 1).reshape(-1, 3 * side)
+        flat = lines.to(torch.float32, copy=True).mul_(scale.repeat(side)).add_(shift.repeat(side))
+        normal = flat.view(len(images), -1, side, 3).permute(0, 3, 1, 2)
+    else:
+        normal = images * scale[:, None, None] + shift[:, None, None]
+    return normal.contiguous(memory_format=layout)
 
 
-def flip(images: Tensor, targets: Tensor, chosen: Tensor, axes: Sequence[Axis]) -> tuple[Tensor, Tensor]:
-    """Mirror the chosen images (B,), a mask on the CPU, and give their targets the signs of a mirrored scene."""
-    if not chosen.any():
-        return images, targets
-    chosen = chosen.to(images.device)
-    signs = torch.tensor([axis.flip or 1 for axis in axes], dtype=targets.dtype, device=targets.device)
-    mirrored = torch.where(chosen[:, None, None, None], images.flip(-1), images)
-    return mirrored, torch.where(chosen[:, None], targets * signs, targets)
+@cache
+def constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift (3,) that normalise a byte."""
+    mean, std = (torch.tensor(values, dtype=torch.float64) * 255 for values in (MEAN, STD))
+    return (1 / std).float().to(device), (-mean / std).float().to(device)
 
 
-def blur(images: Tensor, chosen: Tensor) -> Tensor:
-    """Box-blur the chosen images (B,), a mask on the CPU."""
-    if not chosen.any():
-        return images
-    chosen = chosen.to(images.device)
-    blurred = F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
-    return torch.where(chosen[:, None, None, None], blurred, images)
+def sent(targets: Tensor, device: torch.device) -> Tensor:
+    """Targets on the device, which is not waited for."""
+    return (targets.pin_memory() if device.type == "cuda" else targets).to(device, non_blocking=True)

@@ -3,34 +3,182 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from bel.config import TrainConfig
+from bel.data.build import Progress
+from bel.data.checking import Report, check
+from bel.data.labels import sketch
+from bel.data.prepared import Prepared, prepare, request, verify
+from bel.data.sources import Source
 from bel.data.synthetic import LAYOUTS, synthesise
-from bel.errors import command
+from bel.errors import UserError, command
+from bel.protocols import normal_form, protocol_of
+
+CHOSEN = ("protocol", "data_root", "cache_dir", "crop", "margin", "boxes", "on_missing", "image_size", "frame_stride")
+PARTS = ("train", "test")
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
+    """Render, check, prepare and describe image data; 1 where a check finds what would corrupt a result."""
+    parser = argparse.ArgumentParser(prog="bel-data", description="Make, check and prepare image data.")
+    commands = parser.add_subparsers(required=True)
+    add_synth(commands.add_parser("synth", help="render heads with known yaw, pitch and roll"))
+    add_check(commands.add_parser("check", help="report what in a data folder would corrupt a result"))
+    add_prepare(commands.add_parser("prepare", help="decode, crop and resize all images of a protocol once"))
+    add_labels(commands.add_parser("labels", help="how the labels of a protocol fall on its levels"))
+    arguments = parser.parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def add_synth(parser: argparse.ArgumentParser) -> None:
+    """Options of `bel-data synth`."""
+    parser.add_argument("--layout", required=True, help=f"on-disk layout: {' or '.join(LAYOUTS)}")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the data; it becomes a data_root")
+    parser.add_argument("--subjects", type=int, default=20, help="people (%(default)s)")
+    parser.add_argument("--frames", type=int, default=100, help="images of each (%(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="everything random (%(default)s)")
+    parser.set_defaults(run=synth)
+
+
+def synth(a: argparse.Namespace) -> int:
     """Render a data set of heads with known pose, in the layout of a real one."""
-    parser = argparse.ArgumentParser(prog="bel-data", description="Make and check image data.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    synth = commands.add_parser("synth", help="render heads with known yaw, pitch and roll")
-    synth.add_argument("--layout", required=True, help=f"on-disk layout: {' or '.join(LAYOUTS)}")
-    synth.add_argument("--out", type=Path, required=True, help="folder for the data; it becomes a data_root")
-    synth.add_argument("--subjects", type=int, default=20, help="people (%(default)s)")
-    synth.add_argument("--frames", type=int, default=100, help="images of each (%(default)s)")
-    synth.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
-    synth.add_argument("--seed", type=int, default=0, help="everything random (%(default)s)")
-    a = parser.parse_args(argv)
-    with tqdm(desc=f"rendering {a.layout}", unit=" images", delay=0.5) as bar:
+    with tqdm(desc=f"rendering {a.layout}", unit=" images", delay=0.5) as progress:
 
         def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            progress.total = total
+            progress.update(done - progress.n)
 
         synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show)
     print(f"{a.layout} data of {a.subjects} subjects: data_root {a.out}")
     return 0
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Options that say which data and which pixels, by their names in a config."""
+    for f in [f for f in fields(TrainConfig) if f.name in CHOSEN]:
+        text = f"{f.metadata['help']} ({f.default})" + (" in a JSON file" if f.name == "protocol" else "")
+        parser.add_argument(f"--{f.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="", help=text)
+    parser.add_argument("--part", choices=PARTS, help="only this half of the protocol (both)")
+
+
+def config_of(a: argparse.Namespace, **more: Any) -> TrainConfig:
+    """The data fields of a config; the others do not matter here."""
+    given = {name: value for name, value in vars(a).items() if name in CHOSEN}
+    if "protocol" in given:
+        given["protocol"] = read_protocol(given["protocol"])
+    return TrainConfig.make({"head": "direct"} | given | more)
+
+
+def read_protocol(value: str) -> Any:
+    """A protocol's name as it is, or the mapping in a JSON file. Raises `UserError` where that is none."""
+    if not value.endswith(".json"):
+        return value
+    try:
+        return json.loads(Path(value).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the protocol {value}: {error}; write a mapping as in a sweep, as JSON") from error
+
+
+def bar(what: str) -> Progress:
+    """A progress bar with the time that is left."""
+
+    def show(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return tqdm(items, total=total, desc=what, unit=" images", delay=0.5)
+
+    return show
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    """Options of `bel-data prepare`."""
+    add_data(parser)
+    parser.add_argument("--workers", type=int, default=None, help="processes (one for each core)")
+    parser.add_argument("--verify", action="store_true", help="read everything back and compare its digest")
+    parser.set_defaults(run=prepare_parts)
+
+
+def prepare_parts(a: argparse.Namespace) -> int:
+    """Prepare what is not prepared yet, and say what is there."""
+    config = config_of(a)
+    if a.workers is not None and a.workers < 1:
+        raise UserError(f"workers must be at least 1, got {a.workers}")
+    for part in [a.part] if a.part else PARTS:
+        data = prepare(request(config, part), bar(f"preparing {part}"), a.workers)
+        if a.verify and not verify(data):
+            raise UserError(f"the prepared array {data.folder} is not what was written: delete it, it is made again")
+        height, width = data.images.shape[1:3]
+        print(
+            f"{part}: {len(data)} images of {len(set(data.groups))} groups, {width} x {height} px, "
+            f"{data.left_out} beyond the limit, {data.skipped} skipped, content {data.digest}"
+            f"{' verified' if a.verify else ''}\n  {data.folder}"
+        )
+    return 0
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Options of `bel-data labels`."""
+    add_data(parser)
+    parser.add_argument("--code-bits", type=int, default=None, help="levels on the widest axis (one per degree)")
+    parser.set_defaults(run=show_labels)
+
+
+def show_labels(a: argparse.Namespace) -> int:
+    """Print the range, the share clamped and a histogram of the levels of each axis."""
+    config = config_of(a, head="bel", code="u", code_bits=a.code_bits)
+    for part in [a.part] if a.part else PARTS:
+        data: Prepared = prepare(request(config, part), bar(f"preparing {part}"))
+        print(f"{config.protocol_name} {part}: {len(data)} images of {len(set(data.groups))} groups")
+        print(sketch(data.targets, config.axes))
+    return 0
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Options of `bel-data check`."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a data_root, or the folder of one data set")
+    parser.add_argument("--protocol", help="a protocol's name, or own data's mapping in a JSON file (what is found)")
+    parser.add_argument("--out", type=Path, default=Path("runs/check"), help="folder of report and sheet (%(default)s)")
+    parser.add_argument("--fix-list", type=Path, help="write the usable list: a file, or a folder where there are two")
+    parser.set_defaults(run=check_folder)
+
+
+def check_folder(a: argparse.Namespace) -> int:
+    """Print what was found, write it with a picture sheet, and the usable lists if asked for."""
+    value = None if a.protocol is None else normal_form(read_protocol(a.protocol))
+    name = value["name"] if isinstance(value, dict) else value or ""
+    report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"))
+    print(report.table())
+    a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "report.json").write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
+    report.write_sheet(a.out / "sheet.png")
+    print(f"\nall of it: {a.out / 'report.json'}, images with their labels: {a.out / 'sheet.png'}")
+    if a.fix_list:
+        write_lists(report, a.fix_list)
+    return int(report.corrupt)
+
+
+def write_lists(report: Report, out: Path) -> None:
+    """Write the stems of each source that can be used: into the file `out`, or under the lists' names into a folder."""
+    sources = [half.source for half in report.halves]
+    if own := [source.name for source in sources if not source.filelist]:
+        raise UserError(f"fix-list is for published data, {own[0]} is a table of your own: set on_missing to skip")
+    for source in sources:
+        path = out if len(sources) == 1 and not out.is_dir() else out / list_name(source, sources)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stems = report.usable_list(source)
+        path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+        print(f"{path}: {len(stems)} usable images of {source.name}")
+
+
+def list_name(source: Source, sources: Sequence[Source]) -> str:
+    """The published name of a source's list, in a folder of the source where two lists have the same."""
+    twice = [other.filelist for other in sources].count(source.filelist) > 1
+    return f"{source.name}/{source.filelist}" if twice else source.filelist

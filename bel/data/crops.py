@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Box = tuple[int, int, int, int]
+from bel.data.sources import Box, Entry, Label
+from bel.errors import UserError
+
 Landmarks = NDArray[np.float64]
+PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
+MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
 
 
-def landmark_box(landmarks: Landmarks, width: int, height: int) -> Box:
-    """Published box of 300W_LP and AFLW2000: landmarks (2, points) with 0.6 of their extent around, inside the image.
+def present(landmarks: Landmarks) -> Landmarks:
+    """Landmarks (2, points) without the missing ones. Raises `UserError` where fewer than two are left.
 
     Points with a coordinate <= 0 are missing; x or y decides which, whichever keeps fewer points.
     """
-    present = min(landmarks[0] > 0, landmarks[1] > 0, key=np.count_nonzero)
-    kept = landmarks[:, present]
+    kept = landmarks[:, min(landmarks[0] > 0, landmarks[1] > 0, key=np.count_nonzero)]
+    if kept.shape[1] < 2:
+        raise UserError(f"{kept.shape[1]} of {landmarks.shape[1]} landmarks are present: no box around them")
+    return kept
+
+
+def landmark_box(landmarks: Landmarks, width: int, height: int) -> Box:
+    """Published box of 300W_LP and AFLW2000: landmarks (2, points) with 0.6 of their extent around, inside the image."""
+    kept = present(landmarks)
     x0, y0 = (int(low) for low in kept.min(1))
     x1, y1 = (int(high) for high in kept.max(1))
     dx, dy = 0.6 * abs(x1 - x0), 0.6 * abs(y1 - y0)
@@ -40,29 +53,110 @@ def expanded_box(width: int, height: int, k: float = 0.35) -> Box:
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def published(landmarks: Landmarks | None, width: int, height: int) -> Box:
+def published(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
     """What the published preparation cuts: around the landmarks where there are some, else the expanded frame."""
-    return expanded_box(width, height) if landmarks is None else landmark_box(landmarks, width, height)
+    return expanded_box(width, height) if label.landmarks is None else landmark_box(label.landmarks, width, height)
 
 
-def frame(landmarks: Landmarks | None, width: int, height: int) -> Box:
+def frame(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
     """The whole image, for data that is cropped already."""
     return 0, 0, width, height
 
 
-CROPS: dict[str, Callable[[Landmarks | None, int, int], Box]] = {"published": published, "frame": frame}
+def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """A square around the image's box of a table or a file."""
+    if entry.box is None:
+        raise UserError(f"{entry.image} has no box: crop boxes wants a file of them (boxes), or box columns of a csv")
+    x0, y0, x1, y1 = entry.box
+    if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0):
+        raise UserError(f"the box {entry.box} of {entry.image} does not touch the image of {width} x {height} pixels")
+    return square(x0, y0, x1, y1, margin)
 
 
-def cut(image: Image.Image, box: Box, size: int, stretch: bool) -> NDArray[np.uint8]:
-    """Box of an image as (size, size, 3): stretched to the square, or its shorter side fitted and the rest cut off."""
-    if not stretch:
-        box = inner_square(box)
-    return np.asarray(image.convert("RGB").crop(box).resize((size, size), Image.Resampling.BILINEAR))
+def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """A square around the present landmarks."""
+    if label.landmarks is None:
+        raise UserError(f"{entry.image} has no landmarks: crop landmarks is for 300W_LP and AFLW2000")
+    kept = present(label.landmarks)
+    (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()
+    return square(x0, y0, x1, y1, margin)
 
 
-def inner_square(box: Box) -> Box:
-    """The centred square of a box, of its shorter side."""
+def square(x0: float, y0: float, x1: float, y1: float, margin: float) -> Box:
+    """The square around a box's centre that holds it with `margin` of its longer side on every side."""
+    side = round(max(x1 - x0, y1 - y0) * (1 + 2 * margin))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return left, top, left + max(side, 1), top + max(side, 1)
+
+
+CROPS: dict[str, Callable[[Entry, Label, int, int, float], Box]] = {
+    "published": published,
+    "frame": frame,
+    "boxes": boxes,
+    "landmarks": landmarks,
+}
+
+
+def shape(crop: str, size: int, entry: Entry, label: Label) -> tuple[int, int]:
+    """Height and width of the prepared images of a source, from one of its images: square, `size` on a side.
+
+    The published frames keep their aspect instead, their shorter side is `size`, so that random crops move sideways.
+    """
+    if crop != "published" or label.landmarks is not None:
+        return size, size
+    with Image.open(entry.image) as image:
+        x0, y0, x1, y1 = expanded_box(*image.size)
+    return fitted(x1 - x0, y1 - y0, size)
+
+
+def fitted(width: int, height: int, size: int) -> tuple[int, int]:
+    """Height and width of an image whose shorter side is made `size`, the longer one cut to whole pixels."""
+    return (int(size * height / width), size) if height > width else (size, int(size * width / height))
+
+
+def cut(
+    image: Image.Image, entry: Entry, label: Label, crop: str, margin: float, to: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """An image's crop as (height, width, 3) = `to`. Raises `UserError` where it has none.
+
+    The published crop around landmarks is first stretched to 224 x 224 without antialias, as its source does; every
+    other one loses what its aspect has too much.
+    """
+    box = CROPS[crop](entry, label, *image.size, margin)
+    rgb = image.convert("RGB")
+    if crop == "published" and label.landmarks is not None:
+        rgb = rgb.transform((PUBLISHED_SIDE, PUBLISHED_SIDE), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+    else:
+        rgb = rgb.crop(inner(box, to))
+    return np.asarray(rgb.resize(to[::-1], Image.Resampling.BILINEAR))
+
+
+def inner(box: Box, to: tuple[int, int]) -> Box:
+    """The largest centred part of a box with the aspect of (height, width) = `to`; all of it if that is its own."""
     x0, y0, x1, y1 = box
-    side = min(x1 - x0, y1 - y0)
-    left, top = x0 + (x1 - x0 - side) // 2, y0 + (y1 - y0 - side) // 2
-    return left, top, left + side, top + side
+    width, height = x1 - x0, y1 - y0
+    if to != fitted(width, height, min(to)):
+        scale = min(width / to[1], height / to[0])
+        width, height = round(scale * to[1]), round(scale * to[0])
+    left, top = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
+    return left, top, left + width, top + height
+
+
+def read_boxes(path: Path) -> dict[str, Box]:
+    """Boxes by stem from a CSV of stem, x0, y0, x1, y1 (a header line may name them). Raises `UserError` by line."""
+    found: dict[str, Box] = {}
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the boxes {path}: {error}; write stem,x0,y0,x1,y1 a line") from error
+    for number, row in enumerate(rows, 1):
+        if not row or (number == 1 and row[1:] == ["x0", "y0", "x1", "y1"]):
+            continue
+        try:
+            stem, (x0, y0, x1, y1) = row[0].strip(), (round(float(cell)) for cell in row[1:])
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}, line {number}: wanted stem,x0,y0,x1,y1, got {','.join(row)!r}") from None
+        if x1 <= x0 or y1 <= y0 or stem in found:
+            raise UserError(f"{path}, line {number}: the box of {stem} is empty, or its second: {row[1:]}")
+        found[stem] = x0, y0, x1, y1
+    return found

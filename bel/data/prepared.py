@@ -5,141 +5,208 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
-from bel.data.crops import CROPS, cut
-from bel.data.sources import Entry, Label, Source
-from bel.data.w300lp import AFLW2000, W300LP
+from bel.data.build import IMAGES, MANIFEST, TARGETS, Progress, build, content_digest
+from bel.data.crops import read_boxes, shape
+from bel.data.sources import Entry, Listing, Source
+from bel.data.worker import row_digest
 from bel.errors import UserError
-from bel.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
 
-SOURCES: dict[str, Source] = {
-    "biwi_train": BIWI_TRAIN,
-    "biwi_test": BIWI_TEST,
-    "300w_lp": W300LP,
-    "aflw2000": AFLW2000,
-}
-VERSION = 1  # of the pixels: raise it when a change alters them
-
-Pixels = NDArray[np.uint8]
-Progress = Callable[[Iterable[Pixels], int], Iterable[Pixels]]
+VERSION = 2  # of the pixels: raise it when a change alters them
+ON_MISSING = ("error", "skip")
+MOST_WORKERS = 32
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images uint8 (n, size, size, 3), targets float64 (n, axes) in units, one name and one group an image."""
+    """Images uint8 (n, height, width, 3), targets float64 (n, axes) in units, one name and one group an image.
 
-    images: Pixels
+    `images` is a map of the file, or a tensor where the whole set lives on a device. `left_out` images were beyond the
+    source's limit, `skipped` ones could not be used, `digest` is of pixels, targets, names and groups.
+    """
+
+    images: NDArray[np.uint8] | Tensor
     targets: Tensor
     names: list[str]
     groups: list[str]
     left_out: int
+    skipped: int
     digest: str
+    folder: Path
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def silent(images: Iterable[Pixels], total: int) -> Iterable[Pixels]:
+@dataclass(frozen=True)
+class Request:
+    """What to prepare: a source, its place, the part of each image, its size in pixels, every `stride`-th image."""
+
+    source: Source
+    data_root: Path
+    cache_dir: Path
+    crop: str
+    size: int
+    margin: float = 0.0
+    boxes: Path | None = None
+    stride: int = 1
+    skip: bool = False
+
+
+def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
     """Progress that shows nothing."""
-    return images
-
-
-def prepare(
-    source: str, data_root: Path, cache_dir: Path, crop: str, size: int, stride: int = 1, progress: Progress = silent
-) -> Prepared:
-    """Map the array of a source, made first where there is none for these files and options.
-
-    `size` is in pixels, every `stride`-th image is taken. Raises `UserError` naming the file that cannot be used.
-    """
-    entries = SOURCES[source].entries(data_root)[::stride]
-    digest = fingerprint(entries, source, crop, size)
-    folder = cache_dir / f"{source}-{crop}-{size}px-{digest}"
-    if not folder.exists():
-        build(SOURCES[source], entries, folder, crop, size, progress)
-    meta = json.loads((folder / "meta.json").read_text())
-    images = np.load(folder / "images.npy", mmap_mode="c")  # copy on write: torch wants a writable array
-    targets = torch.from_numpy(np.load(folder / "targets.npy"))
-    return Prepared(images, targets, meta["names"], meta["groups"], meta["left_out"], digest)
+    return items
 
 
 def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepared:
-    """The prepared `train` or `test` source of a config's protocol; only train is thinned by `frame_stride`."""
-    source: str = getattr(PROTOCOLS[config.protocol], part)
-    stride = config.frame_stride if part == "train" else 1
-    root, cache = Path(config.data_root), Path(config.cache_dir)
-    return prepare(source, root, cache, config.crop, config.prepared_size, stride, progress)
+    """The prepared `train` or `test` source of a config's protocol, made first where there is none."""
+    return prepare(request(config, part), progress)
 
 
-def fingerprint(entries: list[Entry], *options: object) -> str:
-    """Twelve hex digits of the stems, the sizes and times of their files, and the options."""
-    digest = hashlib.sha256(repr((VERSION, options)).encode())
-    for entry in entries:
-        image, label = entry.image.stat(), entry.label.stat()
-        digest.update(
-            f"{entry.stem} {image.st_size} {image.st_mtime_ns} {label.st_size} {label.st_mtime_ns}\n".encode()
+def request(config: TrainConfig, part: str) -> Request:
+    """What a config asks for; only train is thinned by `frame_stride`."""
+    source: Source = getattr(config.definition, part)
+    root = Path(config.data_root)
+    return Request(
+        source,
+        root,
+        Path(config.cache_dir),
+        config.crop,
+        config.prepared_size,
+        margin=config.margin or 0.0,
+        boxes=None if config.boxes is None else root / config.boxes,
+        stride=config.frame_stride if part == "train" else 1,
+        skip=config.on_missing == "skip",
+    )
+
+
+def prepare(wanted: Request, progress: Progress = silent, workers: int | None = None) -> Prepared:
+    """Map the array of a source, made first where there is none for these files and options.
+
+    Raises `UserError` naming the file that cannot be used, or an array on disk that is damaged.
+    """
+    listing = usable(wanted)
+    folder = place(wanted, listing)
+    if not folder.exists():
+        workers = min(workers or available_cores(), MOST_WORKERS)
+        options = {"crop": wanted.crop, "margin": wanted.margin, "shape": image_shape(wanted, listing.entries)}
+        build(
+            folder, wanted.source, listing.entries, options, described(wanted, listing), wanted.skip, workers, progress
         )
+    return open_prepared(folder, wanted.skip)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable(wanted: Request) -> Listing:
+    """The images to prepare, with their boxes. Raises `UserError` where one cannot be used and none may be skipped."""
+    listing = wanted.source.listed(wanted.data_root)
+    if wanted.boxes is not None:
+        listing = with_boxes(listing, wanted.boxes)
+    if listing.unusable and not wanted.skip:
+        first = next(iter(listing.unusable.values()))
+        raise UserError(
+            f"{len(listing.unusable)} of {listing.total} images named by {listing.origin} cannot be used, the first: {first}; "
+            "correct that or data_root, or set on_missing to skip"
+        )
+    if not listing.entries:
+        raise UserError(f"none of {listing.total} images named by {listing.origin} can be used: check data_root")
+    return replace(listing, entries=listing.entries[:: wanted.stride])
+
+
+def with_boxes(listing: Listing, path: Path) -> Listing:
+    """A listing whose images have the boxes of a file; those without one are unusable."""
+    found = read_boxes(path)
+    entries = [replace(entry, box=found[entry.stem]) for entry in listing.entries if entry.stem in found]
+    without = {
+        entry.stem: f"{path} has no box for {entry.stem}" for entry in listing.entries if entry.stem not in found
+    }
+    return Listing(entries, listing.unusable | without, listing.origin)
+
+
+def image_shape(wanted: Request, entries: list[Entry]) -> tuple[int, int]:
+    """Height and width of the prepared images, by the first image that can be opened."""
+    for entry in entries:
+        try:
+            return shape(wanted.crop, wanted.size, entry, wanted.source.read(entry))
+        except (UserError, OSError, ValueError, SyntaxError):
+            continue  # preparing it will say what is wrong with it
+    return wanted.size, wanted.size
+
+
+def place(wanted: Request, listing: Listing) -> Path:
+    """Where the array of these files and options is or will be."""
+    return wanted.cache_dir / f"{wanted.source.name}-{wanted.crop}-{wanted.size}px-{fingerprint(wanted, listing)}"
+
+
+def fingerprint(wanted: Request, listing: Listing) -> str:
+    """Twelve hex digits of the stems, the sizes and times of their files, their boxes and targets, and the options."""
+    options = VERSION, wanted.source.name, wanted.crop, wanted.margin, wanted.size, sorted(listing.unusable)
+    digest = hashlib.sha256(repr(options).encode())
+    for entry in listing.entries:
+        stats = [path.stat() for path in (entry.image, entry.label) if path is not None]
+        facts = [entry.stem, entry.group, entry.box, entry.target, [(s.st_size, s.st_mtime_ns) for s in stats]]
+        digest.update(f"{facts}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def build(source: Source, entries: list[Entry], folder: Path, crop: str, size: int, progress: Progress) -> None:
-    """Write the array beside its place and rename it when it is whole, so that a half-made one is never found."""
-    labels = [(entry, source.read(entry.label)) for entry in entries]
-    kept = [(entry, label) for entry, label in labels if np.abs(label.target).max() <= source.limit]
-    if not kept:
-        raise UserError(f"none of {len(entries)} images has its target within +-{source.limit}: check the labels")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def described(wanted: Request, listing: Listing) -> dict[str, Any]:
+    """What a manifest says of the images' origin and of the options."""
+    stems = "\n".join(entry.stem for entry in listing.entries)
+    return {
+        "version": VERSION,
+        "source": wanted.source.name,
+        "origin": str(listing.origin),
+        "list_digest": hashlib.sha256(stems.encode()).hexdigest()[:12],
+        "options": {
+            "crop": wanted.crop,
+            "margin": wanted.margin,
+            "size": wanted.size,
+            "stride": wanted.stride,
+            "boxes": None if wanted.boxes is None else str(wanted.boxes),
+        },
+        "unusable": listing.unusable,
+    }
+
+
+def open_prepared(folder: Path, skip: bool) -> Prepared:
+    """Map a whole array. Raises `UserError` where it is not what its manifest says, or lacks images and must not."""
     try:
-        write_images(kept, work / "images.npy", crop, size, progress)
-        np.save(work / "targets.npy", np.stack([label.target for _, label in kept]))
-        names = [entry.stem for entry, _ in kept]
-        meta = {"names": names, "groups": [source.group(n) for n in names], "left_out": len(entries) - len(kept)}
-        (work / "meta.json").write_text(json.dumps(meta))
-        install(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        images = np.load(folder / IMAGES, mmap_mode="c")  # copy on write: torch wants a writable array
+        targets = torch.from_numpy(np.load(folder / TARGETS))
+        names, counts, size = manifest["names"], manifest["counts"], (folder / IMAGES).stat().st_size
+        if not len(images) == len(targets) == len(names) or size != manifest["bytes"]:
+            raise ValueError(f"{IMAGES} has {size} bytes, {manifest['bytes']} were written")
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"the prepared array {folder} is damaged ({error}): delete it, it is made again") from error
+    if counts["unusable"] and not skip:
+        first = next(iter(manifest["unusable"].values()))
+        raise UserError(
+            f"{counts['unusable']} of {counts['named']} images named by {manifest['origin']} cannot be used, "
+            f"the first: {first}; correct that, or set on_missing to skip"
+        )
+    left_out, skipped = counts["beyond_limit"], counts["unusable"]
+    return Prepared(images, targets, names, manifest["groups"], left_out, skipped, manifest["content_digest"], folder)
 
 
-def install(work: Path, folder: Path) -> None:
-    """Rename `work` to `folder`; where another process was first, its result (the same by its name) stays."""
-    try:
-        os.rename(work, folder)
-    except OSError:
-        if not folder.exists():
-            raise
-
-
-def write_images(kept: list[tuple[Entry, Label]], path: Path, crop: str, size: int, progress: Progress) -> None:
-    """Decode, crop and resize every image into one array on disk, on all cores (Pillow releases the GIL)."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(kept), size, size, 3))
-
-    def pixels(pair: tuple[Entry, Label]) -> Pixels:
-        entry, label = pair
-        try:
-            with Image.open(entry.image) as image:
-                box = CROPS[crop](label.landmarks, *image.size)
-                return cut(image, box, size, stretch=crop == "published" and label.landmarks is not None)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UserError(f"cannot read the image {entry.image}: {error}; leave it out of the list") from error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, image in enumerate(progress(pool.map(pixels, kept), len(kept))):
-            array[row] = image
-    array.flush()
+def verify(data: Prepared) -> bool:
+    """Whether the pixels, targets, names and groups on disk still have the manifest's digest; reads them all."""
+    images = np.load(data.folder / IMAGES, mmap_mode="r")
+    pixels = [row_digest(np.ascontiguousarray(row).data) for row in images]
+    return content_digest(data.names, data.groups, data.targets.numpy(), pixels) == data.digest

@@ -1,7 +1,8 @@
-"""What a dataset reader is: the files of a dataset, the label in one of them, and the group that a stem belongs to."""
+"""What a dataset reader is: the images of a dataset with their groups, and the label of one of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,39 @@ from numpy.typing import NDArray
 
 from bel.errors import UserError
 
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper end exclusive
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One image on disk, with the file of its label."""
+    """One image on disk, the group that no split may divide, and the file of its label.
+
+    Where one table holds all labels, the target (in the axes' order and units) and the box are here instead.
+    """
 
     stem: str
     image: Path
-    label: Path
+    group: str
+    label: Path | None = None
+    target: tuple[float, ...] | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images that a list, a table or a folder (`origin`) names: those with their files, and why the others are unusable.
+
+    `unusable` maps a stem to a sentence that names the file.
+    """
+
+    entries: list[Entry]
+    unusable: dict[str, str]
+    origin: Path
+
+    @property
+    def total(self) -> int:
+        """How many images are named."""
+        return len(self.entries) + len(self.unusable)
 
 
 @dataclass(frozen=True)
@@ -31,16 +57,20 @@ class Label:
 
 @dataclass(frozen=True)
 class Source:
-    """One half of a protocol on disk.
+    """One half of a protocol on disk; its functions can be pickled, so that other processes read labels too.
 
-    `entries(data_root)` lists its files, `read(label_file)` reads one label, `group(stem)` names the unit that must not
-    be divided by a split, `limit` is the largest absolute target that is kept.
+    `listed(data_root)` gives the images of the published list (or of a scan where there is none), `scanned` all that
+    are on disk, `read(entry)` one label; `limit` is the largest absolute target that is kept, `frame` the published
+    width and height, `filelist` the list's name in the dataset's folder.
     """
 
-    entries: Callable[[Path], list[Entry]]
-    read: Callable[[Path], Label]
-    group: Callable[[str], str]
+    name: str
+    listed: Callable[[Path], Listing]
+    scanned: Callable[[Path], Listing]
+    read: Callable[[Entry], Label]
     limit: float = float("inf")
+    frame: tuple[int, int] | None = None
+    filelist: str = ""
 
 
 def find_folder(data_root: Path, name: str, inside: str) -> Path:
@@ -49,7 +79,7 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
     A pattern like */*.jpg fits other datasets too, so that it is only believed in a folder of the dataset's name.
     """
     for folder in (data_root / name, data_root):
-        if any(folder.glob(inside)) and (folder.name == name or "*" not in inside):
+        if any(folder.glob(inside)) and (name in (folder.name, folder.resolve().name) or "*" not in inside):
             return folder
     raise UserError(
         f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} is there; "
@@ -58,36 +88,52 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
 
 
 def read_list(path: Path) -> list[str]:
-    """Stems in a list file, one a line; blank lines are skipped."""
+    """Stems in a list file, one a line; blank lines are skipped. Raises `UserError` where one is named twice."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list {path}: {error}") from error
+        raise UserError(f"cannot read the list {path}: {error}; write it in UTF-8, one stem a line") from error
     stems = [line.strip() for line in lines if line.strip()]
     if not stems:
         raise UserError(f"the list {path} names no image: write one stem a line, or remove the file to scan the folder")
+    refuse_twice(path, stems)
     return stems
 
 
-def find_images(folder: Path, stems: list[str], endings: tuple[str, ...], label: str, listed_in: Path) -> list[Entry]:
-    """Entries for stems below `folder`: the first of `endings` that exists is the image, stem + `label` its label file.
+def refuse_twice(origin: Path, stems: list[str]) -> None:
+    """Raise `UserError` where a stem is named twice: it would weigh double."""
+    stem, times = Counter(stems).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{origin} names {stem} {times} times: leave one line of it")
 
-    Raises `UserError` naming the first missing file and how many are missing.
-    """
-    found, missing = [], []
+
+def find_images(
+    folder: Path,
+    stems: list[str],
+    endings: tuple[str, ...],
+    label: str,
+    group: Callable[[str], str],
+    origin: Path,
+) -> Listing:
+    """Stems below `folder`: the first of `endings` that exists is the image, stem + `label` its label file."""
+    found: list[Entry] = []
+    unusable: dict[str, str] = {}
     for stem in stems:
         images = [folder / f"{stem}{ending}" for ending in endings]
         image = next((path for path in images if path.is_file()), None)
         label_file = folder / f"{stem}{label}"
         if image is None:
-            missing.append(images[0])
+            linked = next((path for path in images if path.is_symlink()), None)
+            unusable[stem] = absent(linked or images[0])
         elif not label_file.is_file():
-            missing.append(label_file)
+            unusable[stem] = absent(label_file)
         else:
-            found.append(Entry(stem, image, label_file))
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(stems)} files named by {listed_in} do not exist, the first is {missing[0]}: "
-            "correct the list or data_root"
-        )
-    return found
+            found.append(Entry(stem, image, group(stem), label_file))
+    return Listing(found, unusable, origin)
+
+
+def absent(path: Path) -> str:
+    """Why a path is no file."""
+    if path.is_symlink():
+        return f"{path} is a link that leads to no file"
+    return f"{path} is a folder" if path.is_dir() else f"{path} does not exist"

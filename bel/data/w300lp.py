@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
-from bel.data.sources import Entry, Label, Source, find_folder, find_images, read_list
+from bel.data.sources import Entry, Label, Listing, Source, find_folder, find_images, read_list
 from bel.errors import UserError
 
 LIST = "overall_filelist_clean.txt"
 LIMIT = 99.0  # degrees; both protocols leave images beyond it out
+FRAME = (450, 450)
 
 
-def entries(data_root: Path, name: str, pattern: str) -> list[Entry]:
+def scanned(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
+    """Every image or label on disk of the dataset folder `name`, where images are named by `pattern`."""
+    folder = find_folder(data_root, name, pattern)
+    labels = pattern.removesuffix(".jpg") + ".mat"
+    found = {str(path.relative_to(folder).with_suffix("")) for p in (pattern, labels) for path in folder.glob(p)}
+    return find_images(folder, sorted(found), (".jpg",), ".mat", group, folder)
+
+
+def listed(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
     """Images of the dataset folder `name`, by its list or else by scanning for `pattern`."""
     folder = find_folder(data_root, name, pattern)
-    listed = folder / LIST
-    if listed.exists():
-        return find_images(folder, read_list(listed), (".jpg",), ".mat", listed)
-    stems = [str(path.relative_to(folder))[: -len(".jpg")] for path in sorted(folder.glob(pattern))]
-    return find_images(folder, stems, (".jpg",), ".mat", folder)
+    path = folder / LIST
+    if not path.exists():
+        return scanned(data_root, name, pattern, group)
+    return find_images(folder, read_list(path), (".jpg",), ".mat", group, path)
 
 
-def read(path: Path) -> Label:
+def read(entry: Entry) -> Label:
     """Yaw, pitch, roll in degrees and `pt2d` from a .mat file. Raises `UserError` where it lacks them."""
+    path = entry.label
+    assert path is not None
     try:
         content = loadmat(path, variable_names=["Pose_Para", "pt2d"])
         pitch, yaw, roll = np.degrees(content["Pose_Para"][0][:3].astype(np.float64))
@@ -36,7 +48,12 @@ def read(path: Path) -> Label:
         raise UserError(
             f"{path} is not a pose file with Pose_Para and pt2d ({reason}): leave it out of the list"
         ) from error
-    return Label(np.array([yaw, pitch, roll]), landmarks)
+    target = np.array([yaw, pitch, roll])
+    if not np.isfinite(target).all():
+        raise UserError(f"{path} holds an angle that is not finite: {target.tolist()}")
+    if landmarks.ndim != 2 or len(landmarks) != 2:
+        raise UserError(f"{path} holds pt2d of shape {landmarks.shape}, not 2 x points")
+    return Label(target, landmarks)
 
 
 def photograph(stem: str) -> str:
@@ -44,5 +61,16 @@ def photograph(stem: str) -> str:
     return re.sub(r"_\d+$", "", stem.split("/")[-1])
 
 
-W300LP = Source(lambda root: entries(root, "300W_LP", "*/*.jpg"), read, photograph, LIMIT)
-AFLW2000 = Source(lambda root: entries(root, "AFLW2000", "image*.jpg"), read, lambda stem: stem, LIMIT)
+def itself(stem: str) -> str:
+    """The group of an image that is alone of its kind."""
+    return stem
+
+
+def source(name: str, folder: str, pattern: str, group: Callable[[str], str]) -> Source:
+    """The source of a dataset folder."""
+    where = {"name": folder, "pattern": pattern, "group": group}
+    return Source(name, partial(listed, **where), partial(scanned, **where), read, LIMIT, FRAME, LIST)  # type: ignore[arg-type]
+
+
+W300LP = source("300w_lp", "300W_LP", "*/*.jpg", photograph)
+AFLW2000 = source("aflw2000", "AFLW2000", "image*.jpg", itself)

@@ -3,7 +3,7 @@ import torch
 
 from bel import checkpoint
 from bel.data.prepared import load
-from bel.data.splits import holdout, rows
+from bel.data.splits import split
 from bel.errors import UserError
 from bel.evaluate import constant_median, evaluate
 from bel.train import fit, learning_rate, refuse_divergence
@@ -62,7 +62,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(make, tmp_path):
 def test_selection_never_sees_a_training_group(make):
     config = make()
     data = load(config, "train")
-    train_rows, val_rows = rows(holdout(data.groups, config.val_fraction, config.split_seed))
+    parts = split(config, data)
+    train_rows, val_rows = parts.train, parts.val
     groups = [{data.groups[i] for i in part.tolist()} for part in (train_rows, val_rows)]
     assert groups[0] and groups[1] and not groups[0] & groups[1]
     assert len(train_rows) + len(val_rows) == len(data)

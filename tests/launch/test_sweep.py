@@ -13,6 +13,7 @@ from PIL import Image
 from bel import checkpoint
 from bel.config import TrainConfig
 from bel.data.prepared import load
+from bel.data.synthetic import synthesise
 from bel.train import fit
 from launch import sweep
 from launch.space import FIELDS
@@ -80,7 +81,7 @@ def test_every_epoch_is_a_step_of_every_metric(runs):
 
 def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
     for run in runs[1]:
-        expected = {"best.pt", "config.yaml", "learning_curve.png"}
+        expected = {"best.pt", "config.yaml", "split.json", "labels.png", "learning_curve.png"}
         assert artifacts(run) == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
     bel = next(run for run in runs[1] if run.data.params["head"] == "bel")
     folder = mlflow.MlflowClient().download_artifacts(bel.info.run_id, "", str(tmp_path))
@@ -157,6 +158,53 @@ def test_both_protocols_have_a_best_trial_each(ray_here, rendered, store, capsys
     assert evaluate.main(["--run-id", parent.info.run_id]) == 0
     out = capsys.readouterr().out
     assert out.count("repeats the logged") == 2 and ": aflw2000, crop" in out and ": biwi, crop" in out
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """A data_root with a small rendered table."""
+    root = tmp_path_factory.mktemp("table")
+    synthesise("csv", root, subjects=8, frames=8, size=48, seed=0)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "unit"), [("csv_example", ["yaw", "distance"], "% of range"), ("csv_yaw", ["yaw"], "deg")]
+)
+def test_a_table_of_ones_own_sweeps_and_is_re_tested(ray_here, table, store, capsys, name, axes, unit):
+    arguments = [str(PROJECT / "sweeps" / f"{name}.yaml"), "--set", f"data_root={table}", *TINY]
+    assert sweep.main([*arguments, "--set", "space.code.grid=[hex16]", "--set", "space.head.grid=[bel, direct]"]) == 0
+    parent, trials = children(name)
+    assert len(trials) == 2 and all(
+        t.data.params["protocol"] == "csv" and t.data.params["unit"] == unit for t in trials
+    )
+    assert all(f"val/best_mae_{axis}" in t.data.metrics for t in trials for axis in axes)
+    capsys.readouterr()
+    assert evaluate.main(["--run-id", parent.info.run_id]) == 0
+    out = capsys.readouterr().out
+    assert "repeats the logged" in out and f"mean: {unit}" in out
+    tested = mlflow.search_runs([parent.info.experiment_id])
+    assert tested[[f"metrics.test/mae_{axis}" for axis in axes]].notna().any().all()
+
+
+def test_skipped_images_are_said_and_logged(ray_here, rendered, store, capsys, tmp_path):
+    shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
+    stem = (tmp_path / "BIWI" / "70_train.txt").read_text().split()[3]
+    (tmp_path / "BIWI" / "hpdb" / f"{stem}_rgb.png").write_bytes(b"")
+    arguments = [
+        str(PROJECT / "sweeps" / "biwi.yaml"),
+        "--set",
+        f"data_root={tmp_path}",
+        *TINY,
+        "--set",
+        "search.trials=1",
+    ]
+    arguments += ["--set", "search.method=random", "--set", "search.scheduler=none"]
+    assert sweep.main(arguments) == 2
+    assert f"{stem}_rgb.png" in capsys.readouterr().err
+    assert sweep.main([*arguments, "--set", "on_missing=skip"]) == 0
+    assert "1 skipped; clamped labels: yaw 0.00%" in capsys.readouterr().out
+    assert [t.data.params["skipped"] for t in children("biwi")[1]] == ["1"]
 
 
 def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):

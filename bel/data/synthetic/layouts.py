@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,12 @@ from scipy.io import savemat
 
 from bel.data.synthetic.mesh import Head
 from bel.data.synthetic.render import FOCAL, project
+from bel.data.synthetic.rows import row
 from bel.data.synthetic.scene import Shot
 
-LAYOUTS = {"biwi": ("BIWI",), "300w_lp": ("300W_LP", "AFLW2000")}  # layout: its folders
-ENDINGS = {"biwi": ("_rgb.png", "_pose.txt"), "300w_lp": (".jpg", ".mat")}  # of a picture and of its label
+LAYOUTS = {"biwi": ("BIWI",), "300w_lp": ("300W_LP", "AFLW2000"), "csv": ("CSV",)}  # layout: its folders
+ENDINGS = {"biwi": ("_rgb.png", "_pose.txt"), "300w_lp": (".jpg", ".mat"), "csv": (".jpg",)}  # of a picture, its label
+TABLE = "CSV/labels.csv"  # holds the labels of the layout whose pictures have no label files
 SUBSETS = ("AFW", "HELEN", "IBUG", "LFPW")
 FIRST_FRAME, TEST_SHARE = 3, 0.3
 # AFLW's 21 points among `Head.landmarks`: brows, eyes, ear, nose, ear, mouth, chin; two rows are averaged.
@@ -46,8 +49,8 @@ class Sitter:
 
 
 def plan(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
-    """Sitters, and for each list file below `out` its stems."""
-    return plan_biwi(request) if request.layout == "biwi" else plan_300w_lp(request)
+    """Sitters, and for each list file or table below `out` its stems."""
+    return PLANS[request.layout](request)
 
 
 def plan_biwi(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
@@ -79,6 +82,24 @@ def plan_300w_lp(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
     return train + test, {f"300W_LP/{name}": listed(train, "300W_LP/"), f"AFLW2000/{name}": listed(test, "AFLW2000/")}
 
 
+def plan_csv(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
+    """As `plan`: snapshots of each subject, all in one table."""
+    sitters = []
+    for number in range(request.subjects):
+        stems = [f"CSV/images/{number + 1:02d}/{frame + 1:03d}" for frame in range(request.frames)]
+        stream = 200_000_000 + number
+        rng = request.generator(stream, 1)
+        sitters.append(Sitter(stream, stems, np.array([wild_pose(rng) for _ in stems])))
+    return sitters, {TABLE: listed(sitters, "")}
+
+
+PLANS: dict[str, Callable[[Request], tuple[list[Sitter], dict[str, list[str]]]]] = {
+    "biwi": plan_biwi,
+    "300w_lp": plan_300w_lp,
+    "csv": plan_csv,
+}
+
+
 def listed(sitters: list[Sitter], folder: str) -> list[str]:
     """Stems below `folder`."""
     return [stem.removeprefix(folder) for sitter in sitters for stem in sitter.stems]
@@ -105,7 +126,9 @@ def yaw_views(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def label(layout: str, stem: str, head: Head, shot: Shot) -> bytes:
-    """Content of the label file of a picture."""
+    """Content of the label file of a picture, or its row of the table."""
+    if layout == "csv":
+        return row(f"{stem.removeprefix('CSV/')}{ENDINGS[layout][0]}", stem.split("/")[2], head, shot).encode()
     return biwi_label(shot) if layout == "biwi" else mat_label(head, shot, snapshot=stem.startswith("AFLW2000"))
 
 

@@ -16,7 +16,8 @@ from bel.data.synthetic.render import FOCAL, Light, render
 class Scene:
     """Where a sitter is photographed: the lamp's angles (rad), light, backdrop (size, size, 3), framing.
 
-    `fill` is the head's height over the picture's, `body_turn` the share of the head's yaw that the body takes.
+    `fill` is the head's height over the picture's, `body_turn` the share of the head's yaw that the body takes,
+    `fills` the range that `fill` stays in when it jitters.
     """
 
     azimuth: float
@@ -25,6 +26,7 @@ class Scene:
     backdrop: np.ndarray
     fill: float
     body_turn: float
+    fills: tuple[float, float] = (0.56, 0.84)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def relight(scene: Scene, rng: np.random.Generator) -> Light:
 def shoot(head: Head, scene: Scene, pose: np.ndarray, rng: np.random.Generator) -> Shot:
     """Picture of a head at yaw, pitch, roll (3,) degrees, with jitter of place and distance, blur and sensor noise."""
     size = len(scene.backdrop)
-    distance = head.height * FOCAL / np.clip(scene.fill + rng.normal(0, 0.015), 0.56, 0.84)
+    distance = head.height * FOCAL / np.clip(scene.fill + rng.normal(0, 0.015), *scene.fills)
     shift = distance * np.append(np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) / FOCAL, 1)
     rotation = euler_to_matrix(pose)
     body = euler_to_matrix(pose * (scene.body_turn, 0, 0.15) + rng.normal(0, 3, 3))

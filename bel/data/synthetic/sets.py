@@ -12,13 +12,15 @@ import numpy as np
 from PIL import Image
 
 from bel.data.synthetic.identity import draw_traits
-from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, Request, Sitter, label, plan
+from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, TABLE, Request, Sitter, label, plan
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL
-from bel.data.synthetic.scene import draw_scene, relight, shoot
+from bel.data.synthetic.rows import COLUMNS
+from bel.data.synthetic.scene import Scene, draw_scene, relight, shoot
 from bel.errors import UserError, one_of
 
 RENDERER = 1  # raise it whenever the same arguments would give other files
+FAR, NEAR = 0.4, 0.8  # the head's height over the picture's, from frame to frame where the distance is a target
 LEAST = {"subjects": 2, "frames": 1, "size": 32, "seed": 0}
 
 
@@ -33,9 +35,10 @@ def synthesise(
 ) -> Path:
     """Render `frames` pictures of `size` pixels for each of `subjects` identities below `out`; return the manifest.
 
-    `layout` is `biwi` (30 % of the subjects are the test list) or `300w_lp` (AFLW2000 is added with 30 % as many
-    pictures). A whole set of the same arguments is left as it is. `progress(done, total)` follows each picture. Raises
-    `UserError` on wrong arguments, on a set of other arguments and on files that are not of this set.
+    `layout` is `biwi` (30 % of the subjects are the test list), `300w_lp` (AFLW2000 is added with 30 % as many
+    pictures) or `csv` (one table, with the distance in cm and a box). A whole set of the same arguments is left as it
+    is. `progress(done, total)` follows each picture. Raises `UserError` on wrong arguments, on a set of other arguments
+    and on files that are not of this set.
     """
     request = Request(layout, subjects, frames, size, seed)
     check(request, out)
@@ -48,12 +51,15 @@ def synthesise(
     refuse_strangers(out, layout, files)
     manifest.unlink(missing_ok=True)
     pictures = (picture for sitter in sitters for picture in photograph(sitter, request))
-    for done, picture in enumerate(pictures, 1):
-        write(out, layout, *picture)
+    rows = [",".join(COLUMNS)]
+    for done, (stem, picture, content) in enumerate(pictures, 1):
+        write(out, layout, stem, picture, content)
+        if layout == "csv":
+            rows.append(content.decode())
         if progress:
             progress(done, len(stems))
     for name, lines in lists.items():
-        (out / name).write_text("\n".join(lines) + "\n")
+        (out / name).write_text("\n".join(rows if name == TABLE else lines) + "\n")
     finish(manifest, {**wanted, "images": {name: len(lines) for name, lines in lists.items()}})
     return manifest
 
@@ -104,21 +110,29 @@ def refuse_strangers(out: Path, layout: str, files: set[Path]) -> None:
 def photograph(sitter: Sitter, request: Request) -> Iterator[tuple[str, np.ndarray, bytes]]:
     """Stem, picture (size, size, 3) uint8 and label of each picture of one identity."""
     rng = request.generator(sitter.stream, 0)
-    recorded = request.layout == "biwi"  # frames of a recording; the other layout's are snapshots
     traits = draw_traits(rng)
-    head, scene = build_head(traits, rng), draw_scene(rng, request.size, wild=not recorded)
+    head, scene = build_head(traits, rng), draw_scene(rng, request.size, wild=request.layout != "biwi")
     for frame, (stem, pose) in enumerate(zip(sitter.stems, sitter.poses, strict=True)):
         rng = request.generator(sitter.stream, 2, frame)
-        shot = shoot(head, replace(scene, light=relight(scene, rng)) if recorded else scene, pose, rng)
+        shot = shoot(head, restage(scene, request.layout, rng), pose, rng)
         yield stem, shot.picture, label(request.layout, stem, head, shot)
 
 
+def restage(scene: Scene, layout: str, rng: np.random.Generator) -> Scene:
+    """The scene of one picture: a view of a photograph keeps it, a frame has another light, a row another distance."""
+    if layout == "300w_lp":
+        return scene
+    lit = replace(scene, light=relight(scene, rng))
+    return lit if layout == "biwi" else replace(lit, fill=rng.uniform(FAR, NEAR), fills=(FAR, NEAR))
+
+
 def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) -> None:
-    """Write a picture and its label below `out`."""
-    image, text = (out / f"{stem}{ending}" for ending in ENDINGS[layout])
+    """Write a picture below `out`, and its label where the layout has a file for it."""
+    image, *texts = (out / f"{stem}{ending}" for ending in ENDINGS[layout])
     image.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(image, quality=95, compress_level=2)
-    text.write_bytes(label)
+    for text in texts:
+        text.write_bytes(label)
 
 
 def finish(manifest: Path, content: dict[str, object]) -> None:

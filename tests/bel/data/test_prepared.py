@@ -1,17 +1,25 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from scipy.io import loadmat, savemat
 
-from bel.data import prepared
-from bel.data.batches import MEAN, STD, blur, eval_batches, flip, train_batches
-from bel.data.prepared import load, prepare
-from bel.data.splits import holdout, split_hash
+from bel.data import build
+from bel.data.biwi import BIWI_TRAIN
+from bel.data.crops import expanded_box, landmarks
+from bel.data.prepared import Request, load, prepare, verify
+from bel.data.w300lp import AFLW2000
 from bel.errors import UserError
+from tests.conftest import real_data
 
 
 @pytest.fixture
@@ -21,149 +29,246 @@ def biwi(rendered, tmp_path):
     return tmp_path / "data"
 
 
-def get(root, tmp_path, **options):
-    return prepare("biwi_train", root, tmp_path / "cache", **({"crop": "frame", "size": 34} | options))
+@pytest.fixture
+def wanted(biwi, tmp_path):
+    """A request for its training part."""
+    return Request(BIWI_TRAIN, biwi, tmp_path / "cache", crop="frame", size=34)
 
 
-def test_rows_are_the_images_and_labels_of_the_list(biwi, tmp_path):
-    data = get(biwi, tmp_path)
-    entries = prepared.SOURCES["biwi_train"].entries(biwi)
-    assert data.names == [e.stem for e in entries] and data.images.shape == (len(entries), 34, 34, 3)
-    with Image.open(entries[5].image) as image:
+def entries(wanted):
+    return wanted.source.listed(wanted.data_root).entries
+
+
+def test_rows_are_the_images_and_labels_of_the_list(wanted):
+    data, listed = prepare(wanted), entries(wanted)
+    assert data.names == [e.stem for e in listed] and data.images.shape == (len(listed), 34, 34, 3)
+    with Image.open(listed[5].image) as image:
         np.testing.assert_array_equal(data.images[5], np.asarray(image.resize((34, 34), Image.Resampling.BILINEAR)))
-    np.testing.assert_allclose(data.targets[5], prepared.SOURCES["biwi_train"].read(entries[5].label).target)
+    np.testing.assert_allclose(data.targets[5], wanted.source.read(listed[5]).target)
     assert data.groups[5] == data.names[5][:2]
 
 
-def test_published_frames_are_black_outside(biwi, tmp_path):
-    data = get(biwi, tmp_path, crop="published")
+def test_published_frames_are_black_outside(wanted):
+    data = prepare(replace(wanted, crop="published"))
     assert (data.images[:, :4] == 0).all() and data.images[:, 17, 17].any()
 
 
-def test_prepared_once_and_found_again(biwi, tmp_path):
-    first = get(biwi, tmp_path)
-    folder = next((tmp_path / "cache").iterdir())
-    before = (folder / "images.npy").stat().st_mtime_ns
-    assert get(biwi, tmp_path).digest == first.digest
-    assert (folder / "images.npy").stat().st_mtime_ns == before and len(list((tmp_path / "cache").iterdir())) == 1
+def test_published_frames_keep_their_aspect(wanted):
+    for entry in entries(wanted):
+        with Image.open(entry.image) as image:
+            image.resize((64, 48)).save(entry.image)
+    data = prepare(replace(wanted, crop="published", size=60))
+    x0, y0, x1, y1 = expanded_box(64, 48)
+    with Image.open(entries(wanted)[0].image) as image:
+        by_hand = image.crop((x0, y0, x1, y1)).resize((int(60 * (x1 - x0) / (y1 - y0)), 60), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(data.images[0], np.asarray(by_hand))
 
 
-def test_another_option_list_or_file_makes_another(biwi, tmp_path):
-    digests = {
-        get(biwi, tmp_path).digest,
-        get(biwi, tmp_path, size=40).digest,
-        get(biwi, tmp_path, crop="published").digest,
-    }
-    digests.add(get(biwi, tmp_path, stride=2).digest)
-    pose = prepared.SOURCES["biwi_train"].entries(biwi)[0].label
-    os.utime(pose, ns=(1, 1))
-    digests.add(get(biwi, tmp_path).digest)
-    assert len(digests) == 5
+def test_prepared_once_and_found_again(wanted):
+    first = prepare(wanted)
+    before = (first.folder / "images.npy").stat().st_mtime_ns
+    assert prepare(wanted).digest == first.digest and verify(first)
+    assert (first.folder / "images.npy").stat().st_mtime_ns == before
+    assert list(wanted.cache_dir.iterdir()) == [first.folder]
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n then nothing"])
-def test_an_image_that_cannot_be_read_is_named_and_leaves_no_array(biwi, tmp_path, content):
-    image = prepared.SOURCES["biwi_train"].entries(biwi)[3].image
-    image.write_bytes(content)
-    with pytest.raises(UserError, match=f"cannot read the image {image}"):
-        get(biwi, tmp_path)
-    assert not list((tmp_path / "cache").iterdir())
+def test_originals_are_never_touched(wanted, biwi):
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in biwi.rglob("*") if path.is_file()}
+    prepare(replace(wanted, crop="published"))
+    assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in biwi.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_preparation_is_not_found(biwi, tmp_path, monkeypatch):
+def test_another_option_list_or_file_makes_another(wanted):
+    others = [{"size": 40}, {"crop": "published"}, {"stride": 2}]
+    folders = {prepare(wanted).folder} | {prepare(replace(wanted, **other)).folder for other in others}
+    os.utime(entries(wanted)[0].label, ns=(1, 1))
+    folders.add(prepare(wanted).folder)
+    assert len(folders) == 5
+
+
+def test_the_content_digest_is_of_what_is_in_the_array(wanted):
+    first = prepare(wanted)
+    os.utime(entries(wanted)[0].label, ns=(1, 1))
+    assert prepare(wanted).digest == first.digest
+    entries(wanted)[0].label.write_bytes(entries(wanted)[1].label.read_bytes())
+    assert prepare(wanted).digest != first.digest
+    assert prepare(replace(wanted, stride=2)).digest != first.digest
+
+
+def test_the_manifest_says_what_was_asked_and_found(wanted):
+    manifest = json.loads((prepare(wanted).folder / "manifest.json").read_text())
+    count = len(entries(wanted))
+    assert manifest["counts"] == {"named": count, "kept": count, "beyond_limit": 0, "unusable": 0}
+    assert manifest["options"]["crop"] == "frame" and manifest["origin"].endswith("70_train.txt")
+    assert {"version", "list_digest", "content_digest", "made_with"} <= set(manifest)
+
+
+def test_several_processes_make_the_same_array(wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CHUNK", 8)
+    monkeypatch.setattr(build, "FEW", 0)
+    alone = prepare(replace(wanted, cache_dir=tmp_path / "alone"), workers=1)
+    crew = prepare(wanted, workers=3)
+    assert crew.digest == alone.digest
+    np.testing.assert_array_equal(crew.images, alone.images)
+
+
+def test_progress_counts_every_image(wanted):
+    seen = []
+    prepare(wanted, progress=lambda items, total: (seen.append(item) or item for item in items))
+    assert len(seen) == len(entries(wanted))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bel.data import build
+from bel.data.biwi import BIWI_TRAIN
+from bel.data.prepared import Request, prepare
+build.CHUNK, build.FEW = 4, 0
+def killing(items, total):
+    for number, item in enumerate(items):
+        if number == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+prepare(Request(BIWI_TRAIN, Path(sys.argv[1]), Path(sys.argv[2]), crop="frame", size=34), killing, workers=2)
+"""
+
+
+def test_a_preparation_that_was_killed_is_not_found_and_goes_on_to_the_same_digest(wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CHUNK", 4)
+    whole = prepare(replace(wanted, cache_dir=tmp_path / "whole"))
+    for moment in (1, 9, 22):
+        arguments = [str(wanted.data_root), str(wanted.cache_dir), str(moment)]
+        ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+        assert ended.returncode == -signal.SIGKILL
+        assert [path.name[0] for path in wanted.cache_dir.iterdir()] == ["."]
+    seen = []
+    data = prepare(wanted, progress=lambda items, total: (seen.append(item) or item for item in items))
+    assert data.digest == whole.digest and verify(data)
+    assert 0 < len(seen) < len(data)
+    assert list(wanted.cache_dir.iterdir()) == [data.folder]
+
+
+def test_pixels_that_were_lost_after_they_were_noted_are_made_again(wanted, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "CHUNK", 4)
+    whole = prepare(replace(wanted, cache_dir=tmp_path / "whole"))
+
     def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepared, "install", stop)
+        patch.setattr(build, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
-            get(biwi, tmp_path)
-    assert len(get(biwi, tmp_path)) == len(prepared.SOURCES["biwi_train"].entries(biwi))
+            prepare(wanted)
+    work = next(wanted.cache_dir.iterdir())
+    with (work / "images.npy").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"x")
+    with (work / "journal.jsonl").open("a") as file:
+        file.write('{"first": 8, "ro')
+    assert prepare(wanted).digest == whole.digest
+
+
+def test_of_two_preparations_one_waits_for_the_other(wanted, monkeypatch, caplog):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(items, total):
+        for item in items:
+            begun.set()
+            go_on.wait(20)
+            yield item
+
+    results = []
+    first = threading.Thread(target=lambda: results.append(prepare(wanted, slow)))
+    first.start()
+    assert begun.wait(20)
+    second = threading.Thread(target=lambda: results.append(prepare(wanted)))
+    second.start()
+    deadline = time.time() + 20
+    while "another process prepares" not in caplog.text and time.time() < deadline:
+        time.sleep(0.01)
+    go_on.set()
+    first.join()
+    second.join()
+    assert "another process prepares" in caplog.text
+    assert len(results) == 2 and results[0].digest == results[1].digest
+    assert list(wanted.cache_dir.iterdir()) == [results[0].folder]
 
 
 def test_images_beyond_the_limit_are_left_out_and_counted(rendered, tmp_path):
-    from scipy.io import loadmat, savemat
-
     shutil.copytree(rendered / "AFLW2000", tmp_path / "AFLW2000")
     path = sorted((tmp_path / "AFLW2000").glob("*.mat"))[0]
     content = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
     content["Pose_Para"][0][1] = np.radians(100)
     savemat(path, content)
-    data = prepare("aflw2000", tmp_path, tmp_path / "cache", "published", 34)
-    assert data.left_out == 1 and path.stem not in data.names
-    meta = json.loads(next((tmp_path / "cache").glob("*/meta.json")).read_text())
-    assert meta["left_out"] == 1
+    data = prepare(Request(AFLW2000, tmp_path, tmp_path / "cache", "published", 34))
+    assert data.left_out == 1 and path.stem not in data.names and len(data.images) == len(data)
+    whole = prepare(Request(AFLW2000, rendered, tmp_path / "cache", "published", 34))
+    np.testing.assert_array_equal(data.images, whole.images[1:])
+    assert verify(data)
 
 
-def test_a_holdout_is_seeded_and_keeps_groups_whole():
-    groups = [f"{i % 17:02}" for i in range(500)]
-    mask = holdout(groups, 0.2, seed=0)
-    held_out = {g for g, m in zip(groups, mask, strict=True) if m}
-    assert len(held_out) == 3 and not held_out & {g for g, m in zip(groups, mask, strict=True) if not m}
-    assert (mask == holdout(groups, 0.2, seed=0)).all()
-    assert len({split_hash([str(i) for i in range(500)], holdout(groups, 0.2, seed)) for seed in range(5)}) > 1
+def test_skipped_images_are_counted_and_the_others_move_up(wanted, monkeypatch):
+    monkeypatch.setattr(build, "CHUNK", 4)
+    whole, listed = prepare(wanted), entries(wanted)
+    listed[3].image.write_bytes(b"")
+    listed[7].image.unlink()
+    listed[10].label.write_text("1 0 0\n")
+    data = prepare(replace(wanted, skip=True))
+    kept = [i for i in range(len(whole)) if i not in (3, 7, 10)]
+    assert data.skipped == 3 and data.names == [whole.names[i] for i in kept]
+    np.testing.assert_array_equal(data.images, whole.images[kept])
+    assert verify(data) and prepare(replace(wanted, skip=True)).digest == data.digest
+    manifest = json.loads((data.folder / "manifest.json").read_text())
+    assert set(manifest["unusable"]) == {listed[i].stem for i in (3, 7, 10)}
 
 
-@pytest.mark.parametrize(("fraction", "count"), [(0.001, 1), (0.5, 2), (0.99, 3)])
-def test_a_holdout_is_never_empty_nor_all(fraction, count):
-    assert holdout(["a", "b", "c", "d"], fraction, 0).sum() == count
+def test_an_array_with_skipped_images_is_not_given_to_who_wants_all(wanted):
+    entries(wanted)[3].image.write_bytes(b"")
+    prepare(replace(wanted, skip=True))
+    with pytest.raises(UserError, match=r"1 of \d+ images named by .*70_train.txt cannot be used.*on_missing"):
+        prepare(wanted)
 
 
-def test_one_group_cannot_be_split():
-    with pytest.raises(UserError, match="at least 2 groups"):
-        holdout(["a", "a"], 0.5, 0)
+def test_boxes_of_a_file_are_cut_square_with_a_margin(wanted, tmp_path):
+    listed = entries(wanted)
+    path = tmp_path / "boxes.csv"
+    path.write_text("stem,x0,y0,x1,y1\n" + "".join(f"{e.stem},10,20,40,40\n" for e in listed[1:]))
+    with pytest.raises(UserError, match=rf"1 of {len(listed)} .*has no box for {listed[0].stem}"):
+        prepare(replace(wanted, crop="boxes", boxes=path))
+    data = prepare(replace(wanted, crop="boxes", boxes=path, margin=0.1, skip=True))
+    with Image.open(listed[1].image) as image:
+        by_hand = image.crop((7, 12, 43, 48)).resize((34, 34), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(data.images[0], np.asarray(by_hand))
 
 
-def test_an_epoch_has_every_row_once_in_a_seeded_order(make):
-    config = make(batch_size=4)
-    data = load(config, "train")
-    rows = torch.arange(len(data))
-
-    def targets(seed):
-        generator = torch.Generator().manual_seed(seed)
-        return torch.cat([t for _, t in train_batches(data, rows, config, generator, torch.device("cpu"))])
-
-    first = targets(0)
-    assert len(first) == len(data) // 4 * 4
-    assert {tuple(t) for t in first.tolist()} <= {tuple(t) for t in data.targets.tolist()}
-    assert torch.equal(first, targets(0)) and not torch.equal(first, targets(1))
+def test_landmarks_are_cut_square_with_a_margin(rendered, tmp_path):
+    wanted = Request(AFLW2000, rendered, tmp_path / "cache", "landmarks", 34, margin=0.2)
+    data, entry = prepare(wanted), entries(wanted)[2]
+    label = wanted.source.read(entry)
+    with Image.open(entry.image) as image:
+        box = landmarks(entry, label, *image.size, 0.2)
+        by_hand = image.crop(box).resize((34, 34), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(data.images[2], np.asarray(by_hand))
+    points = label.landmarks[:, (label.landmarks > 0).all(0)]
+    assert box[2] - box[0] == box[3] - box[1] == round(1.4 * (points.max(1) - points.min(1)).max())
+    np.testing.assert_allclose(np.add(box[:2], box[2:]), points.max(1) + points.min(1), atol=2)
 
 
-@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
-def test_evaluation_batches_are_normalised_center_crops(make, memory_format):
-    config = make(memory_format=memory_format, eval_batch_size=5)
-    data = load(config, "train")
-    batch = next(eval_batches(data, torch.arange(7), config, torch.device("cpu")))
-    margin = (config.prepared_size - config.image_size) // 2
-    crop = data.images[2, margin : margin + 32, margin : margin + 32].astype(np.float32) / 255
-    by_hand = (crop - np.array(MEAN)) / np.array(STD)
-    torch.testing.assert_close(batch[2].permute(1, 2, 0), torch.from_numpy(by_hand).float(), rtol=1e-4, atol=1e-4)
-    assert batch.shape == (5, 3, 32, 32) and batch.is_contiguous(memory_format=config.layout)
+def test_a_config_asks_for_its_own_pixels(make, rendered):
+    config = make(image_size=32)
+    assert load(config, "train").images.shape[1:] == (34, 34, 3)
+    assert len(load(make(frame_stride=3), "train")) == -(-len(load(config, "train")) // 3)
+    assert len(load(make(frame_stride=3), "test")) == len(load(config, "test"))
 
 
-def test_a_flip_mirrors_the_image_and_the_signs_of_yaw_and_roll(make):
-    images = torch.arange(2 * 3 * 4 * 4.0).reshape(2, 3, 4, 4)
-    targets = torch.tensor([[10.0, 20, 30], [1, 2, 3]], dtype=torch.float64)
-    mirrored, signed = flip(images, targets, torch.tensor([True, False]), make().axes)
-    assert torch.equal(mirrored[0], images[0].flip(-1)) and torch.equal(mirrored[1], images[1])
-    assert signed.tolist() == [[-10, 20, -30], [1, 2, 3]]
-
-
-def test_blur_changes_only_the_chosen_images_and_keeps_a_flat_one():
-    images = torch.rand(2, 3, 8, 8)
-    images[1] = 0.5
-    blurred = blur(images, torch.tensor([True, True]))
-    assert blurred[0].std() < images[0].std()
-    torch.testing.assert_close(blurred[1], images[1])
-    assert torch.equal(blur(images, torch.tensor([False, True]))[0], images[0])
-
-
-def test_batches_differ_between_flip_probabilities(make):
-    def epoch(p):
-        config = make(flip=p)
-        data = load(config, "train")
-        generator = torch.Generator().manual_seed(0)
-        return torch.cat([t for _, t in train_batches(data, torch.arange(40), config, generator, torch.device("cpu"))])
-
-    never, always = epoch(0.0), epoch(1.0)
-    torch.testing.assert_close(always, never * torch.tensor([-1.0, 1, -1], dtype=torch.float64))
+def test_the_real_full_frames_are_cut_as_published(tmp_path):
+    root = real_data("BIWI-full")
+    (tmp_path / "BIWI").symlink_to(root)
+    data = prepare(Request(BIWI_TRAIN, tmp_path, tmp_path / "cache", "published", 240))
+    assert data.images.shape == (10, 240, 286, 3)
+    entry = BIWI_TRAIN.listed(tmp_path).entries[0]
+    with Image.open(entry.image) as image:
+        assert expanded_box(*image.size) == (-134, -168, 802, 616)
+        by_hand = image.crop((-134, -168, 802, 616)).resize((286, 240), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(data.images[0], np.asarray(by_hand))

@@ -1,0 +1,187 @@
+"""Augmentations of a batch as tensors on its device, from random numbers that were drawn on the CPU beforehand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bel.angles import Axis, euler_to_matrix, matrix_to_euler
+
+BLUR = 5  # pixels
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
+ERASED = (0.02, 0.33)  # share of the image's area
+SLIMMEST = 0.3  # least height over width of an erased rectangle; the greatest is its inverse
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much of each augmentation; 0 is none, and costs nothing.
+
+    `flip`, `blur`, `erase` are probabilities for an image, `rotate` is the largest turn in the image plane in degrees,
+    `jitter` the largest relative change of brightness, of contrast and of saturation, below 1.
+    """
+
+    flip: float = 0.0
+    blur: float = 0.0
+    rotate: float = 0.0
+    jitter: float = 0.0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of n images, on the CPU; `draws[rows]` are those of some.
+
+    `corners` (n, 2) y, x in pixels of a crop's upper left corner; the rest is float64: uniform in -1..1 `turn` (n,) and
+    `jitter` (n, 3), in 0..1 `flip`, `blur`, `erase` (n,), `box` (n, 4) area, aspect, y, x and `colour` (n, 3).
+    """
+
+    corners: Tensor
+    flip: Tensor
+    blur: Tensor
+    turn: Tensor
+    jitter: Tensor
+    erase: Tensor
+    box: Tensor
+    colour: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> Draws:
+        """Draws of the chosen rows, a slice, indices or a mask."""
+        return Draws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+def draw(n: int, margin: tuple[int, int], generator: torch.Generator) -> Draws:
+    """Draws of n images whose crops may move by `margin` pixels (height, width), both ends included.
+
+    All are drawn whether used or not: with or without an augmentation, the others stay as they are.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(n, *shape, generator=generator, dtype=torch.float64)
+
+    corners = torch.stack([torch.randint(m + 1, (n,), generator=generator) for m in margin], dim=1)
+    flip, blur, erase = uniform(), uniform(), uniform()
+    return Draws(corners, flip, blur, 2 * uniform() - 1, 2 * uniform(3) - 1, erase, uniform(4), uniform(3))
+
+
+def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
+    """Bytes or floats (B, 3, S, S) in 0..255 -> the same shape, range and memory format, on the same device.
+
+    Flips and erasing keep bytes, which are the cheapest to move; all else makes floats of them. Never changes `images`.
+    """
+    if settings.jitter:
+        images = jitter(images.float(), 1 + settings.jitter * draws.jitter)
+    if settings.rotate:
+        images = rotate(images.float(), settings.rotate * draws.turn)
+    if settings.flip:
+        images = change(images, draws.flip < settings.flip, lambda chosen: chosen.flip(-1))
+    if settings.blur:
+        images = change(images.float(), draws.blur < settings.blur, box_blur)
+    if settings.erase:
+        erased = draws.erase < settings.erase
+        images = change(images, erased, lambda chosen: erase(chosen, draws.box[erased], draws.colour[erased]))
+    return images
+
+
+def augment_targets(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Tensor:
+    """Targets in units (B, axes), float64 on the CPU -> those of the images that `augment` makes.
+
+    Rotation needs the axes yaw, pitch, roll; flips need every axis's `flip`.
+    """
+    if settings.rotate:
+        targets = turn(targets, settings.rotate * draws.turn)
+    if settings.flip:
+        signs = torch.tensor([axis.flip or 1 for axis in axes], dtype=targets.dtype)
+        targets = torch.where((draws.flip < settings.flip)[:, None], targets * signs, targets)
+    return targets
+
+
+def within_axes(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Draws:
+    """Draws without the turns that would take a target (B, axes) out of its axes' levels, where it has no code."""
+    if not settings.rotate:
+        return draws
+    turned = augment_targets(targets, draws, settings, axes)
+    levels = torch.stack([axis.to_level(value) for axis, value in zip(axes, turned.T, strict=True)])
+    last = torch.tensor([[axis.levels - 1] for axis in axes])
+    return replace(draws, turn=draws.turn * ((levels >= 0) & (levels <= last)).all(0))
+
+
+def turn(poses: Tensor, angles: Tensor) -> Tensor:
+    """Yaw, pitch, roll (B, 3) of heads whose image is turned by angles (B,), all degrees float64: R' = Rz(angle) R.
+
+    Of the two triples of a rotation it is the one nearer to the old pose, so that nothing jumps at 90 degrees of yaw.
+    """
+    old = poses.numpy()
+    about_z = euler_to_matrix(np.stack([np.zeros(len(old)), np.zeros(len(old)), angles.numpy()], axis=-1))
+    new = matrix_to_euler(about_z @ euler_to_matrix(old))
+    other = new * (-1, 1, 1) + 180
+    steps = (np.stack([new, other]) - old + 180) % 360 - 180  # (2, B, 3)
+    nearer = (steps**2).sum(-1).argmin(0)
+    return torch.from_numpy(old + steps[nearer, np.arange(len(old))])
+
+
+def rotate(images: Tensor, angles: Tensor) -> Tensor:
+    """Floats (B, 3, S, S), each turned about its centre by degrees (B,), right to down; bilinear, black outside."""
+    size, angles = images.shape[-1], torch.deg2rad(angles)
+    cos, sin = sent(torch.stack([angles.cos(), angles.sin()]), images)[..., None, None]
+    x = (2 * torch.arange(size, device=images.device) + 1) / size - 1
+    y = x[:, None]
+    # not by affine_grid: its matrix product is rounded to ten bits where TF32 is allowed
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+    return torch.empty_like(images).copy_(F.grid_sample(images, grid, align_corners=False))  # keeps the memory format
+
+
+def jitter(images: Tensor, factors: Tensor) -> Tensor:
+    """Floats (B, 3, S, S) in 0..255 with brightness, contrast and saturation times factors (B, 3), in this order.
+
+    Contrast is about the image's mean grey, saturation about a pixel's own. The three are one linear map, clamped once.
+    """
+    brightness, contrast, saturation = factors.T
+    gain = brightness * contrast
+    terms = torch.stack([gain * saturation, gain * (1 - saturation), brightness - gain])
+    own, pixel, mean = sent(terms, images)[..., None, None, None]
+    red, green, blue = images.split(1, dim=1)
+    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    return (images * own).add_(grey * pixel + grey.mean((1, 2, 3), keepdim=True) * mean).clamp_(0, 255)
+
+
+def box_blur(images: Tensor) -> Tensor:
+    """Floats (B, 3, S, S) -> means over 5 x 5 pixels, at the border over those that exist."""
+    return F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
+
+
+def erase(images: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:
+    """Images (B, 3, S, S) with a rectangle in one colour (B, 3), boxes (B, 4) as in `Draws` (Zhong et al. 2017).
+
+    Area and log aspect are uniform; where the paper draws again what does not fit, the aspects are those that fit.
+    """
+    size = images.shape[-1]
+    area = ERASED[0] + (ERASED[1] - ERASED[0]) * boxes[:, 0]
+    aspect = torch.exp((2 * boxes[:, 1] - 1) * area.log().neg().clamp(max=-math.log(SLIMMEST)))
+    sides = (size * torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()])).round()  # (2, B) height, width
+    starts = (boxes[:, 2:].T * (size - sides + 1)).floor()
+    (top, left), (bottom, right) = sent(torch.stack([starts, starts + sides]), images)[..., None, None, None]
+    x = torch.arange(size, device=images.device)
+    y = x[:, None]
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)  # (B, 1, S, S)
+    return torch.where(inside, sent(255 * colours, images)[..., None, None].to(images.dtype), images)
+
+
+def change(images: Tensor, chosen: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:
+    """Images (B, 3, S, S) of which those chosen by a mask (B,) on the CPU are changed; the same object if none is."""
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return images
+    rows = rows.to(images.device, non_blocking=True)
+    return images.clone().index_copy_(0, rows, how(images[rows]))
+
+
+def sent(numbers: Tensor, images: Tensor) -> Tensor:
+    """Numbers from the CPU as float32 on the device of `images`, which is not waited for."""
+    return numbers.float().to(images.device, non_blocking=True)

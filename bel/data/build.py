@@ -1,0 +1,220 @@
+"""Making a prepared array: in a folder beside its place, chunk by chunk, and renamed when it is whole.
+
+A chunk that is written is noted in a journal with the digest of each row, so that a preparation that was killed goes on
+with the chunks that are missing, after it has read the others back and compared their digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from bel.data.sources import Entry, Source
+from bel.data.worker import Job, Row, Task, answers, row_digest
+from bel.errors import UserError
+
+CHUNK = 64  # rows of a job: some 10 MB at 240 pixels
+FEW = 4 * CHUNK  # images that one process has done before others have started
+IMAGES, TARGETS, MANIFEST, JOURNAL = "images.npy", "targets.npy", "manifest.json", "journal.jsonl"
+
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+def build(
+    folder: Path,
+    source: Source,
+    entries: list[Entry],
+    task_options: dict[str, Any],
+    described: dict[str, Any],
+    skip: bool,
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Make `folder` from the entries, whole or not at all; a second process waits for the first and finds its result.
+
+    Raises `UserError` for an image that cannot be used unless `skip`, `OSError` where the disk is full or read-only.
+    """
+    work = folder.with_name(f".{folder.name}.partial")
+    with locked(work) as lock:
+        if folder.exists():  # made by whom we waited for
+            shutil.rmtree(work, ignore_errors=True)
+            return
+        try:
+            rows = fill(work, source, entries, task_options, skip, workers, lock, progress)
+            finish(work, source, entries, rows, described)
+            os.rename(work, folder)
+        except (UserError, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def locked(work: Path) -> Iterator[int]:
+    """The folder of a preparation, made if it is not there, for this process and its children alone."""
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = os.open(work, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logging.getLogger(__name__).warning("another process prepares %s: waiting for it", work.name)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if work.exists() and os.path.samestat(os.fstat(lock), work.stat()):  # not renamed or removed meanwhile
+                yield lock
+                return
+        finally:
+            os.close(lock)
+
+
+def fill(
+    work: Path,
+    source: Source,
+    entries: list[Entry],
+    options: dict[str, Any],
+    skip: bool,
+    workers: int,
+    lock: int,
+    progress: Progress,
+) -> list[Row]:
+    """Write the pixels of every entry that are not there yet, and return what became of each."""
+    path, shape = work / IMAGES, options["shape"]
+    offset = reserve(path, (len(entries), *shape, 3))
+    task = Task(source.read, source.limit, path=path, offset=offset, **options)
+    done = recall(work / JOURNAL, task, entries)
+    jobs: list[Job] = [(i, entries[i : i + CHUNK]) for i in range(0, len(entries), CHUNK) if i not in done]
+    count = 1 if sum(len(job[1]) for job in jobs) < FEW else workers
+    with (work / JOURNAL).open("a", encoding="utf-8") as journal:
+        finished = noted(answers(task, jobs, count, lock), journal, done)
+        for row in progress(finished, sum(len(job[1]) for job in jobs)):
+            if row.digest is None and not row.beyond and not skip:
+                raise UserError(f"{row.reason}; correct it, leave it out of the list, or set on_missing to skip")
+    return [row for i in range(0, len(entries), CHUNK) for row in done[i]]
+
+
+def reserve(path: Path, shape: tuple[int, ...]) -> int:
+    """Make a .npy file of uint8 with all its blocks on disk, if it is not there, and return where its data begins.
+
+    Raises `OSError` where the disk has no room, before any work is done.
+    """
+    header = npy_header(shape)
+    size = len(header) + int(np.prod(shape))
+    with path.open("ab") as file:
+        if os.fstat(file.fileno()).st_size != size:
+            file.truncate(0)
+            free = shutil.disk_usage(path.parent).free
+            if free < size:
+                raise OSError(errno.ENOSPC, f"no room for {size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(path))
+            if hasattr(os, "posix_fallocate"):  # a sparse file would find the disk full in the middle
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+    with path.open("r+b") as file:
+        file.write(header)
+    return len(header)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """The header of a .npy file of uint8; its length does not depend on the number of rows."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def noted(finished: Iterable[tuple[Job, list[Row]]], journal: Any, done: dict[int, list[Row]]) -> Iterator[Row]:
+    """The rows of finished jobs, each job written to the journal and to `done` first."""
+    for (first, _), rows in finished:
+        journal.write(json.dumps({"first": first, "rows": [asdict(row) for row in rows]}) + "\n")
+        journal.flush()
+        done[first] = rows
+        yield from rows
+
+
+def recall(journal: Path, task: Task, entries: list[Entry]) -> dict[int, list[Row]]:
+    """Chunks that an earlier preparation has finished and whose pixels are still what it noted, by their first row."""
+    done: dict[int, list[Row]] = {}
+    if not journal.exists():
+        return done
+    row_bytes = 3 * task.shape[0] * task.shape[1]
+    with task.path.open("rb") as images:
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            try:
+                note = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written
+            first, rows = note["first"], [Row(**row | {"target": tuple(row["target"])}) for row in note["rows"]]
+            images.seek(task.offset + first * row_bytes)
+            if all(row.digest in (None, row_digest(images.read(row_bytes))) for row in rows):
+                done[first] = rows
+    return done
+
+
+def finish(work: Path, source: Source, entries: list[Entry], rows: list[Row], described: dict[str, Any]) -> None:
+    """Drop the rows that are not kept, and write targets and the manifest. Raises `UserError` where none is kept."""
+    kept = [i for i, row in enumerate(rows) if row.digest is not None]
+    if not kept:
+        raise UserError(f"none of {len(rows)} images can be used; the first: {rows[0].reason}; check data and labels")
+    compact(work / IMAGES, kept, len(rows))
+    targets = np.array([rows[i].target for i in kept], dtype=np.float64)
+    np.save(work / TARGETS, targets)
+    names, groups = [entries[i].stem for i in kept], [entries[i].group for i in kept]
+    digest = content_digest(names, groups, targets, [rows[i].digest or "" for i in kept])
+    unusable = {entries[i].stem: row.reason for i, row in enumerate(rows) if row.digest is None and not row.beyond}
+    unusable = described["unusable"] | unusable
+    counts = {
+        "named": len(rows) + len(described["unusable"]),
+        "kept": len(kept),
+        "beyond_limit": sum(row.beyond for row in rows),
+        "unusable": len(unusable),
+    }
+    manifest = described | {
+        "content_digest": digest,
+        "counts": counts,
+        "bytes": (work / IMAGES).stat().st_size,
+        "made_with": {"pillow": PIL.__version__, "numpy": np.__version__},
+        "unusable": unusable,
+        "names": names,
+        "groups": groups,
+    }
+    (work / JOURNAL).unlink()
+    (work / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    for name in (IMAGES, TARGETS, MANIFEST):
+        with (work / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def content_digest(names: list[str], groups: list[str], targets: NDArray[np.float64], pixels: list[str]) -> str:
+    """Twelve hex digits of what an array holds: the digests of its rows' pixels, the targets (n, axes), names, groups."""
+    text = json.dumps([names, groups, pixels, targets.tolist()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def compact(path: Path, kept: list[int], total: int) -> None:
+    """Move the kept rows of an array on disk together, in place, and cut the rest off."""
+    if len(kept) == total:
+        return
+    shape = np.load(path, mmap_mode="r").shape
+    row, header = int(np.prod(shape[1:])), npy_header((len(kept), *shape[1:]))
+    with path.open("r+b") as file:
+        for to, place in enumerate(kept):
+            if to != place:
+                os.pwrite(
+                    file.fileno(), os.pread(file.fileno(), row, len(header) + place * row), len(header) + to * row
+                )
+        file.truncate(len(header) + len(kept) * row)
+        file.write(header)

@@ -1,0 +1,153 @@
+"""What only a whole set shows: its sizes, its units, the same picture or the same group twice."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from bel.data.checking.half import Half, by_content, by_group
+from bel.data.checking.inspection import Fault
+
+UNIFORM = 0.9  # share of images of one size that makes another size odd; the real crops' share is 0.7
+WOUND = 0.1  # share of labels beyond half a turn that is a matter of units; 0.006 in AFLW2000
+FEWEST = 10  # images that say something of a set
+ABSENT = {" does not exist": "missing", " is a link that leads to no file": "dead link of", " is a folder": "missing"}
+LABEL_FILES = (".txt", ".mat")
+
+
+def find_faults(half: Half) -> None:
+    """What is wrong with single files: a problem in the set, a note in files that its list leaves out."""
+    for stem, reason in half.listing.unusable.items():
+        fault = absence(reason)
+        half.problem(fault.kind, fault.file, fault.sentence, stem)
+    for entry in half.listing.entries:
+        for fault in half.facts[entry.stem].faults:
+            half.problem(fault.kind, fault.file, fault.sentence, entry.stem)
+    others = [absence(reason) for reason in half.extras.unusable.values()]
+    others += [fault for entry in half.extras.entries for fault in half.facts[entry.stem].faults]
+    for fault in others:
+        half.note(f"{fault.kind}, not listed", fault.file, fault.sentence)
+
+
+def absence(reason: str) -> Fault:
+    """The fault that a listing's sentence of an unusable image tells: of a file, or of a line of a table."""
+    place, what = re.fullmatch(r"(?s)(?:(.*?, line \d+): )?(.*)", reason).groups()  # type: ignore[union-attr]
+    for ending, kind in ABSENT.items():
+        if what.endswith(ending):
+            path = what.removesuffix(ending)
+            which = "label" if path.endswith(LABEL_FILES) else "image"
+            return Fault(f"{kind} {which}", path, reason)
+    return Fault("not finite" if "finite number" in what else "bad row", place or what, reason)
+
+
+def find_sizes(half: Half) -> None:
+    """Images of another size than the rest; a whole set of another size than published is only a note."""
+    sizes = {entry.stem: size for entry in half.sound() if (size := half.facts[entry.stem].size)}
+    frame = half.source.frame
+    if frame is None or not sizes:
+        return
+    counts = Counter(sizes.values())
+    usual, most = counts.most_common(1)[0]
+    if 2 * counts[frame] < len(sizes):
+        uniform = most >= UNIFORM * len(sizes)
+        which = f"most {by(usual)}" if uniform else f"{len(counts)} sizes, {by(min(counts))} to {by(max(counts))}"
+        text = f"{len(sizes) - counts[frame]} images are not {by(frame)} as published ({which}): "
+        text += "already cropped: use crop frame"
+        if any(half.facts[stem].face for stem in sizes):
+            text += ", unless their landmarks were made at this size"
+        half.note("already cropped", half.listing.origin, text)
+        odd = {size for size in counts if size == frame or (uniform and size != usual)}
+        name_sizes(half, sizes, odd, by(usual) if uniform else "crops")
+    else:
+        name_sizes(half, sizes, set(counts) - {frame}, by(frame))
+
+
+def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int, int]], others: str) -> None:
+    """A problem for each image of an odd size."""
+    for entry in half.sound():
+        size = sizes.get(entry.stem)
+        if size in odd:
+            text = (
+                f"{entry.image} is {by(size)}, the others are {others}: cropped or resized by itself; use the original"
+            )
+            half.problem("odd size", entry.image, text, entry.stem)
+
+
+def by(size: tuple[int, int]) -> str:
+    """A size in words."""
+    return f"{size[0]} x {size[1]}"
+
+
+def find_units(half: Half) -> None:
+    """Radians where degrees are expected, or the other way round, as a whole set's range tells."""
+    targets = np.array([half.target(entry) for entry in half.sound()])
+    if len(targets) < FEWEST:
+        return
+    largest, where = np.abs(targets).max(0), half.listing.origin
+    degrees = [i for i, axis in enumerate(half.axes) if axis.unit == "deg" and max(abs(axis.low), axis.span) > 20]
+    together = [degrees] if half.pose else [[i] for i in degrees]  # one axis of a pose may well be within 3 degrees
+    for group in [group for group in together if group and 0 < largest[group].max() <= np.pi]:
+        names = ", ".join(half.axes[i].name for i in group)
+        text = f"all {len(targets)} labels of {where} have {names} within +-3.14 degrees: radians? multiply by 180 / pi"
+        half.problem("radians for degrees", where, text)
+    share = (np.abs(targets) > 180).any(1).mean()
+    if half.pose and share > WOUND:
+        text = f"{share:.0%} of the labels of {where} are beyond +-180 degrees: degrees where radians belong?"
+        half.problem("degrees for radians", where, text)
+    for axis, top in zip(half.axes, largest.tolist(), strict=True):
+        if axis.unit in ("rad", "radian", "radians") and top > 2 * np.pi:
+            text = f"{axis.name} of {where} reaches {top:.4g} radians, more than a turn: degrees?"
+            half.problem("degrees for radians", where, text)
+
+
+def find_twins(half: Half) -> None:
+    """The same picture twice in one half: it weighs double, but gives nothing away."""
+    twins = [entries for entries in by_content(half).values() if len(entries) > 1]
+    if twins:
+        first, second = twins[0][0].image, twins[0][1].image
+        unlike = sum(len({half.facts[entry.stem].target for entry in entries}) > 1 for entries in twins)
+        text = f"{sum(map(len, twins))} images are {len(twins)} pictures, each more than once: {first} and {second}"
+        half.note("duplicates", first, f"{text}; {unlike} of the pictures have different labels")
+
+
+def find_leaks(train: Half, test: Half) -> None:
+    """The same picture or the same group in train and test: a problem of the training images."""
+    tests, taken = by_content(test), by_group(test)
+    for key, entries in by_content(train).items():
+        for entry in entries if key in tests else []:
+            text = f"{entry.image} trains and is the same picture as {tests[key][0].image}, which tests: leave one out"
+            train.problem("leak", entry.image, text, entry.stem)
+    for group, entries in by_group(train).items():
+        if other := taken.get(group):
+            text = (
+                f"group {group} is on both sides: {len(entries)} images train ({entries[0].stem}), "
+                f"{len(other)} test ({other[0].stem}): give it to one"
+            )
+            train.problem("group on both sides", train.listing.origin, text, *(entry.stem for entry in entries))
+
+
+def find_remarks(half: Half) -> None:
+    """What is no fault: rotations in EXIF, images that are left out or lacking."""
+    turned = [entry.image for entry in half.listing.entries if half.facts[entry.stem].turned]
+    if turned:
+        text = f"{len(turned)} images ask for a rotation in their EXIF, {turned[0]} first: they are read as stored"
+        half.note("EXIF orientation", turned[0], text)
+    for kind, text in remarks(half):
+        half.note(kind, half.listing.origin, text)
+
+
+def remarks(half: Half) -> Iterator[tuple[str, str]]:
+    """Kind and sentence of what the counts tell."""
+    usable, sound, origin = half.usable(), half.sound(), half.listing.origin
+    if half.extras.total:
+        first = next(iter([*(entry.stem for entry in half.extras.entries), *half.extras.unusable]))
+        yield "not listed", f"{half.extras.total} images on disk are not in {origin}, {first} first: they are not used"
+    if len(usable) < len(sound):
+        beyond = len(sound) - len(usable)
+        yield "beyond the limit", f"{beyond} images of {origin} are beyond +-{half.source.limit:g} and left out"
+    if half.published and len(usable) != half.published:
+        text = f"{len(usable):,} of {half.published:,} published images: figures are not comparable"
+        yield "subset", text

@@ -1,0 +1,183 @@
+"""What a check found: counts of each source, problems, notes and ranges of labels, as text and as plain values."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bel.data.checking.findings import LABEL_FILES, absence
+from bel.data.checking.half import Finding, Half
+from bel.data.checking.inspection import Fault
+from bel.data.checking.sheet import draw_sheet
+from bel.data.labels import clamped
+from bel.data.sources import Source
+from bel.errors import one_of
+
+WIDTH = 100  # columns
+SHOWN = 3  # files of a kind of problem
+COLUMNS = {"on disk": 9, "listed": 9, "usable": 9, "within": 9, "groups": 8, "no label": 10, "no image": 10}
+NO_IMAGE = ("missing image", "dead link of image")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The halves of protocols that were found below `root`, with their findings."""
+
+    root: Path
+    halves: list[Half]
+
+    @property
+    def problems(self) -> list[Finding]:
+        """All that would corrupt a result."""
+        return [finding for half in self.halves for finding in half.problems]
+
+    @property
+    def notes(self) -> list[Finding]:
+        """All that is worth knowing."""
+        return [finding for half in self.halves for finding in half.notes]
+
+    @property
+    def corrupt(self) -> bool:
+        """Whether anything would corrupt a result."""
+        return bool(self.problems)
+
+    def usable_list(self, source: Source | str) -> list[str]:
+        """Stems of a source, in the order of its list, without any problem and within the limit."""
+        name = source if isinstance(source, str) else source.name
+        one_of("source", name, [half.name for half in self.halves])
+        return [entry.stem for half in self.halves if half.name == name for entry in half.usable()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as values that JSON knows."""
+        return {
+            "root": str(self.root),
+            "corrupt": self.corrupt,
+            "sources": [described(half) for half in self.halves],
+            "problems": [finding.as_dict() for finding in self.problems],
+            "notes": [finding.as_dict() for finding in self.notes],
+        }
+
+    def table(self) -> str:
+        """Lines of at most 100 columns: sources, problems by kind, notes, labels."""
+        blocks = [source_lines(self.halves), self.problem_lines(), self.note_lines(), label_lines(self.halves)]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def problem_lines(self) -> list[str]:
+        """How many problems of each kind there are, and the first files of each."""
+        if not self.corrupt:
+            return ["no problem found"]
+        kinds: dict[str, list[Finding]] = {}
+        for problem in self.problems:
+            kinds.setdefault(problem.kind, []).append(problem)
+        lines = [f"{len(self.problems)} problems would corrupt a result"]
+        for kind, found in kinds.items():
+            lines.append(f"  {kind}: {len(found)}")
+            lines += [line for problem in found[:SHOWN] for line in self.sentence(problem, "    ")]
+            if len(found) > SHOWN:
+                lines.append(f"    and {len(found) - SHOWN} more")
+        return lines
+
+    def note_lines(self) -> list[str]:
+        """The first notes of each kind and source."""
+        kinds: dict[tuple[str, str], list[Finding]] = {}
+        for note in self.notes:
+            kinds.setdefault((note.source, note.kind), []).append(note)
+        lines = []
+        for (name, kind), found in kinds.items():
+            for note in found[:SHOWN]:
+                lines += self.sentence(note, "  ", f"{name}: ")
+            if len(found) > SHOWN:
+                lines.append(f"  {name}: and {len(found) - SHOWN} more of {kind}")
+        return ["notes", *lines] if lines else []
+
+    def sentence(self, fault: Fault, indent: str, before: str = "") -> list[str]:
+        """A finding's sentence in lines, its paths from the root on."""
+        text = before + re.sub(rf"(?<![\w./-]){re.escape(str(self.root))}/", "", fault.sentence)
+        wrapper = textwrap.TextWrapper(WIDTH, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+        return wrapper.wrap(text)
+
+    def write_sheet(self, path: Path) -> None:
+        """Write a PNG of images of every source with their labels drawn in."""
+        draw_sheet([(half.name, half.axes, half.pose, half.usable(), half.facts) for half in self.halves]).save(
+            path, "PNG"
+        )
+
+
+def counts(half: Half) -> dict[str, int]:
+    """How many images and groups of a half there are, from those on disk to those within the limit."""
+    usable = half.usable()
+    lacking = [
+        (stem, absence(reason)) for there in (half.listing, half.extras) for stem, reason in there.unusable.items()
+    ]
+    no_label = sum(fault.file.endswith(LABEL_FILES) for _, fault in lacking)
+    no_image = sum(stem in half.scanned and fault.kind in NO_IMAGE for stem, fault in lacking)
+    return {
+        "on disk": len(half.listing.entries) + len(half.extras.entries) + no_label,
+        "listed": half.listing.total,
+        "usable": len(half.sound()),
+        "within": len(usable),
+        "groups": len({entry.group for entry in usable}),
+        "no label": no_label,
+        "no image": no_image,
+    }
+
+
+def described(half: Half) -> dict[str, Any]:
+    """A half as plain values."""
+    return {
+        "name": half.name,
+        "protocol": half.protocol,
+        "part": half.part,
+        "origin": str(half.listing.origin),
+        "by_list": half.by_list,
+        "counts": {name.replace(" ", "_"): number for name, number in counts(half).items()},
+        "not_listed": half.extras.total,
+        "published": half.published,
+        "labels": ranges(half),
+    }
+
+
+def ranges(half: Half) -> list[dict[str, Any]]:
+    """Least, median and largest usable target of each axis, and how many its levels clamp."""
+    usable = half.usable()
+    if not usable:
+        return []
+    targets = torch.tensor([half.target(entry) for entry in usable], dtype=torch.float64)
+    rows = []
+    for axis, values in zip(half.axes, targets.T, strict=True):
+        share = clamped(values, axis)
+        numbers = {"least": values.min().item(), "median": values.quantile(0.5).item(), "most": values.max().item()}
+        clamps = {"clamped": round(share * len(usable)), "clamped_share": share}
+        rows.append({"axis": axis.name, "unit": axis.unit, "levels": axis.levels} | numbers | clamps)
+    return rows
+
+
+def source_lines(halves: list[Half]) -> list[str]:
+    """The counts of each source."""
+    heading = f"{'source':<12}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items()) + f"{'published':>21}"
+    lines = [heading]
+    for half in halves:
+        found = counts(half)
+        share = f"{found['within']:,} of {half.published:,}" if half.published else "-"
+        cells = "".join(f"{found[name]:>{width},}" for name, width in COLUMNS.items())
+        lines.append(f"{half.name:<12}{cells}{share:>21}")
+    if len(halves) > 1:
+        sums = {name: sum(counts(half)[name] for half in halves) for name in COLUMNS}
+        lines.append(f"{'all':<12}" + "".join(f"{sums[name]:>{width},}" for name, width in COLUMNS.items()))
+    return lines
+
+
+def label_lines(halves: list[Half]) -> list[str]:
+    """The range of the labels of each source and axis."""
+    lines = [f"{'labels':<12}{'axis':<14}{'levels':>7}{'least':>10}{'median':>10}{'most':>10}{'beyond the levels':>25}"]
+    for half in halves:
+        for row in ranges(half):
+            numbers = "".join(f"{row[name]:>10.4g}" for name in ("least", "median", "most"))
+            clamps = f"{row['clamped']:,} ({row['clamped_share']:.2%})"
+            lines.append(f"{half.name:<12}{row['axis']:<14}{row['levels']:>7}{numbers}{clamps:>25}")
+    return lines if len(lines) > 1 else []

@@ -1,0 +1,93 @@
+"""A picture sheet: images over the whole range of the first axis, with their labels drawn in."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bel.angles import Axis, euler_to_matrix
+from bel.data.checking.inspection import Facts
+from bel.data.sources import Entry
+
+TILE, CAPTION, COLUMNS, PICKED = 168, 26, 6, 24  # pixels of an image and of its text; images in a row and of a source
+LENGTH = 0.36  # of an axis, in tiles
+RED, GREEN, BLUE, WHITE, GREY = (255, 60, 60), (60, 220, 60), (80, 140, 255), (255, 255, 255), (170, 170, 170)
+LEGEND = "red: the head's x, to image-right    green: its y, down    blue, with a dot: where the face looks"
+
+Sheet = tuple[str, Sequence[Axis], bool, list[Entry], dict[str, Facts]]  # name, axes, pose, usable entries, facts
+
+
+def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
+    """Twenty-four images of each source in rows of six, below its name."""
+    blocks = [draw_source(*source) for source in sources]
+    sheet = Image.new("RGB", (COLUMNS * TILE, max(1, sum(block.height for block in blocks))))
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    return sheet
+
+
+def draw_source(
+    name: str, axes: Sequence[Axis], pose: bool, entries: list[Entry], facts: dict[str, Facts]
+) -> Image.Image:
+    """The images of one source."""
+    picked = pick(entries, facts)
+    rows = math.ceil(len(picked) / COLUMNS)
+    block = Image.new("RGB", (COLUMNS * TILE, CAPTION + rows * (TILE + CAPTION)))
+    title = f"{name}: {len(picked)} of {len(entries)}, by {axes[0].name}    {LEGEND if pose else ''}"
+    ImageDraw.Draw(block).text((6, 6), title, fill=WHITE)
+    for i, entry in enumerate(picked):
+        place = (i % COLUMNS * TILE, CAPTION + i // COLUMNS * (TILE + CAPTION))
+        block.paste(draw_tile(entry, facts[entry.stem], axes, pose), place)
+    return block
+
+
+def pick(entries: list[Entry], facts: dict[str, Facts], count: int = PICKED) -> list[Entry]:
+    """Entries in equal steps of the first axis; of the ones next to a step, one of a group that is rare so far."""
+    values = {entry.stem: (facts[entry.stem].target or (0.0,))[0] for entry in entries}
+    left = sorted(entries, key=lambda entry: values[entry.stem])
+    if len(left) <= count:
+        return left
+    times: Counter[str] = Counter()
+    picked = []
+    for step in np.linspace(values[left[0].stem], values[left[-1].stem], count):
+        nearest = sorted(left, key=lambda entry: abs(values[entry.stem] - step))[: max(1, len(entries) // (4 * count))]
+        chosen = min(nearest, key=lambda entry: times[entry.group])
+        times[chosen.group] += 1
+        left.remove(chosen)
+        picked.append(chosen)
+    return sorted(picked, key=lambda entry: values[entry.stem])
+
+
+def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool) -> Image.Image:
+    """One image, cut around its face where that is known, with its label."""
+    with Image.open(entry.image) as image:
+        rgb = image.convert("RGB")
+    if facts.face:
+        rgb = rgb.crop(facts.face)
+    scale = TILE / max(rgb.size)
+    rgb = rgb.resize([max(1, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
+    tile = Image.new("RGB", (TILE, TILE + CAPTION))
+    tile.paste(rgb, ((TILE - rgb.width) // 2, (TILE - rgb.height) // 2))
+    target = facts.target or ()
+    draw = ImageDraw.Draw(tile)
+    if pose:
+        draw_axes(draw, target)
+    values = "  ".join(f"{axis.name[0] if pose else axis.name} {x:.4g}" for axis, x in zip(axes, target, strict=True))
+    draw.text((3, TILE + 1), entry.stem[-27:], fill=GREY)
+    draw.text((3, TILE + 13), values[:30], fill=WHITE)
+    return tile
+
+
+def draw_axes(draw: ImageDraw.ImageDraw, pose: Sequence[float]) -> None:
+    """The three axes of a head turned by yaw, pitch, roll in degrees, without perspective, from the tile's centre."""
+    x, y, z = (LENGTH * TILE * euler_to_matrix(np.array(pose)).T)[:, :2]
+    for color, arm in ((RED, x), (GREEN, y), (BLUE, -z)):  # z points away from the camera, the face towards it
+        tip = (TILE / 2 + arm[0], TILE / 2 + arm[1])
+        draw.line([(TILE / 2, TILE / 2), tip], fill=color, width=3)
+    draw.ellipse([tip[0] - 4, tip[1] - 4, tip[0] + 4, tip[1] + 4], fill=BLUE)

@@ -1,0 +1,164 @@
+"""Which columns of a table of one's own mean what: the declaration that a sweep file makes, checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bel.angles import Axis
+from bel.errors import UserError, one_of
+from bel.values import TINY, convert_to, refuse_unknown, within
+
+KEYS = ("name", "train", "test", "test_fraction", "test_seed", "image", "group", "box", "pose", "targets")
+POSE = ("yaw", "pitch", "roll")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target's column, its range in its unit and the number of levels; `flip` as in `Axis`."""
+
+    name: str
+    low: float
+    high: float
+    levels: int = 100
+    unit: str = ""
+    flip: int | None = None
+
+    @property
+    def axis(self) -> Axis:
+        """The target as an axis."""
+        return Axis(self.name, self.low, self.high - self.low, self.levels, self.unit, self.flip)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A checked table: its files (below a data_root, or absolute), its columns, and its targets in their order.
+
+    Without a `test` file, `test_fraction` of the groups of `train` are the test part, drawn with `test_seed`.
+    """
+
+    train: str
+    targets: tuple[Target, ...]
+    test: str | None = None
+    test_fraction: float | None = None
+    test_seed: int | None = None
+    image: str = "image"
+    group: str | None = None
+    box: tuple[str, ...] | None = None
+    pose: bool = False
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The targets as axes."""
+        return tuple(target.axis for target in self.targets)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the table must have."""
+        named = [self.image, *([self.group] if self.group else []), *(self.box or ()), *(t.name for t in self.targets)]
+        return list(dict.fromkeys(named))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that `parse_table` reads as an equal spec; what is not set is left out."""
+        own = {"name": "csv", **plain(asdict(self))} | ({"box": list(self.box)} if self.box else {})
+        return own | {"targets": {values.pop("name"): values for values in map(plain, own["targets"])}}
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_table(mapping: Mapping[str, Any]) -> TableSpec:
+    """The spec that a mapping of `KEYS` declares; None is as left out. Raises `UserError` where a value is wrong.
+
+    {"train": "labels.csv", "targets": {"age": {"low": 0, "high": 100}}} is the least.
+    """
+    refuse_unknown("protocol key", mapping, KEYS)
+    given = plain(mapping)
+    one_of("protocol.name of a mapping", given.pop("name", "csv"), ["csv"])
+    columns: dict[str, Any] = {key: text(key, given[key]) for key in ("image", "group", "test") if key in given}
+    pose = given.get("pose", False)
+    if not isinstance(pose, bool):
+        raise UserError(f"protocol.pose must be true or false, got {pose!r}")
+    targets = parse_targets(given.get("targets"), pose)
+    box = parse_box(given["box"]) if "box" in given else None
+    return TableSpec(text("train", given.get("train")), targets, box=box, pose=pose, **columns, **parse_draw(given))
+
+
+def parse_draw(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`test_fraction` and `test_seed`, where no test file is given. Raises `UserError`."""
+    drawn = [key for key in ("test_fraction", "test_seed") if key in given]
+    if "test" in given:
+        if drawn:
+            raise UserError(
+                f"protocol.test names the test file, so that none is drawn: leave out test or {' and '.join(drawn)}, "
+                f"got test {given['test']!r} and {drawn[0]} {given[drawn[0]]!r}"
+            )
+        return {}
+    fraction = convert_to(float, "protocol.test_fraction", given.get("test_fraction", 0.2))
+    within("protocol.test_fraction", fraction, TINY, 0.9)
+    seed = convert_to(int, "protocol.test_seed", given.get("test_seed", 0))
+    within("protocol.test_seed", seed, 0, 2**31)
+    return {"test_fraction": fraction, "test_seed": seed}
+
+
+def parse_box(value: Any) -> tuple[str, ...]:
+    """The columns of a box. Raises `UserError`."""
+    columns = [text("box", name) for name in value] if isinstance(value, list | tuple) else []
+    if len(columns) != 4 or len(set(columns)) != 4:
+        raise UserError(f"protocol.box must be a list of four different columns, [x0, y0, x1, y1], got {value!r}")
+    return tuple(columns)
+
+
+def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
+    """The targets by name; those of a pose in the project's order and in degrees. Raises `UserError`."""
+    if not isinstance(value, Mapping) or not value:
+        raise UserError(
+            f"protocol.targets must map each column to its range, as in age: {{low: 0, high: 100}}, got {value!r}"
+        )
+    targets = {name: parse_target(name, values) for name, values in value.items()}
+    if not pose:
+        return tuple(targets.values())
+    if set(targets) != set(POSE):
+        raise UserError(f"protocol.targets of a pose must be {list(POSE)}, got {list(targets)}: or leave pose out")
+    for name, target in targets.items():
+        one_of(f"protocol.targets.{name}.unit of a pose", target.unit or "deg", ["deg"])
+    return tuple(replace(targets[name], unit="deg") for name in POSE)
+
+
+def parse_target(name: Any, value: Any) -> Target:
+    """One target. Raises `UserError`."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+        raise UserError(
+            f"a target's name must be letters, digits and _, got {name!r}: rename the column, or quote a name like 'on'"
+        )
+    where = f"targets.{name}"
+    if not isinstance(value, Mapping):
+        raise UserError(f"protocol.{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")
+    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip"))
+    given = plain(value)
+    low, high = (convert_to(float, f"protocol.{where}.{end}", given.get(end)) for end in ("low", "high"))
+    if not (low < high and math.isfinite(high - low)):
+        raise UserError(f"protocol.{where}.low must be below its high, got low {low:g} and high {high:g}")
+    flip = given.get("flip")
+    if flip is not None and (isinstance(flip, bool) or flip not in (1, -1)):
+        raise UserError(
+            f"protocol.{where}.flip must be 1 or -1, got {flip!r}: leave it out where mirroring changes the meaning"
+        )
+    unit = given.get("unit", "")
+    if not isinstance(unit, str):
+        raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
+    levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
+    within(f"protocol.{where}.levels", levels, 2, 2**31)
+    return Target(name, low, high, levels, unit, flip and int(flip))
+
+
+def text(key: str, value: Any) -> str:
+    """Text that is not blank. Raises `UserError`."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"protocol.{key} must be a name (in quotes where YAML would read another type), got {value!r}")
+    return value.strip()

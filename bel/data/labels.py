@@ -1,0 +1,45 @@
+"""The labels of a prepared set in every direction: how many fall on each level, and how many beyond the levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from bel.angles import Axis
+
+BARS = " ▁▂▃▄▅▆▇█"
+COLUMNS = 50  # of a histogram in text
+
+
+def histogram(values: Tensor, axis: Axis) -> Tensor:
+    """Values in units (n,) -> number of them on each level (levels,), those beyond on the outermost ones."""
+    return torch.bincount(axis.to_index(values), minlength=axis.levels)
+
+
+def clamped(values: Tensor, axis: Axis) -> float:
+    """Share of the values in units (n,) that are nearer to a level beyond the axis's first or last than to those."""
+    level = axis.to_level(values).round()
+    return ((level < 0) | (level > axis.levels - 1)).double().mean().item()
+
+
+def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:
+    """Lines of text for targets in units (n, axes): range, median, share clamped and a histogram of the levels by axis."""
+    lines = []
+    for axis, values in zip(axes, targets.T, strict=True):
+        least, median, most = values.quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
+        facts = f"{least:8.1f}{median:8.1f}{most:8.1f}  {clamped(values, axis):7.2%}"
+        lines.append(f"{axis.name:<12}{axis.levels:>6}{facts}  |{bars(histogram(values, axis))}|")
+    heading = f"{'axis':<12}{'levels':>6}{'least':>8}{'median':>8}{'most':>8}  clamped  images by level, first to last"
+    return "\n".join([heading, *lines])
+
+
+def bars(counts: Tensor) -> str:
+    """Counts (levels,) as at most 50 characters, the fullest one a full block; no image gives a blank."""
+    columns = min(COLUMNS, len(counts))
+    edges = torch.arange(columns + 1) * len(counts) // columns
+    sums = torch.stack([counts[a:b].double().mean() for a, b in pairwise(edges.tolist())])
+    heights = (sums / sums.max() * (len(BARS) - 1)).ceil().int().tolist()
+    return "".join(BARS[height] for height in heights)

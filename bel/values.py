@@ -1,0 +1,61 @@
+"""Plain values from a YAML file or a command line, checked and converted; what is wrong with one is said in a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bel.errors import UserError
+
+TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
+
+
+def within(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise `UserError` unless `value` is None or in [low, high]."""
+    if value is not None and not low <= value <= high:
+        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:g}"
+        raise UserError(f"{name} must be {bounds}, got {value!r}")
+
+
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `UserError` naming the first of `given` that is not in `known`."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UserError(f"unknown {what} {name!r}: choose from {names}")
+
+
+def convert_to(kind: type, what: str, value: Any) -> Any:
+    """A value as str, int or float; numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    try:
+        return CONVERT[kind](value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
+
+
+def text(value: Any) -> str:
+    """A string as it is; everything else is refused."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def real(value: Any) -> float:
+    """A finite number, or its text."""
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def whole(value: Any) -> int:
+    """A whole number, or its text."""
+    number = real(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+CONVERT: dict[type, Callable[[Any], Any]] = {str: text, int: whole, float: real}
+NOUNS = {str: "text", int: "a whole number", float: "a finite number"}

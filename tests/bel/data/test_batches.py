@@ -1,0 +1,109 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bel.data.batches import MEAN, STD, ahead, eval_batches, placed, train_batches
+from bel.data.prepared import load
+from bel.evaluate import evaluate
+from bel.model import build_model
+
+CPU = torch.device("cpu")
+
+
+def epoch(config, data, seed=0, rows=None):
+    """Images and targets of an epoch."""
+    rows = torch.arange(len(data)) if rows is None else rows
+    batches = list(train_batches(data, rows, config, torch.Generator().manual_seed(seed), CPU))
+    return torch.cat([images for images, _ in batches]), torch.cat([targets for _, targets in batches])
+
+
+def test_an_epoch_has_every_row_once_in_a_seeded_order(make):
+    config = make(batch_size=4)
+    data = load(config, "train")
+    _, first = epoch(config, data)
+    assert len(first) == len(data) // 4 * 4
+    assert {tuple(t) for t in first.tolist()} <= {tuple(t) for t in data.targets.tolist()}
+    assert torch.equal(first, epoch(config, data)[1]) and not torch.equal(first, epoch(config, data, seed=1)[1])
+
+
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_evaluation_batches_are_normalised_center_crops(make, memory_format):
+    config = make(memory_format=memory_format, eval_batch_size=5)
+    data = load(config, "train")
+    batch = next(eval_batches(data, torch.arange(7), config, CPU))
+    margin = (config.prepared_size - config.image_size) // 2
+    crop = data.images[2, margin : margin + 32, margin : margin + 32].astype(np.float32) / 255
+    by_hand = (crop - np.array(MEAN)) / np.array(STD)
+    torch.testing.assert_close(batch[2].permute(1, 2, 0), torch.from_numpy(by_hand).float(), rtol=1e-4, atol=1e-4)
+    assert batch.shape == (5, 3, 32, 32) and batch.is_contiguous(memory_format=config.layout)
+
+
+@pytest.mark.parametrize("fields", [{}, {"jitter": 0.2, "rotate": 10, "flip": 0.5, "erase": 0.5, "blur": 0.5}])
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_images_on_the_device_give_the_same_batches_as_the_map(make, fields, memory_format):
+    config = make(memory_format=memory_format, cache="device", **fields)
+    data = load(config, "train")
+    there = placed(data, config, CPU)
+    assert isinstance(there.images, torch.Tensor) and not isinstance(data.images, torch.Tensor)
+    for ours, other in zip(epoch(config, data), epoch(config, there), strict=True):
+        assert torch.equal(ours, other)
+    rows = torch.tensor([3, 1, 8])
+    assert torch.equal(*(next(eval_batches(d, rows, config, CPU)) for d in (data, there)))
+
+
+@pytest.mark.parametrize("where", ["auto", "host"])
+def test_on_a_cpu_the_map_is_the_memory(make, where):
+    data = load(make(), "train")
+    assert placed(data, make(cache=where), CPU) is data
+
+
+def test_random_crops_of_wide_images_reach_both_sides(make):
+    config = make(image_size=32, batch_size=2)
+    data = load(config, "train")
+    ramp = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None], (len(data), 34, 60, 3))
+    images, _ = epoch(config, replace(data, images=ramp))
+    first = (images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
+    assert first.min().round() <= 2 and first.max().round() >= 26
+
+
+def test_batches_of_augmented_images_have_augmented_targets(make):
+    data = load(make(), "train")
+    _, never = epoch(make(), data)
+    _, always = epoch(make(flip=1.0), data)
+    torch.testing.assert_close(always, never * torch.tensor([-1.0, 1, -1], dtype=torch.float64))
+    _, turned = epoch(make(rotate=20), data)
+    assert not torch.equal(turned[:, 2], never[:, 2]) and (turned - never).abs().max() < 60
+
+
+def test_an_augmentation_leaves_order_and_crops_as_they_were(make):
+    data = load(make(), "train")
+    plain, _ = epoch(make(), data)
+    some, _ = epoch(make(erase=0.3, batch_size=8), data)
+    same = (plain == some).flatten(1).all(1)
+    assert 0.4 < same.float().mean() < 1
+
+
+def test_the_next_batch_is_fetched_while_the_caller_computes():
+    asked = []
+
+    def get(rows, corners):
+        asked.append(int(rows))
+        return rows
+
+    batches = ahead(get, [(torch.tensor(i), torch.tensor(0)) for i in range(3)])
+    assert int(next(batches)) == 0
+    assert [int(i) for i in batches] == [1, 2] and asked == [0, 1, 2]
+
+
+def test_what_fails_in_the_other_thread_is_raised_here():
+    with pytest.raises(IndexError):
+        list(ahead(lambda rows, corners: [][0], [(torch.tensor(0), torch.tensor(0))]))
+
+
+def test_evaluation_does_not_depend_on_where_the_images_live(make):
+    config = make(cache="device")
+    data, model = load(config, "train"), build_model(config)
+    here, there = (evaluate(model, d, torch.arange(20), config) for d in (data, placed(data, config, CPU)))
+    assert torch.equal(here.predictions["expected"], there.predictions["expected"])
