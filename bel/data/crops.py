@@ -35,12 +35,11 @@ def landmark_box(landmarks: Landmarks, width: int, height: int) -> Box:
     x0, y0 = (int(low) for low in kept.min(1))
     x1, y1 = (int(high) for high in kept.max(1))
     dx, dy = 0.6 * abs(x1 - x0), 0.6 * abs(y1 - y0)
-    return (
-        max(int(x0 - dx), 0),
-        max(int(y0 - dy), 0),
-        min(int(x1 + dx), width - 1),
-        min(int(y1 + dy), height - 1),
-    )
+    left, top = max(int(x0 - dx), 0), max(int(y0 - dy), 0)
+    right, bottom = min(int(x1 + dx), width - 1), min(int(y1 + dy), height - 1)
+    if right <= left or bottom <= top:
+        raise UserError(f"its landmarks lie outside the image of {width} x {height} pixels: was it cropped later?")
+    return left, top, right, bottom
 
 
 def expanded_box(width: int, height: int, k: float = 0.35) -> Box:

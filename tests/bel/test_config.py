@@ -43,7 +43,7 @@ def test_images_are_prepared_with_the_published_margin(make):
         ({"lr": 0}, "lr must be above 0"),
         ({"lr": 11}, "lr must be above 0 and at most 10"),
         ({"lr": "fast"}, "lr must be a finite number, got 'fast'"),
-        ({"lr": float("nan")}, "lr must be a number"),
+        ({"lr": float("nan")}, "lr must be a finite number"),
         ({"epochs": 0}, "epochs must be from 1"),
         ({"epochs": 2.5}, "epochs must be a whole number, got 2.5"),
         ({"epochs": True}, "epochs must be a whole number"),

@@ -9,7 +9,7 @@ from scipy.io import loadmat, savemat
 
 from bel.angles import euler_to_matrix
 from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
-from bel.data.checking.check import check
+from bel.data.checking.folder import check
 from bel.data.checking.inspection import agreement, in_degrees
 from bel.data.checking.sheet import CAPTION, LENGTH, TILE
 from bel.data.sources import Label
@@ -428,7 +428,7 @@ def test_the_sheet_shows_x_to_the_right_and_y_down_turned_by_roll(tmp_path):
 
 
 def test_several_processes_find_what_one_finds_and_progress_sees_every_image(data, monkeypatch):
-    monkeypatch.setattr("bel.data.check.FEW", 0)
+    monkeypatch.setattr("bel.data.checking.folder.FEW", 0)
     expected, _ = damage_biwi(data)
     seen = []
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from bel.angles import euler_to_matrix, matrix_to_euler
 from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
+from bel.data.columns import parse_table
 from bel.data.synthetic import layouts, rows, scene, sets, synthesise
 from bel.data.synthetic.identity import draw_traits
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL, render
-from bel.data.table import parse_table, table_source
+from bel.data.table import table_source
 from bel.data.w300lp import AFLW2000, W300LP
 from bel.errors import UserError
 
