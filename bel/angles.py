@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # a process that only reads labels does without torch's secon
     from torch import Tensor
 
 
+MOST_LEVELS = 10_000  # of an axis: a code's matrix has as many rows, and up to as many columns
+
+
 @dataclass(frozen=True)
 class Axis:
     """One continuous target, cut into `levels` equal steps over [low, low + span).
@@ -51,12 +54,12 @@ class Axis:
 def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]:
     """Axes with `code_bits` levels on the widest one and, in proportion and rounded up to even, on narrower ones.
 
-    None keeps the levels of the protocol. Raises `UserError` below 2 levels.
+    None keeps the levels of the protocol. Raises `UserError` below 2 levels and above 10,000.
     """
     if code_bits is None:
         return tuple(axes)
-    if code_bits < 2:
-        raise UserError(f"code_bits must be at least 2 levels, got {code_bits}")
+    if not 2 <= code_bits <= MOST_LEVELS:
+        raise UserError(f"code_bits must be at least 2 levels and at most {MOST_LEVELS}, got {code_bits}")
     widest = max(axis.levels for axis in axes)
 
     def levels(axis: Axis) -> int:

@@ -14,7 +14,7 @@ import torch
 from bel.angles import Axis, with_levels
 from bel.codes import CODES
 from bel.data.augment import Augmentation
-from bel.data.crops import CROPS, MARGINS
+from bel.data.crops import MARGINS
 from bel.data.prepared import ON_MISSING
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
@@ -45,7 +45,9 @@ class TrainConfig:
     protocol: str | dict[str, Any] = option("biwi", "data, axes and their ranges; a mapping for own data")
     data_root: str = option("datasets", "folder that holds BIWI/, or 300W_LP/ and AFLW2000/")
     cache_dir: str = option("runs/prepared", "folder of the prepared image arrays")
-    crop: str = option("published", "part of each image: as published, frame, boxes or landmarks")
+    crop: str | None = option(
+        None, "part of each image: published, frame, boxes, landmarks; default: the protocol's own"
+    )
     margin: float | None = option(None, "share of the box that crop boxes (0) or landmarks (0.3) adds on every side")
     boxes: str | None = option(None, "CSV of stem,x0,y0,x1,y1 for crop boxes, below data_root")
     on_missing: str = option("error", "what to do about images that cannot be used: error, or skip and count them")
@@ -113,13 +115,17 @@ class TrainConfig:
     def _fit_data(self) -> None:
         """Fill in what crop and split decide, and refuse what they, or the axes, do not go with."""
         definition = self.definition
+        if self.crop is None:
+            object.__setattr__(self, "crop", definition.crops[0])
+        one_of(f"crop of protocol {self.protocol_name}", self.crop, definition.crops)
+        assert self.crop is not None
         if self.crop not in MARGINS and self.margin is not None:
             raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {self.crop}: leave margin out")
         if self.margin is None:
             object.__setattr__(self, "margin", MARGINS.get(self.crop))
         if self.boxes is not None and self.crop != "boxes":
             raise UserError(f"boxes belongs to crop boxes, not to {self.crop}: leave boxes out, or set crop to boxes")
-        if self.crop == "boxes" and self.boxes is None and not definition.boxes:
+        if self.crop == "boxes" and self.boxes is None and not definition.has_boxes:
             raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
         if self.folds is None:
             object.__setattr__(self, "val_fraction", HOLDOUT if self.val_fraction is None else self.val_fraction)
@@ -182,7 +188,6 @@ class TrainConfig:
 
 
 CHOICES: dict[str, Iterable[str]] = {
-    "crop": CROPS,
     "head": HEADS,
     "backbone": BACKBONES,
     "schedule": SCHEDULES,

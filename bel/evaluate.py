@@ -14,6 +14,8 @@ from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
 from bel.model import Model, plain_fp32
 
+PER_CENT = "% of range"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -47,16 +49,20 @@ class Evaluation:
 
 
 def unit(axes: Sequence[Axis]) -> str:
-    """Unit of an error over all axes: their own, or where they have several, per cent of each one's range."""
+    """Unit of an error over all axes: their own, or where it differs or is not said, per cent of each one's range."""
     units = {axis.unit for axis in axes}
-    return units.pop() if len(units) == 1 else "% of range"
+    return units.pop() if len(axes) == 1 or (len(units) == 1 and "" not in units) else PER_CENT
+
+
+def width(axis: Axis, axes: Sequence[Axis]) -> float:
+    """Range of an axis in `unit(axes)`."""
+    return 100.0 if unit(axes) == PER_CENT else axis.span
 
 
 def overall(by_axis: Tensor, axes: Sequence[Axis]) -> float:
     """Mean of errors by axis (axes,), each in its axis's unit, in `unit(axes)`."""
-    if len({axis.unit for axis in axes}) > 1:
-        by_axis = by_axis / torch.tensor([axis.span / 100 for axis in axes], dtype=by_axis.dtype)
-    return by_axis.mean().item()
+    scale = torch.tensor([width(axis, axes) / axis.span for axis in axes], dtype=by_axis.dtype)
+    return (by_axis * scale).mean().item()
 
 
 def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) -> Evaluation:

@@ -21,14 +21,16 @@ CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 class Protocol:
     """Axes of the target, a train and a test source, and the number of images that each has as published.
 
-    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `boxes` that its table has some.
+    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `crops` what can be cut from
+    its images, the usual crop first, and `has_boxes` that a table gives their boxes.
     """
 
     axes: tuple[Axis, ...]
     train: Source
     test: Source
     pose: bool = True
-    boxes: bool = False
+    crops: tuple[str, ...] = ("published", "frame", "boxes")
+    has_boxes: bool = False
     images: tuple[int | None, int | None] = (None, None)
 
 
@@ -42,6 +44,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         train=W300LP,
         test=AFLW2000,
+        crops=("published", "frame", "boxes", "landmarks"),
         images=(122_415, 1_969),
     ),
     # BEL protocol 2: 16 or 17 BIWI sequences train, 7 test.
@@ -77,4 +80,6 @@ def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
     if not isinstance(value, Mapping):
         return PROTOCOLS[value]
     spec = parse_table(value)
-    return Protocol(spec.axes, table_source(spec, "train"), table_source(spec, "test"), spec.pose, bool(spec.box))
+    train, test = table_source(spec, "train"), table_source(spec, "test")
+    crops = ("boxes", "frame") if spec.box else ("frame", "boxes")
+    return Protocol(spec.axes, train, test, pose=spec.pose, crops=crops, has_boxes=bool(spec.box))

@@ -40,9 +40,10 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     """
     device = pick_device(config.device)
     parts = split(config, data)
-    if resume and resume["data"]["split_hash"] != parts.digest:
+    facts = {"data_digest": data.digest} | parts.as_dict()
+    if resume and any(resume["data"][name] != facts[name] for name in ("data_digest", "split_hash")):
         raise UserError(
-            f"the data in {config.data_root} is not what the checkpoint was trained on: its lists have changed"
+            f"the data in {config.data_root} is not what the checkpoint was trained on: its lists or files have changed"
         )
     if len(parts.train) < config.batch_size:
         raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
@@ -53,7 +54,7 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
     begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
-    begun["data"] = {"data_digest": data.digest} | parts.as_dict()
+    begun["data"] = facts
     return epochs(config, placed(data, config, device), model, optimiser, parts, begun)
 
 

@@ -17,7 +17,7 @@ from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from bel.data.build import Progress
 from bel.data.labels import clamped
-from bel.data.prepared import load, request, silent, usable
+from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.heads import HEADS, OPTIONS
@@ -25,7 +25,7 @@ from bel.model import weights_digest
 from launch.space import Interval, Sweep
 
 MOST = 50_000  # combinations of a space
-PLACES = ("data_root", "cache_dir")  # where data lies is no part of what a trial is
+PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights")  # where things lie is no part of a trial; digests are
 
 Values = dict[str, Any]
 Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
@@ -105,19 +105,25 @@ def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
         raise UserError("tpe over lists alone trains the same trials again: make lr an interval, or use method random")
 
 
-SPLIT = ("frame_stride", "val_fraction", "folds", "fold", "split_seed")
-COMPARABLE = ("protocol", "data_root", "on_missing", *SPLIT)  # decide the validation images
+PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
+SPLIT = ("val_fraction", "folds", "fold", "split_seed")
+COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # decide the validation images
 
 
 def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
     for name in COMPARABLE:
         values = {str(getattr(make_config(sweep, legal | lows(sweep)), name)) for legal in plan.legal}
-        if len(values) > 1 and (sweep.search.scheduler != "none" or sweep.search.method == "tpe"):
+        if len(values) > 1 and compares(sweep):
             raise UserError(
                 f"search compares trials by one number, and those of different {name} are not comparable: "
                 "use method grid or random and scheduler none, or one sweep each"
             )
+
+
+def compares(sweep: Sweep) -> bool:
+    """Whether a search or a scheduler decides by comparing trials."""
+    return sweep.search.scheduler != "none" or sweep.search.method == "tpe"
 
 
 def lows(sweep: Sweep) -> Values:
@@ -176,11 +182,10 @@ def check_files(config: TrainConfig) -> None:
     refuse_leak(train, test, config.data_root)
 
 
-def data_facts(config: TrainConfig, progress: Progress = silent) -> dict[str, str]:
-    """What a trial trains and selects on, prepared if it is not yet: digest, split, counts, share of clamped labels."""
-    data = load(config, "train", progress)
+def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
+    """What a trial trains and selects on: digest, split, counts, share of labels beyond its levels."""
     parts = split(config, data)
-    axes = config.definition.axes
+    axes = config.axes
     shares = {f"clamped_{axis.name}": f"{clamped(data.targets[:, i], axis):.4f}" for i, axis in enumerate(axes)}
     return {
         "protocol": config.protocol_name,
@@ -197,14 +202,33 @@ def data_facts(config: TrainConfig, progress: Progress = silent) -> dict[str, st
 
 def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:
     """`data_facts` of each distinct data request among the configs, by `data_key`."""
-    distinct = {data_key(config): config for config in configs}
-    return {key: data_facts(config, progress(config.protocol_name)) for key, config in distinct.items()}
+    held: dict[str, Prepared] = {}
+    facts: Facts = {}
+    for key, config in {data_key(config): config for config in configs}.items():
+        pixels = pixels_key(config)
+        if pixels not in held:
+            held[pixels] = load(config, "train", progress(config.protocol_name))
+        facts[key] = data_facts(config, held[pixels])
+    return facts
+
+
+def pixels_key(config: TrainConfig) -> str:
+    """The fields that decide which images a config sees."""
+    return " ".join(str(getattr(config, name)) for name in PIXELS)
 
 
 def data_key(config: TrainConfig) -> str:
-    """The fields that decide which pixels and which split a config sees."""
-    names = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", *SPLIT)
-    return " ".join(str(getattr(config, name)) for name in names)
+    """The fields that decide which images, which split and which levels a config sees."""
+    return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "code_bits"))])
+
+
+def refuse_other_images(sweep: Sweep, facts: Facts) -> None:
+    """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped."""
+    if len({values["split_hash"] for values in facts.values()}) > 1 and compares(sweep):
+        raise UserError(
+            "search compares trials by one number, and different images can be used at different crop or image_size: "
+            "set on_missing to error, or use method grid or random and scheduler none"
+        )
 
 
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:

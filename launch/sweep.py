@@ -41,6 +41,8 @@ from launch.plan import (
     lows,
     make_config,
     make_plan,
+    pixels_key,
+    refuse_other_images,
     suggest_config,
     trial_key,
 )
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_ray(sweep)
     reach_store()
     facts = facts_by_data(configs, bar)
+    refuse_other_images(sweep, facts)
     store = open_store(sweep, facts)
     return run(sweep, plan, drawn, facts, store)
 
@@ -77,7 +80,7 @@ def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
     """Find what would fail later: missing files, weights that do not load, a GPU without a share of one."""
     if sweep.resources.gpu == 0 and any(config.device == "cuda" for config in configs):
         raise UserError("device cuda needs a share of a GPU for each trial: set resources.gpu above 0")
-    for config in {data_key(config): config for config in configs}.values():
+    for config in {pixels_key(config): config for config in configs}.values():
         check_files(config)
     if "TORCH_HOME" in os.environ:  # workers run in other folders
         os.environ["TORCH_HOME"] = str(Path(os.environ["TORCH_HOME"]).expanduser().absolute())
@@ -139,14 +142,11 @@ def announce(sweep: Sweep, plan: Plan, facts: Facts, store: Store, missing: int)
     """Say what will run on which data, and which combinations will not and why."""
     for reason, number in plan.dropped.most_common():
         print(f"dropped {number} combinations: {reason}")
-    for values in facts.values():
-        clamped = ", ".join(
-            f"{k.partition('_')[2]} {float(v):.2%}" for k, v in values.items() if k.startswith("clamped_")
-        )
+    for values in {values["split_hash"]: values for values in facts.values()}.values():
         print(
             f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} of "
-            f"{values['val_groups']} other groups select; {values['left_out']} beyond the limit, "
-            f"{values['skipped']} skipped; clamped labels: {clamped}"
+            f"{values['val_groups']} other groups select, split {values['split_hash']}; {values['left_out']} images beyond "
+            f"the limit, {values['skipped']} skipped"
         )
     print(
         f"sweep {sweep.name}: {missing} trials to run ({sweep.search.method}, scheduler {sweep.search.scheduler}), "

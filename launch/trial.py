@@ -16,7 +16,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.train import Epoch, fit
 from launch.pictures import draw_code, draw_curve, draw_labels
-from launch.plan import data_key
+from launch.plan import pixels_key
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -24,7 +24,7 @@ LAST, BEST = "last.pt", "best.pt"
 class Trial(tune.Trainable):
     """`config["values"]` holds every field of a `TrainConfig`; actors are reused, so all state is set in `start`."""
 
-    held = ""  # the `data_key` of `data`
+    held = ""  # the `pixels_key` of `data`
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the run of a fresh actor."""
@@ -43,7 +43,9 @@ class Trial(tune.Trainable):
         self.history: list[dict[str, float]] = []
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         self.train_config = TrainConfig.make(config["values"])
-        if (key := data_key(self.train_config)) != self.held:  # a map that is there spares asking for every file again
+        if (
+            key := pixels_key(self.train_config)
+        ) != self.held:  # a map that is there spares asking for every file again
             self.data, self.held = load(self.train_config, "train"), key
         self.epochs = fit(self.train_config, self.data, resume)
 

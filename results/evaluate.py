@@ -22,7 +22,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import Split, refuse_leak, split
 from bel.errors import UserError, command
-from bel.evaluate import Evaluation, constant_median, evaluate, unit
+from bel.evaluate import Evaluation, constant_median, evaluate, unit, width
 from bel.model import Model, pick_device
 from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
 
@@ -142,6 +142,10 @@ def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
             f"the data in {subject.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
             "other images or lists; set data_root to its data"
         )
+    if train.digest != subject.state["data"]["data_digest"]:
+        print(
+            f"note: the prepared images and labels are {train.digest} here, {subject.state['data']['data_digest']} there"
+        )
     evaluation = evaluate(subject.model, train, parts.val, subject.config)
     measured, allowed = evaluation.metrics("val")["val/mae"], tolerance(subject, evaluation)
     difference = abs(measured - subject.logged)
@@ -160,22 +164,17 @@ def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
 def tolerance(subject: Subject, evaluation: Evaluation) -> float:
     """How much the validation error may differ: by device and library version first, then by batch size.
 
-    Another batch size may flip an argmax between neighbouring levels, on at most 5 images. The bounds are for ranges of
-    some 200 units, as of angles in degrees; they grow with wider ones.
+    Another batch size may flip an argmax between neighbouring levels, on at most 5 images. The bounds are in degrees;
+    for another unit they are the same part of the widest range as of 200 degrees.
     """
     axes = subject.config.axes
-    wide = 1.0 if len({axis.unit for axis in axes}) > 1 else max(1.0, *(axis.span / 200 for axis in axes))
-    return wide * narrow_tolerance(subject, evaluation)
-
-
-def narrow_tolerance(subject: Subject, evaluation: Evaluation) -> float:
-    """`tolerance` for a range of at most 200 units."""
+    scale = 1.0 if unit(axes) == "deg" else max(width(axis, axes) for axis in axes) / 200
     if any(subject.here[name] != subject.state["environment"][name] for name in ("device", "torch")):
-        return OTHER_DEVICE
+        return scale * OTHER_DEVICE
     if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"]:
-        return SAME
-    flips = 5 * max(axis.step for axis in subject.config.axes) / len(evaluation.names)
-    return max(OTHER_BATCH, flips) if evaluation.headline == "argmax" else OTHER_BATCH
+        return scale * SAME
+    flips = 5 * max(width(axis, axes) / axis.levels for axis in axes) / len(evaluation.names)
+    return max(scale * OTHER_BATCH, flips) if evaluation.headline == "argmax" else scale * OTHER_BATCH
 
 
 def print_table(evaluation: Evaluation, median: Evaluation) -> None:
@@ -183,13 +182,13 @@ def print_table(evaluation: Evaluation, median: Evaluation) -> None:
     images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
     units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
     print(f"\ntest MAE ({units}; mean: {unit(evaluation.axes) or 'own unit'}) on {images}")
-    width = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
-    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{width}}" for axis in evaluation.axes) + f"{'mean':>{width}}")
+    column = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
+    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{column}}" for axis in evaluation.axes) + f"{'mean':>{column}}")
     for title, read, decoder in [(n, evaluation, n) for n in evaluation.predictions] + [
         ("constant median", median, "median")
     ]:
         values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
-        print(f"{title:<18}" + "".join(f"{value:{width}.3f}" for value in values))
+        print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
     share = evaluation.mae(evaluation.headline) / median.mae("median")
     print(f"\n{evaluation.headline} over constant median: {share:.3f}")
 

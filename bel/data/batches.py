@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bel.data.augment import augment, augment_targets, draw, within_axes
 from bel.data.prepared import Prepared
+from bel.errors import UserError
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
@@ -33,7 +34,11 @@ def placed(data: Prepared, config: TrainConfig, device: torch.device) -> Prepare
         free, _ = torch.cuda.mem_get_info(device)
         if data.images.nbytes > SHARE * free:
             return data
-    return replace(data, images=torch.from_numpy(data.images).to(device, copy=True))
+    try:
+        return replace(data, images=torch.from_numpy(data.images).to(device, copy=True))
+    except torch.OutOfMemoryError as error:
+        size = data.images.nbytes / 1e9
+        raise UserError(f"the images take {size:.1f} GB, more than {device} has free: set cache to auto") from error
 
 
 def train_batches(
@@ -86,8 +91,13 @@ def gatherer(data: Prepared, size: int, device: torch.device) -> Callable[[Tenso
     """A function of rows (B,) and upper left corners (B, 2) y, x that gives bytes (B, size, size, 3) on the device."""
     if isinstance(data.images, Tensor):
         return partial(gather_there, data.images, size)
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-    return partial(gather_here, data.images, size, device, stream)
+    return partial(gather_here, data.images, size, device, copies(device) if device.type == "cuda" else None)
+
+
+@cache
+def copies(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a GPU for copies of batches: one, because memory is kept for each."""
+    return torch.cuda.Stream(device)
 
 
 def gather_here(

@@ -44,7 +44,7 @@ def read(entry: Entry) -> Label:
     assert path is not None
     try:
         matrix = np.array([line.split() for line in path.read_text().splitlines()[:3]], dtype=np.float64)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not a BIWI pose (three rows of three numbers): {error}") from error
     if matrix.shape != (3, 3):
         raise UserError(f"{path} is not a BIWI pose (three rows of three numbers): its matrix is {matrix.shape}")

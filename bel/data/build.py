@@ -25,10 +25,10 @@ import PIL
 from numpy.typing import NDArray
 
 from bel.data.sources import Entry, Source
-from bel.data.worker import Job, Row, Task, answers, row_digest
+from bel.data.worker import Job, Row, Task, WorkerDiedError, answers, row_digest
 from bel.errors import UserError
 
-CHUNK = 64  # rows of a job: some 10 MB at 240 pixels
+CHUNK, CHUNK_BYTES = 64, 16_000_000  # of a job, at most: 240 pixels make 11 MB
 FEW = 4 * CHUNK  # images that one process has done before others have started
 IMAGES, TARGETS, MANIFEST, JOURNAL = "images.npy", "targets.npy", "manifest.json", "journal.jsonl"
 
@@ -58,28 +58,63 @@ def build(
             rows = fill(work, source, entries, task_options, skip, workers, lock, progress)
             finish(work, source, entries, rows, described)
             os.rename(work, folder)
-        except (UserError, OSError):
-            shutil.rmtree(work, ignore_errors=True)
+        except (UserError, OSError) as error:
+            if not worth_keeping(error):
+                shutil.rmtree(work, ignore_errors=True)
             raise
+    remove_stale(work)
+
+
+def worth_keeping(error: Exception) -> bool:
+    """Whether the same command may go on after an error with what is done: not over bad data, nor a full disk."""
+    if isinstance(error, OSError):
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+    return isinstance(error, WorkerDiedError)
 
 
 @contextlib.contextmanager
 def locked(work: Path) -> Iterator[int]:
     """The folder of a preparation, made if it is not there, for this process and its children alone."""
+    work.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = os.open(work, os.O_RDONLY)
+        with contextlib.suppress(FileExistsError):
+            work.mkdir()
+        try:
+            lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # who had it is done with it
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 logging.getLogger(__name__).warning("another process prepares %s: waiting for it", work.name)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if work.exists() and os.path.samestat(os.fstat(lock), work.stat()):  # not renamed or removed meanwhile
+            if is_still(work, lock):
                 yield lock
                 return
         finally:
             os.close(lock)
+
+
+def is_still(path: Path, opened: int) -> bool:
+    """Whether a path leads to the folder that was opened: it may have been renamed or removed meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def remove_stale(work: Path) -> None:
+    """Remove what interrupted preparations of other lists or files, at this source, crop and size, have left behind."""
+    alike = work.name.rpartition("-")[0]
+    for other in work.parent.glob(f"{alike}-*.partial"):
+        with contextlib.suppress(OSError):
+            lock = os.open(other, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(other)
+            finally:
+                os.close(lock)
 
 
 def fill(
@@ -94,17 +129,20 @@ def fill(
 ) -> list[Row]:
     """Write the pixels of every entry that are not there yet, and return what became of each."""
     path, shape = work / IMAGES, options["shape"]
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // (3 * shape[0] * shape[1])))
+    starts = range(0, len(entries), chunk)
     offset = reserve(path, (len(entries), *shape, 3))
     task = Task(source.read, source.limit, path=path, offset=offset, **options)
     done = recall(work / JOURNAL, task, entries)
-    jobs: list[Job] = [(i, entries[i : i + CHUNK]) for i in range(0, len(entries), CHUNK) if i not in done]
+    jobs: list[Job] = [(i, entries[i : i + chunk]) for i in starts if i not in done]
     count = 1 if sum(len(job[1]) for job in jobs) < FEW else workers
     with (work / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write("\n")  # ends a line that was being written when the process was killed
         finished = noted(answers(task, jobs, count, lock), journal, done)
         for row in progress(finished, sum(len(job[1]) for job in jobs)):
             if row.digest is None and not row.beyond and not skip:
                 raise UserError(f"{row.reason}; correct it, leave it out of the list, or set on_missing to skip")
-    return [row for i in range(0, len(entries), CHUNK) for row in done[i]]
+    return [row for i in starts for row in done[i]]
 
 
 def reserve(path: Path, shape: tuple[int, ...]) -> int:
@@ -114,19 +152,26 @@ def reserve(path: Path, shape: tuple[int, ...]) -> int:
     """
     header = npy_header(shape)
     size = len(header) + int(np.prod(shape))
-    with path.open("ab") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            file.truncate(0)
-            free = shutil.disk_usage(path.parent).free
-            if free < size:
-                raise OSError(errno.ENOSPC, f"no room for {size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(path))
-            if hasattr(os, "posix_fallocate"):  # a sparse file would find the disk full in the middle
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+    if not path.exists() or path.stat().st_size != size:
+        free = shutil.disk_usage(path.parent).free
+        if free < size:
+            raise OSError(errno.ENOSPC, f"no room for {size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free", str(path))
+        with path.open("wb") as file:
+            try:
+                allocate(file.fileno(), size)
+            except OSError as error:
+                raise OSError(error.errno, f"no room for {size / 1e9:.2f} GB: {error.strerror}", str(path)) from error
     with path.open("r+b") as file:
         file.write(header)
     return len(header)
+
+
+def allocate(file: int, size: int) -> None:
+    """Give a file its blocks where the system can: a sparse one would find the disk full in the middle."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.truncate(file, size)
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
@@ -156,7 +201,7 @@ def recall(journal: Path, task: Task, entries: list[Entry]) -> dict[int, list[Ro
             try:
                 note = json.loads(line)
             except ValueError:
-                continue  # the line that was being written
+                continue  # empty, or the line that was being written
             first, rows = note["first"], [Row(**row | {"target": tuple(row["target"])}) for row in note["rows"]]
             images.seek(task.offset + first * row_bytes)
             if all(row.digest in (None, row_digest(images.read(row_bytes))) for row in rows):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bel.angles import Axis
+from bel.angles import MOST_LEVELS, Axis
 from bel.errors import UserError, one_of
 from bel.values import TINY, convert_to, refuse_unknown, within
 
@@ -153,7 +153,7 @@ def parse_target(name: Any, value: Any) -> Target:
     if not isinstance(unit, str):
         raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
     levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
-    within(f"protocol.{where}.levels", levels, 2, 2**31)
+    within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
     return Target(name, low, high, levels, unit, flip and int(flip))
 
 

@@ -15,6 +15,7 @@ from bel.errors import UserError
 
 Landmarks = NDArray[np.float64]
 PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of 8 bits at most
 MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
 
 
@@ -67,8 +68,7 @@ def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) ->
     if entry.box is None:
         raise UserError(f"{entry.image} has no box: crop boxes wants a file of them (boxes), or box columns of a csv")
     x0, y0, x1, y1 = entry.box
-    if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0):
-        raise UserError(f"the box {entry.box} of {entry.image} does not touch the image of {width} x {height} pixels")
+    refuse_outside((x0, y0, x1, y1), width, height)
     return square(x0, y0, x1, y1, margin)
 
 
@@ -78,7 +78,15 @@ def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float
         raise UserError(f"{entry.image} has no landmarks: crop landmarks is for 300W_LP and AFLW2000")
     kept = present(label.landmarks)
     (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()
+    refuse_outside((x0, y0, x1, y1), width, height)
     return square(x0, y0, x1, y1, margin)
+
+
+def refuse_outside(box: tuple[float, float, float, float], width: int, height: int) -> None:
+    """Raise `UserError` where a box has no part in the image, or is so large that it is of another one."""
+    x0, y0, x1, y1 = box
+    if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0) or max(x1 - x0, y1 - y0) > 10 * max(width, height):
+        raise UserError(f"its box {[round(x) for x in box]} is not of this image of {width} x {height} pixels")
 
 
 def square(x0: float, y0: float, x1: float, y1: float, margin: float) -> Box:
@@ -122,9 +130,14 @@ def cut(
     other one loses what its aspect has too much.
     """
     box = CROPS[crop](entry, label, *image.size, margin)
+    if image.mode not in MODES:
+        raise UserError(
+            f"its pixels are of mode {image.mode}, which 8 bits a colour cannot hold: save it as RGB or grey"
+        )
     rgb = image.convert("RGB")
     if crop == "published" and label.landmarks is not None:
-        rgb = rgb.transform((PUBLISHED_SIDE, PUBLISHED_SIDE), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+        part, side = rgb.crop(box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
+        rgb = part.transform(side, Image.Transform.EXTENT, (0, 0, *part.size), Image.Resampling.BILINEAR)
     else:
         rgb = rgb.crop(inner(box, to))
     return np.asarray(rgb.resize(to[::-1], Image.Resampling.BILINEAR))

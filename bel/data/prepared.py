@@ -78,6 +78,7 @@ def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepare
 def request(config: TrainConfig, part: str) -> Request:
     """What a config asks for; only train is thinned by `frame_stride`."""
     source: Source = getattr(config.definition, part)
+    assert config.crop is not None
     root = Path(config.data_root)
     return Request(
         source,
@@ -144,8 +145,8 @@ def image_shape(wanted: Request, entries: list[Entry]) -> tuple[int, int]:
     for entry in entries:
         try:
             return shape(wanted.crop, wanted.size, entry, wanted.source.read(entry))
-        except (UserError, OSError, ValueError, SyntaxError):
-            continue  # preparing it will say what is wrong with it
+        except Exception:  # preparing it will say what is wrong with it
+            continue
     return wanted.size, wanted.size
 
 
@@ -190,19 +191,21 @@ def open_prepared(folder: Path, skip: bool) -> Prepared:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         images = np.load(folder / IMAGES, mmap_mode="c")  # copy on write: torch wants a writable array
         targets = torch.from_numpy(np.load(folder / TARGETS))
-        names, counts, size = manifest["names"], manifest["counts"], (folder / IMAGES).stat().st_size
-        if not len(images) == len(targets) == len(names) or size != manifest["bytes"]:
+        names, groups, digest = manifest["names"], manifest["groups"], manifest["content_digest"]
+        counts, unusable, size = manifest["counts"], manifest["unusable"], (folder / IMAGES).stat().st_size
+        left_out, skipped = counts["beyond_limit"], counts["unusable"]
+        if not len(images) == len(targets) == len(names) == len(groups) or size != manifest["bytes"]:
             raise ValueError(f"{IMAGES} has {size} bytes, {manifest['bytes']} were written")
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"the prepared array {folder} is damaged ({error}): delete it, it is made again") from error
-    if counts["unusable"] and not skip:
-        first = next(iter(manifest["unusable"].values()))
+    except Exception as error:  # numpy and json raise a dozen kinds on damaged files
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"the prepared array {folder} is damaged ({reason}): delete it, it is made again") from error
+    if skipped and not skip:
+        first = next(iter(unusable.values()))
         raise UserError(
-            f"{counts['unusable']} of {counts['named']} images named by {manifest['origin']} cannot be used, "
+            f"{skipped} of {counts['named']} images named by {manifest['origin']} cannot be used, "
             f"the first: {first}; correct that, or set on_missing to skip"
         )
-    left_out, skipped = counts["beyond_limit"], counts["unusable"]
-    return Prepared(images, targets, names, manifest["groups"], left_out, skipped, manifest["content_digest"], folder)
+    return Prepared(images, targets, names, groups, left_out, skipped, digest, folder)
 
 
 def verify(data: Prepared) -> bool:

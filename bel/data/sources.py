@@ -122,7 +122,9 @@ def find_images(
         images = [folder / f"{stem}{ending}" for ending in endings]
         image = next((path for path in images if path.is_file()), None)
         label_file = folder / f"{stem}{label}"
-        if image is None:
+        if not is_text(stem):
+            unusable[stem] = f"{folder / ascii(stem)} has a name that is not UTF-8: rename it"
+        elif image is None:
             linked = next((path for path in images if path.is_symlink()), None)
             unusable[stem] = absent(linked or images[0])
         elif not label_file.is_file():
@@ -130,6 +132,15 @@ def find_images(
         else:
             found.append(Entry(stem, image, group(stem), label_file))
     return Listing(found, unusable, origin)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def absent(path: Path) -> str:

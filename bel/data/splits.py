@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def split_hash(names: Sequence[str], mask: NDArray[np.bool_]) -> str:
 
 def refuse_leak(train: Sequence[Entry], test: Sequence[Entry], where: object) -> None:
     """Raise `UserError` where an image, or a group of more than one image, is in train and in test."""
-    images = [{str(entry.image) for entry in side} for side in (train, test)]
+    images = [{os.path.realpath(entry.image) for entry in side} for side in (train, test)]
     groups = [{entry.group for entry in side} - {entry.stem for entry in side} for side in (train, test)]
     for what, (ours, theirs) in (("images", images), ("groups", groups)):
         if both := ours & theirs:

@@ -46,6 +46,7 @@ def listed(data_root: Path, spec: TableSpec, part: str) -> Listing:
     """Images of a part. Raises `UserError` on a file that is no table with the spec's columns."""
     path = data_root / os.path.expanduser((spec.test if part == "test" else None) or spec.train)
     rows = read_rows(path, spec)
+    refuse_two_groups(path, rows, spec)
     if spec.test is None:
         rows = draw(path, rows, spec, part)
     entries, unusable = [], {}
@@ -55,6 +56,18 @@ def listed(data_root: Path, spec: TableSpec, part: str) -> Listing:
         except ValueError as reason:
             unusable[row.stem] = f"{path}, line {row.line}: {reason}"
     return Listing(entries, unusable, path)
+
+
+def refuse_two_groups(path: Path, rows: list[Row], spec: TableSpec) -> None:
+    """Raise `UserError` where the rows of one image are of different groups: a split would divide it."""
+    groups: dict[str, Row] = {}
+    for row in [row for row in rows if row.group and row.cells[spec.image]]:
+        first = groups.setdefault(os.path.normpath(row.cells[spec.image]), row)
+        if first.group != row.group:
+            raise UserError(
+                f"{path}: {row.cells[spec.image]} is of group {first.group!r} in line {first.line} and of {row.group!r} in "
+                f"line {row.line}: an image belongs to one group, or choose another group column"
+            )
 
 
 def draw(path: Path, rows: list[Row], spec: TableSpec, part: str) -> list[Row]:

@@ -20,18 +20,22 @@ FRAME = (450, 450)
 
 def scanned(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
     """Every image or label on disk of the dataset folder `name`, where images are named by `pattern`."""
-    folder = find_folder(data_root, name, pattern)
-    labels = pattern.removesuffix(".jpg") + ".mat"
-    found = {str(path.relative_to(folder).with_suffix("")) for p in (pattern, labels) for path in folder.glob(p)}
-    return find_images(folder, sorted(found), (".jpg",), ".mat", group, folder)
+    return found(data_root, name, (pattern, pattern.removesuffix(".jpg") + ".mat"), group)
+
+
+def found(data_root: Path, name: str, patterns: tuple[str, ...], group: Callable[[str], str]) -> Listing:
+    """What is on disk of the dataset folder `name` under `patterns`, that of the images first."""
+    folder = find_folder(data_root, name, patterns[0])
+    stems = {str(path.relative_to(folder).with_suffix("")) for pattern in patterns for path in folder.glob(pattern)}
+    return find_images(folder, sorted(stems), (".jpg",), ".mat", group, folder)
 
 
 def listed(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
-    """Images of the dataset folder `name`, by its list or else by scanning for `pattern`."""
+    """Images of the dataset folder `name`, by its list or else all; the published folders hold other .mat files too."""
     folder = find_folder(data_root, name, pattern)
     path = folder / LIST
     if not path.exists():
-        return scanned(data_root, name, pattern, group)
+        return found(data_root, name, (pattern,), group)
     return find_images(folder, read_list(path), (".jpg",), ".mat", group, path)
 
 
@@ -44,6 +48,8 @@ def read(entry: Entry) -> Label:
         pitch, yaw, roll = np.degrees(content["Pose_Para"][0][:3].astype(np.float64))
         landmarks = content["pt2d"].astype(np.float64)
     except Exception as error:  # scipy raises a dozen kinds on a damaged file
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's: the file itself may be sound
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(
             f"{path} is not a pose file with Pose_Para and pt2d ({reason}): leave it out of the list"
@@ -51,8 +57,8 @@ def read(entry: Entry) -> Label:
     target = np.array([yaw, pitch, roll])
     if not np.isfinite(target).all():
         raise UserError(f"{path} holds an angle that is not finite: {target.tolist()}")
-    if landmarks.ndim != 2 or len(landmarks) != 2:
-        raise UserError(f"{path} holds pt2d of shape {landmarks.shape}, not 2 x points")
+    if landmarks.ndim != 2 or len(landmarks) != 2 or not np.isfinite(landmarks).all():
+        raise UserError(f"{path} holds pt2d of shape {landmarks.shape} that is not 2 x points of finite numbers")
     return Label(target, landmarks)
 
 

@@ -39,6 +39,10 @@ class Work(Protocol):
 Job = tuple[int, list[Entry]]  # number of the first row, and the entries from there on
 
 
+class WorkerDiedError(UserError):
+    """A process that was at work was killed; what is done is kept."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What became of an entry: the digest of its pixels and its target, or why it is not kept.
@@ -77,18 +81,28 @@ class Task:
         return rows
 
     def make(self, entry: Entry, pixels: NDArray[np.uint8]) -> Row:
-        """Fill the pixels (height, width, 3) of one entry."""
+        """Fill the pixels (height, width, 3) of one entry. Raises `OSError` where a file cannot be reached just now."""
         try:
             label = self.read(entry)
             if np.abs(label.target).max() > self.limit:
                 return Row(None, reason=f"{entry.stem} is beyond +-{self.limit:g}", beyond=True)
-            with Image.open(entry.image) as image:
-                pixels[:] = cut(image, entry, label, self.crop, self.margin, self.shape)
+            image = decoded(entry.image)
+            pixels[:] = cut(image, entry, label, self.crop, self.margin, self.shape)
         except UserError as error:
             return Row(None, reason=f"{error}" if str(entry.image.parent) in str(error) else f"{entry.image}: {error}")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return Row(None, reason=f"cannot read the image {entry.image}: {error or type(error).__name__}")
         return Row(row_digest(pixels.data), tuple(label.target.tolist()))
+
+
+def decoded(path: Path) -> Image.Image:
+    """An image with all its pixels. Raises `UserError` where it is damaged, `OSError` where it cannot be reached now."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except Exception as error:  # the readers of Pillow's formats raise a dozen kinds on damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's: the file itself may be sound
+        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
 
 
 def row_digest(pixels: memoryview | bytes) -> str:
@@ -167,7 +181,7 @@ def receive(process: subprocess.Popen[bytes]) -> list[Any]:
         answer: Any = pickle.load(pipe(process.stdout))
     except (EOFError, pickle.UnpicklingError):
         code = process.wait()
-        raise UserError(
+        raise WorkerDiedError(
             f"a process that reads images ended with code {code} (-9: killed, often for want of memory): "
             "the same command goes on where this one stopped; fewer workers need less memory"
         ) from None

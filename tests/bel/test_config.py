@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from bel.config import TrainConfig
@@ -23,6 +25,9 @@ def test_the_head_decides_its_options(make, small):
 
 def test_images_are_prepared_with_the_published_margin(make):
     assert make(image_size=224).prepared_size == 240
+
+
+TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 100}}}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,22 @@ def test_images_are_prepared_with_the_published_margin(make):
         ({"data_root": 7}, "data_root must be text"),
         ({"device": "gpu"}, "device must be one of"),
         ({"colour": 1}, "unknown config field 'colour'"),
+        ({"code_bits": 1_000_000}, "at most 10000, got 1000000"),
+        ({"margin": 0.1}, "margin belongs to crop boxes or landmarks, not to frame"),
+        ({"boxes": "boxes.csv"}, "boxes belongs to crop boxes, not to frame"),
+        ({"crop": "boxes"}, "crop boxes needs boxes"),
+        ({"crop": "landmarks"}, r"crop of protocol biwi must be one of \['published', 'frame', 'boxes'\]"),
+        ({"fold": 1}, "fold belongs to folds"),
+        ({"folds": 1}, "folds must be from 2"),
+        ({"folds": 3, "fold": 3}, "fold must be from 0 to 2, got 3"),
+        ({"folds": 3, "val_fraction": 0.2}, "val_fraction belongs to a hold-out"),
+        ({"rotate": 46}, "rotate must be from 0 to 45"),
+        ({"protocol": "csv"}, "protocol csv is a mapping"),
+        ({"protocol": "bivi"}, "protocol must be one of"),
+        ({"protocol": {"name": "biwi"}}, "protocol.name of a mapping must be one of"),
+        ({"protocol": TABLE, "crop": "published"}, r"crop of protocol csv must be one of \['frame', 'boxes'\]"),
+        ({"protocol": TABLE, "rotate": 5}, "rotate turns yaw, pitch and roll along, and csv is no pose"),
+        ({"protocol": TABLE, "flip": 0.5}, "flip needs axes with a known sign .* give every target of a csv its flip"),
     ],
 )
 def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
@@ -70,3 +91,16 @@ def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
 )
 def test_the_edges_of_the_bounds_are_legal(make, fields):
     make(**fields)
+
+
+def test_the_usual_crop_is_the_protocol_s_own():
+    assert TrainConfig(code="u").crop == "published"
+    assert TrainConfig(code="u", protocol=TABLE).crop == "frame"
+    with_boxes = TrainConfig(code="u", protocol=TABLE | {"box": ["a", "b", "c", "d"]})
+    assert with_boxes.crop == "boxes" and with_boxes.margin == 0
+
+
+def test_a_table_is_a_protocol_and_survives_a_round_trip():
+    config = TrainConfig(code="u", protocol=TABLE)
+    assert config.protocol_name == "csv" and [axis.name for axis in config.axes] == ["age"]
+    assert TrainConfig.make(json.loads(json.dumps(config.as_dict()))) == config

@@ -25,3 +25,9 @@ def test_metrics_by_axis_stay_in_its_unit():
     assert metrics["val/mae"] == metrics["val/expected/mae"] == pytest.approx(7.5)
     median = constant_median(torch.tensor([[0.0, 100], [4, 90], [5, 110]]), evaluation)
     assert median.errors("median").tolist() == [[4, 0], [6, 0]]
+
+
+def test_targets_of_no_said_unit_are_not_mixed():
+    age, income = Axis("age", 0, 100, 100, unit=""), Axis("income", 0, 100_000, 100, unit="")
+    assert unit([age]) == "" and unit([age, income]) == "% of range"
+    assert overall(torch.tensor([5.0, 900.0]), [age, income]) == pytest.approx((5 + 0.9) / 2)

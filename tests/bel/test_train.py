@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
 from bel import checkpoint
 from bel.data.prepared import load
@@ -99,7 +102,7 @@ def test_a_resume_on_other_data_is_refused(make):
     data = load(config, "train")
     state = next(fit(config, data)).state()
     state["data"] = state["data"] | {"split_hash": "other"}
-    with pytest.raises(UserError, match="lists have changed"):
+    with pytest.raises(UserError, match="lists or files have changed"):
         fit(config, data, resume=state)
 
 
@@ -167,3 +170,13 @@ def test_a_checkpoint_holds_plain_values_and_loads_without_unpickling_code(evalu
     state = torch.load(tmp_path / "x.pt", weights_only=True)
     assert {"config", "weights", "optimiser", "epoch", "best"} <= set(state)
     assert state["epoch"] == 3 and state["config"]["code"] == "b1jdj"
+
+
+def test_a_run_does_not_go_on_with_other_pixels(make, rendered, tmp_path):
+    shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
+    config = make(data_root=str(tmp_path), epochs=2)
+    state = next(fit(config, load(config, "train"))).state()
+    for path in (tmp_path / "BIWI" / "hpdb").rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    with pytest.raises(UserError, match="its lists or files have changed"):
+        next(fit(config, load(config, "train"), resume=state))

@@ -139,7 +139,7 @@ BAD = [
     ({"search": {"objective": "test/mae"}}, "search.objective must be one of"),
     ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1"),
     ({"resources": {"gpu": -1}}, "resources.gpu must be from 0"),
-    ({"resources": {"gpu": "all"}}, "resources.gpu must be a number"),
+    ({"resources": {"gpu": "all"}}, "resources.gpu must be a finite number"),
     ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}, "code": {"grid": ["u"]}}, "search": {"scheduler": "asha"}},
      "not comparable"),
     ({"space": {"seed": {"grid": list(range(300))}, "split_seed": {"grid": list(range(300))}}}, "90000 combinations"),

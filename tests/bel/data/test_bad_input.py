@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from bel.data import build
+from bel.data import build, worker
 from bel.data.command import main
+from bel.data.sources import Entry, Label
 from bel.data.worker import Task
-from bel.errors import UserError
 
 STEM = {"biwi": "01/frame_00005", "aflw2000": "image00003"}
 
@@ -162,7 +162,7 @@ WHOLE_SET = {
     "an image without a box": (
         lambda d: (d / "boxes.csv").write_text("a,1,2,3,4\n"), ["--crop", "boxes", "--boxes", "boxes.csv"],
         r"boxes.csv has no box for"),
-    "landmarks of a set without any": (lambda d: None, ["--crop", "landmarks"], r"has no landmarks"),
+    "landmarks of a set without any": (lambda d: None, ["--crop", "landmarks"], r"crop of protocol biwi must be one of"),
 }  # fmt: skip
 
 
@@ -250,7 +250,12 @@ def test_a_worker_that_was_killed_is_one_line(data, tmp_path, capsys, monkeypatc
     assert code == 2 and len(errors) == 1 and "ended with code -9" in errors[0]
 
 
-def test_a_programmer_s_error_in_a_worker_is_no_user_error(monkeypatch):
-    with pytest.raises(TypeError):
-        Task(None, 1.0, "frame", 0.0, (8, 8), None, 0).run((0, [None]))
-    assert not issubclass(TypeError, UserError)
+def test_a_programmer_s_error_is_not_taken_for_a_bad_image(data, monkeypatch):
+    def mistaken(*_):
+        raise TypeError("ours")
+
+    monkeypatch.setattr(worker, "cut", mistaken)
+    image, label = files(data, "biwi")
+    task = Task(lambda entry: Label(np.zeros(3)), 99.0, "frame", 0.0, (8, 8), image, 0)
+    with pytest.raises(TypeError, match="ours"):
+        task.make(Entry("a", image, "a", label), np.zeros((8, 8, 3), np.uint8))

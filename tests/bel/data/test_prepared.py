@@ -6,18 +6,23 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from bel.data import build
+from bel.data import build, worker
 from bel.data.biwi import BIWI_TRAIN
-from bel.data.crops import expanded_box, landmarks
+from bel.data.crops import cut, expanded_box, landmark_box, landmarks
 from bel.data.prepared import Request, load, prepare, verify
+from bel.data.sources import Entry, Label
 from bel.data.w300lp import AFLW2000
+from bel.data.worker import WorkerDiedError
 from bel.errors import UserError
 from tests.conftest import real_data
 
@@ -121,7 +126,7 @@ def test_progress_counts_every_image(wanted):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bel.data import build
+from bel.data import build, worker
 from bel.data.biwi import BIWI_TRAIN
 from bel.data.prepared import Request, prepare
 build.CHUNK, build.FEW = 4, 0
@@ -193,6 +198,67 @@ def test_of_two_preparations_one_waits_for_the_other(wanted, monkeypatch, caplog
     assert "another process prepares" in caplog.text
     assert len(results) == 2 and results[0].digest == results[1].digest
     assert list(wanted.cache_dir.iterdir()) == [results[0].folder]
+
+
+def test_many_preparations_at_once_all_end_with_the_array(wanted):
+    for _ in range(10):
+        shutil.rmtree(wanted.cache_dir, ignore_errors=True)
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda _: prepare(replace(wanted, stride=9)), range(8)))
+        assert len({data.digest for data in results}) == 1 and list(wanted.cache_dir.iterdir()) == [results[0].folder]
+
+
+def test_what_an_interrupted_preparation_of_another_list_left_is_removed(wanted):
+    left = wanted.cache_dir / ".biwi_train-frame-34px-0123456789ab.partial"
+    other = wanted.cache_dir / ".biwi_train-frame-68px-0123456789ab.partial"
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+    data = prepare(wanted)
+    assert set(wanted.cache_dir.iterdir()) == {data.folder, other}
+
+
+def test_work_is_kept_where_a_worker_died_but_not_where_the_data_is_bad(wanted, monkeypatch):
+    monkeypatch.setattr(build, "CHUNK", 8)
+
+    def dying(*_):
+        raise WorkerDiedError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "finish", dying)
+        with pytest.raises(WorkerDiedError):
+            prepare(wanted)
+    seen = []
+    prepare(wanted, progress=lambda items, total: (seen.append(item) or item for item in items))
+    assert not seen  # all of it was there
+
+
+def test_a_file_that_cannot_be_reached_just_now_is_not_skipped_for_ever(wanted, monkeypatch):
+    def unreachable(*_):
+        raise PermissionError(13, "Permission denied", "somewhere.png")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "cut", unreachable)
+        with pytest.raises(PermissionError, match=r"somewhere\.png"):
+            prepare(replace(wanted, skip=True))
+    assert prepare(replace(wanted, skip=True)).skipped == 0
+
+
+def test_published_crops_are_stretched_without_antialias(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(300, 400, 3), dtype=np.uint8)
+    label = Label(np.zeros(3), np.array([[150.0, 250], [100, 200]]))
+    image, entry = Image.fromarray(pixels), Entry("a", tmp_path / "a.jpg", "a")
+    x0, y0, x1, y1 = landmark_box(label.landmarks, 400, 300)
+    part = torch.from_numpy(pixels[y0:y1, x0:x1]).permute(2, 0, 1)[None].float()
+    by_torch = F.interpolate(part, (224, 224), mode="bilinear", antialias=False)[0].permute(1, 2, 0).numpy()
+    ours = cut(image, entry, label, "published", 0.0, (224, 224))
+    assert np.abs(ours - by_torch).max() < 1.01  # of rounding
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F", "I"])
+def test_pixels_of_more_than_8_bits_are_refused_not_ruined(tmp_path, mode):
+    image, label = Image.new(mode, (64, 64)), Label(np.zeros(1))
+    with pytest.raises(UserError, match=f"mode {mode}"):
+        cut(image, Entry("a", tmp_path / "a.png", "a"), label, "frame", 0.0, (34, 34))
 
 
 def test_images_beyond_the_limit_are_left_out_and_counted(rendered, tmp_path):

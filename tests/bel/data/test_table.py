@@ -431,3 +431,9 @@ def test_the_examples_fit_the_rendered_table(tmp_path: Path, name: str) -> None:
 def test_a_process_that_reads_a_table_does_not_wait_for_torch() -> None:
     line = "import sys, bel.data.table; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", line], cwd=PROJECT, check=True)
+
+
+def test_an_image_of_two_groups_is_refused_because_a_split_would_divide_it(tmp_path: Path) -> None:
+    write(tmp_path, "image,age,person\na.jpg,1,p\nb.jpg,2,q\n./a.jpg,3,q\n", "a.jpg", "b.jpg")
+    with pytest.raises(UserError, match=r"a.jpg is of group 'p' in line 2 and of 'q' in line 4"):
+        read(tmp_path, {**AGE, "group": "person"})
