@@ -125,6 +125,8 @@ class TrainConfig:
             object.__setattr__(self, "margin", MARGINS.get(self.crop))
         if self.boxes is not None and self.crop != "boxes":
             raise UserError(f"boxes belongs to crop boxes, not to {self.crop}: leave boxes out, or set crop to boxes")
+        if self.boxes is not None and definition.has_boxes:
+            raise UserError(f"boxes are given twice, by {self.boxes} and by protocol.box: leave one of them out")
         if self.crop == "boxes" and self.boxes is None and not definition.has_boxes:
             raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
         if self.folds is None:
@@ -139,9 +141,10 @@ class TrainConfig:
                 )
             within("fold", self.fold, 0, self.folds - 1)
         if self.flip and any(axis.flip is None for axis in self.axes):
+            unsigned = [axis.name for axis in self.axes if axis.flip is None]
             raise UserError(
-                f"flip needs axes with a known sign in a mirrored image: set flip to 0 for {self.protocol_name}, "
-                "or give every target of a csv its flip"
+                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {' and '.join(unsigned)} of "
+                f"protocol {self.protocol_name} its own (flip: 1 or -1)"
             )
         if self.rotate and not definition.pose:
             raise UserError(f"rotate turns yaw, pitch and roll along, and {self.protocol_name} is no pose: set it to 0")

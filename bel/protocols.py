@@ -12,7 +12,7 @@ from bel.data.columns import parse_table
 from bel.data.sources import Source
 from bel.data.table import table_source
 from bel.data.w300lp import AFLW2000, W300LP
-from bel.errors import UserError, one_of
+from bel.errors import UserError
 
 CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 
@@ -67,11 +67,18 @@ def normal_form(value: Any) -> str | dict[str, Any]:
     Raises `UserError` for anything else.
     """
     if isinstance(value, Mapping):
-        one_of("protocol.name of a mapping", value.get("name"), [CSV])
+        if value.get("name") != CSV:
+            raise UserError(
+                f"protocol as a mapping must have the name {CSV}, got {value.get('name')!r}: add name: {CSV}"
+            )
         return parse_table(value).as_dict()
     if value == CSV:
         raise UserError(f"protocol {CSV} is a mapping of name, train and targets: see sweeps/csv_example.yaml")
-    one_of("protocol", value, PROTOCOLS)
+    if value not in PROTOCOLS:
+        raise UserError(
+            f"protocol must be one of {list(PROTOCOLS)}, or a mapping as in sweeps/csv_example.yaml (for bel-data in a .json "
+            f"file), got {value!r}"
+        )
     return str(value)
 
 

@@ -14,7 +14,9 @@ TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
 def within(name: str, value: float | None, low: float, high: float) -> None:
     """Raise `UserError` unless `value` is None or in [low, high]."""
     if value is not None and not low <= value <= high:
-        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:g}"
+        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:.10g}"
+        if high == math.inf:
+            bounds = f"at least {low:g}"
         raise UserError(f"{name} must be {bounds}, got {value!r}")
 
 

@@ -212,6 +212,14 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
     return facts
 
 
+def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
+    """Raise `UserError` where a batch takes more images than there are to train on."""
+    for config in configs:
+        images = int(facts[data_key(config)]["train_images"])
+        if config.batch_size > images:
+            raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
+
+
 def pixels_key(config: TrainConfig) -> str:
     """The fields that decide which images a config sees."""
     return " ".join(str(getattr(config, name)) for name in PIXELS)

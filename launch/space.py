@@ -107,7 +107,7 @@ def apply(content: dict[str, Any], setting: str) -> None:
     if not equals:
         raise UserError(f"--set wants KEY=VALUE, got {setting!r}")
     parsed = parse_value(key, value)
-    if key in FIELDS:
+    if key.partition(".")[0] in FIELDS:
         content["space"] = {k: v for k, v in mapping("space", content.get("space")).items() if k != key}
         key = f"base.{key}"
     *folders, leaf = key.split(".")

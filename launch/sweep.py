@@ -42,6 +42,7 @@ from launch.plan import (
     make_config,
     make_plan,
     pixels_key,
+    refuse_large_batches,
     refuse_other_images,
     suggest_config,
     trial_key,
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reach_store()
     facts = facts_by_data(configs, bar)
     refuse_other_images(sweep, facts)
+    refuse_large_batches(configs, facts)
     store = open_store(sweep, facts)
     return run(sweep, plan, drawn, facts, store)
 

@@ -43,7 +43,7 @@ def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
     if not isinstance(config.protocol, str):
         values["protocol_definition"] = json.dumps(config.protocol)
     for axis in config.axes:
-        values[f"levels_{axis.name}"] = axis.levels
+        values |= {f"levels_{axis.name}": axis.levels, f"unit_{axis.name}": axis.unit}
         if config.code is not None:
             values[f"bits_{axis.name}"] = code_matrix(config.code, axis.levels).shape[1]
     return {name: str(value) for name, value in values.items() if value is not None}
@@ -172,11 +172,15 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
     axes = [name for name in first.data.metrics if name.startswith("val/best_mae_")]
     facts = first.data.params
     images = f"{facts['val_images']} validation images of {facts['val_groups']} held-out groups"
-    measure = f"MAE ({facts['unit'] or 'own unit'})" if "unit" in facts else "MAE"
+    crops = " and ".join(sorted({run.data.params["crop"] for run in runs}))
+    fold = f"fold {facts['fold']} of {facts['folds']}, " if "folds" in facts else ""
     print(
-        f"\n{protocol}, crop {facts['crop']}: {measure} on {images}, split {split}, selected on them, seed in the name"
+        f"\n{protocol}, crop {crops}: MAE ({facts['unit'] or 'own unit'}) on {images}, {fold}split {split}, "
+        "selected on them, seed in the name"
     )
     names = [name.removeprefix("val/best_mae_") for name in axes]
+    if len({facts[f"unit_{name}"] for name in names}) > 1:
+        names = [f"{name} ({facts[f'unit_{name}']})" for name in names]
     width = max(8, *(len(name) + 2 for name in names))
     header = "".join(f"{name:>{width}}" for name in names)
     print(f"{'':>4}{'val MAE':>9}{header}{'epoch':>7}  {'trial':<36} run")

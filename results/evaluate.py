@@ -27,7 +27,13 @@ from bel.model import Model, pick_device
 from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
-FREE = ("data_root", "cache_dir", "device", "eval_batch_size")  # what may change without changing what is measured
+FREE = (
+    "data_root",
+    "cache_dir",
+    "cache",
+    "device",
+    "eval_batch_size",
+)  # what may change without changing what is measured
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,8 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         metrics |= {f"test/{name}/mae_{axis.name}": error for axis, error in by_axis}
     before = run.data.metrics.get("test/mae")
     if before is not None:
+        if (digest := run.data.tags.get("test.data_digest")) != test.digest:
+            print(f"note: the test images and labels are {test.digest} here, {digest} at the earlier re-test")
         print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
         return
     facts = subject.here | {

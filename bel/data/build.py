@@ -62,6 +62,9 @@ def build(
             if not worth_keeping(error):
                 shutil.rmtree(work, ignore_errors=True)
             raise
+        except KeyboardInterrupt:
+            logging.getLogger(__name__).warning("stopped: the same command goes on; what is done is in %s", work)
+            raise
     remove_stale(work)
 
 

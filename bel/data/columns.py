@@ -13,7 +13,7 @@ from bel.errors import UserError, one_of
 from bel.values import TINY, convert_to, refuse_unknown, within
 
 KEYS = ("name", "train", "test", "test_fraction", "test_seed", "image", "group", "box", "pose", "targets")
-POSE = ("yaw", "pitch", "roll")
+POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored image
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
         raise UserError(f"protocol.targets of a pose must be {list(POSE)}, got {list(targets)}: or leave pose out")
     for name, target in targets.items():
         one_of(f"protocol.targets.{name}.unit of a pose", target.unit or "deg", ["deg"])
-    return tuple(replace(targets[name], unit="deg") for name in POSE)
+        one_of(f"protocol.targets.{name}.flip of a pose", target.flip or POSE[name], [POSE[name]])
+    return tuple(replace(targets[name], unit="deg", flip=flip) for name, flip in POSE.items())
 
 
 def parse_target(name: Any, value: Any) -> Target:

@@ -154,6 +154,8 @@ def check_folder(a: argparse.Namespace) -> int:
     """Print what was found, write it with a picture sheet, and the usable lists if asked for."""
     value = None if a.protocol is None else normal_form(read_protocol(a.protocol))
     name = value["name"] if isinstance(value, dict) else value or ""
+    if a.fix_list and isinstance(value, dict):
+        raise UserError("--fix-list is for published data; for a table of your own set on_missing to skip")
     report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"))
     print(report.table())
     a.out.mkdir(parents=True, exist_ok=True)
@@ -168,14 +170,14 @@ def check_folder(a: argparse.Namespace) -> int:
 def write_lists(report: Report, out: Path) -> None:
     """Write the stems of each source that can be used: into the file `out`, or under the lists' names into a folder."""
     sources = [half.source for half in report.halves]
-    if own := [source.name for source in sources if not source.filelist]:
-        raise UserError(f"fix-list is for published data, {own[0]} is a table of your own: set on_missing to skip")
     for source in sources:
         path = out if len(sources) == 1 and not out.is_dir() else out / list_name(source, sources)
         path.parent.mkdir(parents=True, exist_ok=True)
         stems = report.usable_list(source)
         path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
-        print(f"{path}: {len(stems)} usable images of {source.name}")
+        print(
+            f"{path}: {len(stems)} usable images of {source.name}; used where it is {source.filelist} in the data folder"
+        )
 
 
 def list_name(source: Source, sources: Sequence[Source]) -> str:

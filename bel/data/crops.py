@@ -59,8 +59,8 @@ def published(entry: Entry, label: Label, width: int, height: int, margin: float
 
 
 def frame(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
-    """The whole image, for data that is cropped already."""
-    return 0, 0, width, height
+    """The whole image, in a square that is black beside it; for data that is cropped already."""
+    return square(0, 0, width, height, 0)
 
 
 def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:

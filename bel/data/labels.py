@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bel.angles import Axis
+from bel.errors import UserError
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 50  # of a histogram in text
@@ -25,14 +26,26 @@ def clamped(values: Tensor, axis: Axis) -> float:
     return ((level < 0) | (level > axis.levels - 1)).double().mean().item()
 
 
+def refuse_off_range(targets: Tensor, axes: Sequence[Axis], where: object) -> None:
+    """Raise `UserError` where most targets (n, axes) of an axis are beyond its levels: the range or the unit is wrong."""
+    for axis, values in zip(axes, targets.T, strict=True):
+        if clamped(values, axis) > 0.5:
+            raise UserError(
+                f"{clamped(values, axis):.0%} of the labels {axis.name} in {where} are outside its range {axis.low:g}.."
+                f"{axis.low + axis.span:g} {axis.unit}: they are {values.min():g}..{values.max():g}; correct range or unit"
+            )
+
+
 def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:
     """Lines of text for targets in units (n, axes): range, median, share clamped and a histogram of the levels by axis."""
     lines = []
     for axis, values in zip(axes, targets.T, strict=True):
         least, median, most = values.quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
-        facts = f"{least:8.1f}{median:8.1f}{most:8.1f}  {clamped(values, axis):7.2%}"
+        span = f"{axis.low:g}..{axis.low + axis.span:g} {axis.unit}"
+        facts = f"{span:>18}{least:10.4g}{median:10.4g}{most:10.4g}{clamped(values, axis):9.2%}"
         lines.append(f"{axis.name:<12}{axis.levels:>6}{facts}  |{bars(histogram(values, axis))}|")
-    heading = f"{'axis':<12}{'levels':>6}{'least':>8}{'median':>8}{'most':>8}  clamped  images by level, first to last"
+    heading = f"{'axis':<12}{'levels':>6}{'range':>18}{'least':>10}{'median':>10}{'most':>10}  clamped"
+    heading += "  images by level, first to last"
     return "\n".join([heading, *lines])
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bel.data.build import IMAGES, MANIFEST, TARGETS, Progress, build, content_digest
 from bel.data.crops import read_boxes, shape
+from bel.data.labels import refuse_off_range
 from bel.data.sources import Entry, Listing, Source
 from bel.data.worker import row_digest
 from bel.errors import UserError
@@ -71,8 +72,13 @@ def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepared:
-    """The prepared `train` or `test` source of a config's protocol, made first where there is none."""
-    return prepare(request(config, part), progress)
+    """The prepared `train` or `test` source of a config's protocol, made first where there is none.
+
+    Raises `UserError` where images cannot be used, or most labels are beyond an axis's range.
+    """
+    data = prepare(request(config, part), progress)
+    refuse_off_range(data.targets, config.definition.axes, data.folder)
+    return data
 
 
 def request(config: TrainConfig, part: str) -> Request:
@@ -126,7 +132,10 @@ def usable(wanted: Request) -> Listing:
             "correct that or data_root, or set on_missing to skip"
         )
     if not listing.entries:
-        raise UserError(f"none of {listing.total} images named by {listing.origin} can be used: check data_root")
+        why = f"; the first: {next(iter(listing.unusable.values()))}" if listing.unusable else ": there is none"
+        raise UserError(
+            f"none of {listing.total} images of {wanted.source.name} named by {listing.origin} can be used{why}"
+        )
     return replace(listing, entries=listing.entries[:: wanted.stride])
 
 

@@ -83,7 +83,8 @@ def shuffled(groups: Sequence[str], least: int, seed: int) -> list[str]:
     names = sorted(set(groups))
     if len(names) < least:
         raise UserError(
-            f"a grouped split into {least} parts needs at least {least} groups, the data has {len(names)}: {names}"
+            f"a grouped split into {least} parts needs at least {least} groups, the data has {len(names)}: "
+            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         )
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     return [names[int(i)] for i in order]

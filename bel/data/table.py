@@ -50,9 +50,14 @@ def listed(data_root: Path, spec: TableSpec, part: str) -> Listing:
     if spec.test is None:
         rows = draw(path, rows, spec, part)
     entries, unusable = [], {}
+    lines: dict[tuple[Path, Box | None], int] = {}
     for row in rows:
         try:
-            entries.append(entry_of(path, row, spec))
+            entry = entry_of(path, row, spec)
+            first = lines.setdefault((Path(os.path.normpath(entry.image)), entry.box), row.line)
+            if first != row.line:
+                raise ValueError(f"it repeats line {first}, of the same {'image and box' if spec.box else 'image'}")
+            entries.append(entry)
         except ValueError as reason:
             unusable[row.stem] = f"{path}, line {row.line}: {reason}"
     return Listing(entries, unusable, path)

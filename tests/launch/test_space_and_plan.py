@@ -86,6 +86,9 @@ def test_settings_fix_fields_and_reach_into_sections(tmp_path):
     s = read_sweep(path, ["code_bits=26", "lr=1e-3", "search.method=random", "search.trials=2", "resources.gpu=0.5"])
     assert "code_bits" not in s.space and s.base["code_bits"] == 26 and s.search.trials == 2 and s.resources.gpu == 0.5
     assert make_config(s, make_plan(s).legal[0] | lows(s)).lr == 1e-3
+    table = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 100}}}
+    path.write_text(yaml.safe_dump({"name": "t", "base": BASE | {"protocol": table}, "space": SPACE}))
+    assert read_sweep(path, ["protocol.group=person"]).base["protocol"] == table | {"group": "person"}
     assert read_sweep(path, ["space.code_bits.grid=[26,52]"]).space["code_bits"] == Finite((26, 52))
 
 

@@ -252,6 +252,9 @@ def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_her
         (["device=cuda"], "device cuda needs a share of a GPU"),
         (["code=z"], "code of head bel must be one of"),
         (["colour=red"], "unknown key of a sweep 'colour'"),
+        (["batch_size=500"], "batch_size 500 is more than the 48 training images: lower it"),
+        (["protocol=csv"], "protocol csv is a mapping"),
+        (["protocol={name: csv, train: a.csv}"], "protocol.targets must map each column to its range"),
         (["weights=nowhere.pt"], "weights must be one of .* or a file"),
     ],
 )

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from bel.data.checking.half import Half, by_content, by_group
 from bel.data.checking.inspection import Fault
+from bel.data.labels import refuse_off_range
+from bel.errors import UserError
 
 UNIFORM = 0.9  # share of images of one size that makes another size odd; the real crops' share is 0.7
 WOUND = 0.1  # share of labels beyond half a turn that is a matter of units; 0.006 in AFLW2000
@@ -59,7 +62,7 @@ def find_sizes(half: Half) -> None:
         if any(half.facts[stem].face for stem in sizes):
             text += ", unless their landmarks were made at this size"
         half.note("already cropped", half.listing.origin, text)
-        odd = {size for size in counts if size == frame or (uniform and size != usual)}
+        odd = {size for size in counts if size == frame or (uniform and differs(size, usual))}
         name_sizes(half, sizes, odd, by(usual) if uniform else "crops")
     else:
         name_sizes(half, sizes, set(counts) - {frame}, by(frame))
@@ -76,9 +79,25 @@ def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int
             half.problem("odd size", entry.image, text, entry.stem)
 
 
+def differs(size: tuple[int, int], usual: tuple[int, int]) -> bool:
+    """Whether a side is more than a fifth longer or shorter than usual; detectors' boxes vary by less."""
+    return any(abs(side - other) > other / 5 for side, other in zip(size, usual, strict=True))
+
+
 def by(size: tuple[int, int]) -> str:
     """A size in words."""
     return f"{size[0]} x {size[1]}"
+
+
+def find_ranges(half: Half) -> None:
+    """Axes of which most labels are beyond the range."""
+    usable = half.usable()
+    if usable:
+        targets = torch.tensor([half.target(entry) for entry in usable], dtype=torch.float64)
+        try:
+            refuse_off_range(targets, half.axes, half.listing.origin)
+        except UserError as error:
+            half.problem("outside the range", half.listing.origin, f"{error}")
 
 
 def find_units(half: Half) -> None:

@@ -10,6 +10,7 @@ from bel.data.build import FEW, Progress
 from bel.data.checking.findings import (
     find_faults,
     find_leaks,
+    find_ranges,
     find_remarks,
     find_sizes,
     find_twins,
@@ -48,6 +49,7 @@ def check(
         find_faults(half)
         find_sizes(half)
         find_units(half)
+        find_ranges(half)
         find_twins(half)
     for train, test in pairs(halves):
         find_leaks(train, test)

@@ -153,7 +153,8 @@ def ranges(half: Half) -> list[dict[str, Any]]:
         share = clamped(values, axis)
         numbers = {"least": values.min().item(), "median": values.quantile(0.5).item(), "most": values.max().item()}
         clamps = {"clamped": round(share * len(usable)), "clamped_share": share}
-        rows.append({"axis": axis.name, "unit": axis.unit, "levels": axis.levels} | numbers | clamps)
+        span = {"low": axis.low, "high": axis.low + axis.span}
+        rows.append({"axis": axis.name, "unit": axis.unit, "levels": axis.levels} | span | numbers | clamps)
     return rows
 
 
@@ -174,10 +175,12 @@ def source_lines(halves: list[Half]) -> list[str]:
 
 def label_lines(halves: list[Half]) -> list[str]:
     """The range of the labels of each source and axis."""
-    lines = [f"{'labels':<12}{'axis':<14}{'levels':>7}{'least':>10}{'median':>10}{'most':>10}{'beyond the levels':>25}"]
+    numbers = "".join(f"{name:>10}" for name in ("least", "median", "most"))
+    lines = [f"{'labels':<12}{'axis':<12}{'levels':>7}{'range':>18}{numbers}{'beyond the levels':>20}"]
     for half in halves:
         for row in ranges(half):
             numbers = "".join(f"{row[name]:>10.4g}" for name in ("least", "median", "most"))
             clamps = f"{row['clamped']:,} ({row['clamped_share']:.2%})"
-            lines.append(f"{half.name:<12}{row['axis']:<14}{row['levels']:>7}{numbers}{clamps:>25}")
+            span = f"{row['low']:g}..{row['high']:g} {row['unit']}"
+            lines.append(f"{half.name:<12}{row['axis']:<12}{row['levels']:>7}{span:>18}{numbers}{clamps:>20}")
     return lines if len(lines) > 1 else []

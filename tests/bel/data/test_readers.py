@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import loadmat, savemat
 
 from bel.angles import euler_to_matrix
 from bel.data import biwi, w300lp
 from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
-from bel.data.crops import expanded_box, fitted, inner, landmark_box, square
-from bel.data.sources import Entry, read_list
+from bel.data.crops import cut, expanded_box, fitted, inner, landmark_box, square
+from bel.data.sources import Entry, Label, read_list
 from bel.data.w300lp import AFLW2000, W300LP
 from bel.errors import UserError
 from tests.conftest import PROJECT, real_data
@@ -157,6 +158,13 @@ def test_the_inner_part_of_a_box_is_centred_and_of_the_aspect():
     assert inner((0, 0, 100, 60), (60, 80)) == (10, 0, 90, 60)
     assert inner((0, 0, 60, 100), (60, 80)) == (0, 27, 60, 72)
     assert inner((-134, -168, 802, 616), fitted(936, 784, 240)) == (-134, -168, 802, 616)
+
+
+def test_a_frame_is_the_whole_image_with_black_beside_it(tmp_path):
+    pixels = cut(
+        Image.new("RGB", (160, 80), "white"), Entry("a", tmp_path, "a"), Label(np.zeros(1)), "frame", 0, (80, 80)
+    )
+    assert (pixels[22:58] > 250).all() and not pixels[:18].any() and not pixels[62:].any()
 
 
 def test_a_square_holds_the_box_with_its_margin():

@@ -128,10 +128,10 @@ def test_null_is_as_left_out_and_numbers_may_be_text() -> None:
 
 
 def test_a_pose_is_in_the_projects_order_and_in_degrees() -> None:
-    assert [(axis.name, axis.unit) for axis in parse_table(POSED).axes] == [
-        ("yaw", "deg"),
-        ("pitch", "deg"),
-        ("roll", "deg"),
+    assert [(axis.name, axis.unit, axis.flip) for axis in parse_table(POSED).axes] == [
+        ("yaw", "deg", -1),
+        ("pitch", "deg", 1),
+        ("roll", "deg", -1),
     ]
 
 
@@ -321,9 +321,10 @@ def test_a_drawn_test_part_counts_rows_without_a_group_once(tmp_path: Path) -> N
 
 
 def test_without_a_group_column_images_are_drawn_with_all_their_rows(tmp_path: Path) -> None:
-    rows = "".join(f"{n}.jpg,{face}\n" for face in range(2) for n in range(10))
-    write(tmp_path, "image,age\n" + rows, *(f"{n}.jpg" for n in range(10)))
-    train, test = (table_source(parse_table(AGE), part).listed(tmp_path) for part in ("train", "test"))
+    rows = "".join(f"{n}.jpg,{face},{face},0,4,4\n" for face in range(2) for n in range(10))
+    write(tmp_path, "image,age,l,t,r,b\n" + rows, *(f"{n}.jpg" for n in range(10)))
+    spec = parse_table({**AGE, "box": ["l", "t", "r", "b"]})
+    train, test = (table_source(spec, part).listed(tmp_path) for part in ("train", "test"))
     assert len(test.entries) == 4 and len(train.entries) == 16 and not who(train) & who(test)
 
 
@@ -437,3 +438,19 @@ def test_an_image_of_two_groups_is_refused_because_a_split_would_divide_it(tmp_p
     write(tmp_path, "image,age,person\na.jpg,1,p\nb.jpg,2,q\n./a.jpg,3,q\n", "a.jpg", "b.jpg")
     with pytest.raises(UserError, match=r"a.jpg is of group 'p' in line 2 and of 'q' in line 4"):
         read(tmp_path, {**AGE, "group": "person"})
+
+
+@pytest.mark.parametrize(
+    ("box", "says"), [(False, "it repeats line 2, of the same image"), (True, "the same image and box")]
+)
+def test_a_row_that_repeats_another_would_weigh_double(tmp_path: Path, box: bool, says: str) -> None:
+    write(tmp_path, "image,age,l,t,r,b\na.jpg,1,0,0,4,4\nb.jpg,1,0,0,4,4\n./a.jpg,2,0,0,4,4\n", "a.jpg", "b.jpg")
+    listing = read(tmp_path, {**AGE, **({"box": ["l", "t", "r", "b"]} if box else {})})
+    (reason,) = listing.unusable.values()
+    assert "line 4" in reason and says in reason and len(listing.entries) == 2
+
+
+def test_a_head_has_no_other_sign_in_a_mirror() -> None:
+    wrong = {**POSED, "targets": {**POSED["targets"], "roll": {**POSED["targets"]["roll"], "flip": 1}}}
+    with pytest.raises(UserError, match=r"roll.flip of a pose must be one of \[-1\]"):
+        parse_table(wrong)
