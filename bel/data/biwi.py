@@ -50,7 +50,7 @@ def read(entry: Entry) -> Label:
         raise UserError(f"{path} is not a BIWI pose (three rows of three numbers): its matrix is {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise UserError(f"{path} holds no rotation matrix in its first three rows: a number is not finite")
-    if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-2):
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-2:
         raise UserError(f"{path} holds no rotation matrix in its first three rows: they are not orthonormal")
     if np.linalg.det(matrix) < 0:
         raise UserError(f"{path} holds no rotation matrix in its first three rows: its determinant is -1, a reflection")

@@ -42,7 +42,7 @@ def killed_thrice(cache: Path, seconds: float) -> None:
         process = subprocess.Popen([sys.executable, __file__, "prepare", str(cache)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()  # it has begun
-        moment = random.uniform(0.1, seconds / 3)
+        moment = random.uniform(0.5, seconds / 2)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -252,7 +252,6 @@ def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_her
         (["device=cuda"], "device cuda needs a share of a GPU"),
         (["code=z"], "code of head bel must be one of"),
         (["colour=red"], "unknown key of a sweep 'colour'"),
-        (["batch_size=500"], "batch_size 500 is more than the 48 training images: lower it"),
         (["protocol=csv"], "protocol csv is a mapping"),
         (["protocol={name: csv, train: a.csv}"], "protocol.targets must map each column to its range"),
         (["weights=nowhere.pt"], "weights must be one of .* or a file"),
@@ -265,6 +264,12 @@ def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, 
     err = capsys.readouterr().err.strip()
     assert re.search(says, err) and err.startswith("error: ") and "\n" not in err
     assert not (store / "mlflow.db").exists() and not (store / "runs").exists()
+
+
+def test_a_batch_that_is_larger_than_the_data_is_refused_before_any_trial(ray_here, swept, store, capsys):
+    assert sweep.main([str(swept[1]), "--set", "batch_size=500"]) == 2
+    assert "error: batch_size 500 is more than the 60 training images: lower it" in capsys.readouterr().err
+    assert not (store / "runs").exists()
 
 
 def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_path):

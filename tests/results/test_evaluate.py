@@ -120,7 +120,7 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         (["--run-id", empty], "a sweep without a finished trial"),
         (
             ["--run-id", best.info.run_id, "--set", "head=direct"],
-            "only ['data_root', 'cache_dir', 'device', 'eval_batch_size']",
+            "only ['data_root', 'cache_dir', 'cache', 'device', 'eval_batch_size']",
         ),
         (["--run-id", best.info.run_id, "--set", "data_root=/nowhere"], "no BIWI images in '/nowhere'"),
         (["--run-id", best.info.run_id, "--set", "device"], "--set wants KEY=VALUE"),
