@@ -6,9 +6,7 @@ with the chunks that are missing, after it has read the others back and compared
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -16,7 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from bel.data.lock import locked, remove_stale
 from bel.data.sources import Entry, Source
 from bel.data.worker import Job, Row, Task, WorkerDiedError, answers, row_digest
 from bel.errors import UserError
@@ -35,19 +34,33 @@ IMAGES, TARGETS, MANIFEST, JOURNAL = "images.npy", "targets.npy", "manifest.json
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
-def build(
-    folder: Path,
-    source: Source,
-    entries: list[Entry],
-    task_options: dict[str, Any],
-    described: dict[str, Any],
-    skip: bool,
-    workers: int,
-    progress: Progress,
-) -> None:
-    """Make `folder` from the entries, whole or not at all; a second process waits for the first and finds its result.
+@dataclass(frozen=True)
+class Order:
+    """What to make: an array of the entries of a source, cut by `crop` with `margin` to `shape` (height, width).
 
-    Raises `UserError` for an image that cannot be used unless `skip`, `OSError` where the disk is full or read-only.
+    `described` goes into the manifest, with `unusable` among it: stem to reason of images that have no files; `skip`
+    leaves out further ones that cannot be used.
+    """
+
+    source: Source
+    entries: list[Entry]
+    crop: str
+    margin: float
+    shape: tuple[int, int]
+    described: dict[str, Any]
+    skip: bool
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image."""
+        return 3 * self.shape[0] * self.shape[1]
+
+
+def build(folder: Path, order: Order, workers: int, progress: Progress) -> None:
+    """Make `folder` as ordered, whole or not at all; a second process waits for the first and finds its result.
+
+    Raises `UserError` for an image that cannot be used and may not be skipped, `OSError` where the disk is full or
+    read-only.
     """
     work = folder.with_name(f".{folder.name}.partial")
     with locked(work) as lock:
@@ -55,8 +68,8 @@ def build(
             shutil.rmtree(work, ignore_errors=True)
             return
         try:
-            rows = fill(work, source, entries, task_options, skip, workers, lock, progress)
-            finish(work, source, entries, rows, described)
+            rows = fill(work, order, workers, lock, progress)
+            finish(work, order, rows)
             os.rename(work, folder)
         except (UserError, OSError) as error:
             if not worth_keeping(error):
@@ -75,75 +88,20 @@ def worth_keeping(error: Exception) -> bool:
     return isinstance(error, WorkerDiedError)
 
 
-@contextlib.contextmanager
-def locked(work: Path) -> Iterator[int]:
-    """The folder of a preparation, made if it is not there, for this process and its children alone."""
-    work.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with contextlib.suppress(FileExistsError):
-            work.mkdir()
-        try:
-            lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue  # who had it is done with it
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logging.getLogger(__name__).warning("another process prepares %s: waiting for it", work.name)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_still(work, lock):
-                yield lock
-                return
-        finally:
-            os.close(lock)
-
-
-def is_still(path: Path, opened: int) -> bool:
-    """Whether a path leads to the folder that was opened: it may have been renamed or removed meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(opened), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def remove_stale(work: Path) -> None:
-    """Remove what interrupted preparations of other lists or files, at this source, crop and size, have left behind."""
-    alike = work.name.rpartition("-")[0]
-    for other in work.parent.glob(f"{alike}-*.partial"):
-        with contextlib.suppress(OSError):
-            lock = os.open(other, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(other)
-            finally:
-                os.close(lock)
-
-
-def fill(
-    work: Path,
-    source: Source,
-    entries: list[Entry],
-    options: dict[str, Any],
-    skip: bool,
-    workers: int,
-    lock: int,
-    progress: Progress,
-) -> list[Row]:
+def fill(work: Path, order: Order, workers: int, lock: int, progress: Progress) -> list[Row]:
     """Write the pixels of every entry that are not there yet, and return what became of each."""
-    path, shape = work / IMAGES, options["shape"]
-    chunk = max(1, min(CHUNK, CHUNK_BYTES // (3 * shape[0] * shape[1])))
-    starts = range(0, len(entries), chunk)
-    offset = reserve(path, (len(entries), *shape, 3))
-    task = Task(source.read, source.limit, path=path, offset=offset, **options)
-    done = recall(work / JOURNAL, task, entries)
+    path, entries = work / IMAGES, order.entries
+    offset = reserve(path, (len(entries), *order.shape, 3))
+    task = Task(order.source.read, order.source.limit, order.crop, order.margin, order.shape, path, offset)
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // order.row_bytes))
+    starts, done = range(0, len(entries), chunk), recall(work / JOURNAL, path, offset, order.row_bytes)
     jobs: list[Job] = [(i, entries[i : i + chunk]) for i in starts if i not in done]
-    count = 1 if sum(len(job[1]) for job in jobs) < FEW else workers
+    count = sum(len(job[1]) for job in jobs)
     with (work / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # ends a line that was being written when the process was killed
-        finished = noted(answers(task, jobs, count, lock), journal, done)
-        for row in progress(finished, sum(len(job[1]) for job in jobs)):
-            if row.digest is None and not row.beyond and not skip:
+        finished = noted(answers(task, jobs, 1 if count < FEW else workers, lock), journal, done)
+        for row in progress(finished, count):
+            if row.digest is None and not row.beyond and not order.skip:
                 raise UserError(f"{row.reason}; correct it, leave it out of the list, or set on_missing to skip")
     return [row for i in starts for row in done[i]]
 
@@ -193,26 +151,25 @@ def noted(finished: Iterable[tuple[Job, list[Row]]], journal: Any, done: dict[in
         yield from rows
 
 
-def recall(journal: Path, task: Task, entries: list[Entry]) -> dict[int, list[Row]]:
+def recall(journal: Path, path: Path, offset: int, row_bytes: int) -> dict[int, list[Row]]:
     """Chunks that an earlier preparation has finished and whose pixels are still what it noted, by their first row."""
     done: dict[int, list[Row]] = {}
     if not journal.exists():
         return done
-    row_bytes = 3 * task.shape[0] * task.shape[1]
-    with task.path.open("rb") as images:
+    with path.open("rb") as images:
         for line in journal.read_text(encoding="utf-8").splitlines():
             try:
                 note = json.loads(line)
             except ValueError:
                 continue  # empty, or the line that was being written
             first, rows = note["first"], [Row(**row | {"target": tuple(row["target"])}) for row in note["rows"]]
-            images.seek(task.offset + first * row_bytes)
+            images.seek(offset + first * row_bytes)
             if all(row.digest in (None, row_digest(images.read(row_bytes))) for row in rows):
                 done[first] = rows
     return done
 
 
-def finish(work: Path, source: Source, entries: list[Entry], rows: list[Row], described: dict[str, Any]) -> None:
+def finish(work: Path, order: Order, rows: list[Row]) -> None:
     """Drop the rows that are not kept, and write targets and the manifest. Raises `UserError` where none is kept."""
     kept = [i for i, row in enumerate(rows) if row.digest is not None]
     if not kept:
@@ -220,30 +177,32 @@ def finish(work: Path, source: Source, entries: list[Entry], rows: list[Row], de
     compact(work / IMAGES, kept, len(rows))
     targets = np.array([rows[i].target for i in kept], dtype=np.float64)
     np.save(work / TARGETS, targets)
-    names, groups = [entries[i].stem for i in kept], [entries[i].group for i in kept]
-    digest = content_digest(names, groups, targets, [rows[i].digest or "" for i in kept])
-    unusable = {entries[i].stem: row.reason for i, row in enumerate(rows) if row.digest is None and not row.beyond}
-    unusable = described["unusable"] | unusable
-    counts = {
-        "named": len(rows) + len(described["unusable"]),
-        "kept": len(kept),
-        "beyond_limit": sum(row.beyond for row in rows),
-        "unusable": len(unusable),
-    }
-    manifest = described | {
-        "content_digest": digest,
-        "counts": counts,
-        "bytes": (work / IMAGES).stat().st_size,
-        "made_with": {"pillow": PIL.__version__, "numpy": np.__version__},
-        "unusable": unusable,
-        "names": names,
-        "groups": groups,
-    }
     (work / JOURNAL).unlink()
+    manifest = described(order, rows, kept, targets) | {"bytes": (work / IMAGES).stat().st_size}
     (work / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     for name in (IMAGES, TARGETS, MANIFEST):
         with (work / name).open("rb") as file:
             os.fsync(file.fileno())
+
+
+def described(order: Order, rows: list[Row], kept: list[int], targets: NDArray[np.float64]) -> dict[str, Any]:
+    """What the manifest says: what was asked, what became of it, and the names and groups of the kept rows."""
+    without, entries = order.described["unusable"], order.entries
+    bad = {entries[i].stem: row.reason for i, row in enumerate(rows) if row.digest is None and not row.beyond}
+    names, groups = [entries[i].stem for i in kept], [entries[i].group for i in kept]
+    return order.described | {
+        "content_digest": content_digest(names, groups, targets, [rows[i].digest or "" for i in kept]),
+        "counts": {
+            "named": len(rows) + len(without),
+            "kept": len(kept),
+            "beyond_limit": sum(row.beyond for row in rows),
+            "unusable": len(without | bad),
+        },
+        "made_with": {"pillow": PIL.__version__, "numpy": np.__version__},
+        "unusable": without | bad,
+        "names": names,
+        "groups": groups,
+    }
 
 
 def content_digest(names: list[str], groups: list[str], targets: NDArray[np.float64], pixels: list[str]) -> str:

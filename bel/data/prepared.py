@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.data.build import IMAGES, MANIFEST, TARGETS, Progress, build, content_digest
+from bel.data.build import IMAGES, MANIFEST, TARGETS, Order, Progress, build, content_digest
 from bel.data.crops import read_boxes, shape
 from bel.data.labels import refuse_off_range
 from bel.data.sources import Entry, Listing, Source
@@ -107,11 +107,16 @@ def prepare(wanted: Request, progress: Progress = silent, workers: int | None = 
     listing = usable(wanted)
     folder = place(wanted, listing)
     if not folder.exists():
-        workers = min(workers or available_cores(), MOST_WORKERS)
-        options = {"crop": wanted.crop, "margin": wanted.margin, "shape": image_shape(wanted, listing.entries)}
-        build(
-            folder, wanted.source, listing.entries, options, described(wanted, listing), wanted.skip, workers, progress
+        order = Order(
+            wanted.source,
+            listing.entries,
+            wanted.crop,
+            wanted.margin,
+            image_shape(wanted, listing.entries),
+            asked_for(wanted, listing),
+            wanted.skip,
         )
+        build(folder, order, min(workers or available_cores(), MOST_WORKERS), progress)
     return open_prepared(folder, wanted.skip)
 
 
@@ -175,7 +180,7 @@ def fingerprint(wanted: Request, listing: Listing) -> str:
     return digest.hexdigest()[:12]
 
 
-def described(wanted: Request, listing: Listing) -> dict[str, Any]:
+def asked_for(wanted: Request, listing: Listing) -> dict[str, Any]:
     """What a manifest says of the images' origin and of the options."""
     stems = "\n".join(entry.stem for entry in listing.entries)
     return {
