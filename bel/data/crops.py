@@ -130,10 +130,7 @@ def cut(
     other one loses what its aspect has too much.
     """
     box = CROPS[crop](entry, label, *image.size, margin)
-    if image.mode not in MODES:
-        raise UserError(
-            f"its pixels are of mode {image.mode}, which 8 bits a colour cannot hold: save it as RGB or grey"
-        )
+    refuse_mode(image)
     rgb = image.convert("RGB")
     if crop == "published" and label.landmarks is not None:
         part, side = rgb.crop(box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
@@ -141,6 +138,14 @@ def cut(
     else:
         rgb = rgb.crop(inner(box, to))
     return np.asarray(rgb.resize(to[::-1], Image.Resampling.BILINEAR))
+
+
+def refuse_mode(image: Image.Image) -> None:
+    """Raise `UserError` for pixels that would be cut off at 8 bits a colour."""
+    if image.mode not in MODES:
+        raise UserError(
+            f"its pixels are of mode {image.mode}, which 8 bits a colour cannot hold: save it as RGB or grey"
+        )
 
 
 def inner(box: Box, to: tuple[int, int]) -> Box:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.angles import euler_to_matrix
-from bel.data.crops import boxes, present, square
+from bel.data.crops import boxes, present, refuse_mode, square
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
 
@@ -90,7 +90,7 @@ def inspect_label(entry: Entry, read: Callable[[Entry], Label]) -> tuple[Label |
         return None, [Fault("empty file", f"{path}", f"{path} has no content")]
     try:
         return read(entry), []
-    except UserError as error:
+    except (UserError, OSError) as error:
         kind = next((kind for words, kind in LABEL_KINDS.items() if words in str(error)), "unreadable label")
         return None, [Fault(kind, f"{path or entry.image}", f"{error}")]
 
@@ -104,6 +104,7 @@ def inspect_image(entry: Entry) -> Facts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a decoder only warns of, training will not see either
             with Image.open(path) as image:
+                refuse_mode(image)
                 turned = image.getexif().get(ORIENTATION, 1) != 1
                 rgb = image.convert("RGB")
     except Exception as error:  # decoders raise a dozen kinds on a damaged file
@@ -134,7 +135,7 @@ def inspect_place(entry: Entry, label: Label, size: tuple[int, int]) -> tuple[li
         kept = present(label.landmarks)
     except UserError as error:
         if entry.box is not None:
-            return [Fault("box outside", f"{entry.image}", f"{error}")], None
+            return [Fault("box outside", f"{entry.image}", f"{entry.image}: {error}")], None
         return [Fault("no landmarks", f"{entry.label}", f"{entry.label}: {error}")], None
     outside = int(((kept >= np.array(size)[:, None]) | (kept < 0)).any(0).sum())
     (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()

@@ -98,6 +98,7 @@ ONE_IMAGE = {
     "a truncated png": ("biwi", lambda i, p: cut_short(i, 0.6), "cannot read the image"),
     "a png damaged in the middle": ("biwi", lambda i, p: in_the_middle(i), "cannot read the image"),
     "a png of a promised 10 gigapixels": ("biwi", lambda i, p: huge(i), "cannot read the image"),
+    "a png of 16 bits": ("biwi", lambda i, p: Image.new("I;16", (64, 64), 20000).save(i), "mode I;16"),
     "a missing image": ("biwi", lambda i, p: i.unlink(), "does not exist"),
     "a dead link": ("biwi", lambda i, p: replaced_by_link(i, "nowhere"), "is a link that leads to no file"),
     "a circle of links": ("biwi", lambda i, p: replaced_by_link(i, i), "is a link that leads to no file"),
