@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,10 @@ def fill(work: Path, order: Order, workers: int, lock: int, progress: Progress) 
     starts, done = range(0, len(entries), chunk), recall(work / JOURNAL, path, offset, order.row_bytes)
     jobs: list[Job] = [(i, entries[i : i + chunk]) for i in starts if i not in done]
     count = sum(len(job[1]) for job in jobs)
-    with (work / JOURNAL).open("a", encoding="utf-8") as journal:
+    crew = answers(task, jobs, 1 if count < FEW else workers, lock)
+    with closing(crew), (work / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write("\n")  # ends a line that was being written when the process was killed
-        finished = noted(answers(task, jobs, 1 if count < FEW else workers, lock), journal, done)
-        for row in progress(finished, count):
+        for row in progress(noted(crew, journal, done), count):
             if row.digest is None and not row.beyond and not order.skip:
                 raise UserError(f"{row.reason}; correct it, leave it out of the list, or set on_missing to skip")
     return [row for i in starts for row in done[i]]

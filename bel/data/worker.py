@@ -14,7 +14,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -118,7 +118,7 @@ def write_all(file: int, block: NDArray[np.uint8], place: int) -> None:
         left, place = left[written:], place + written
 
 
-def answers(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Iterator[tuple[Any, list[Any]]]:
+def answers(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Generator[tuple[Any, list[Any]], None, None]:
     """Each job with its answers, as they are ready; beyond one worker by as many processes, which inherit the file `keep`."""
     if workers == 1:
         yield from ((job, task.run(job)) for job in jobs)
