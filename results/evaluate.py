@@ -22,7 +22,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import Split, refuse_leak, split
 from bel.errors import UserError, command
-from bel.evaluate import Evaluation, constant_median, evaluate, unit, width
+from bel.evaluate import PER_CENT, Evaluation, constant_median, evaluate, unit, width
 from bel.model import Model, pick_device
 from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
 
@@ -187,7 +187,9 @@ def print_table(evaluation: Evaluation, median: Evaluation) -> None:
     """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis."""
     images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
     units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
-    print(f"\ntest MAE ({units}; mean: {unit(evaluation.axes) or 'own unit'}) on {images}")
+    if unit(evaluation.axes) == PER_CENT:
+        units += f"; mean: {PER_CENT}"
+    print(f"\ntest MAE ({units}) on {images}")
     column = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
     print(f"{'decoder':<18}" + "".join(f"{axis.name:>{column}}" for axis in evaluation.axes) + f"{'mean':>{column}}")
     for title, read, decoder in [(n, evaluation, n) for n in evaluation.predictions] + [
