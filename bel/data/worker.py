@@ -73,11 +73,9 @@ class Task:
         first, entries = job
         block = np.zeros((len(entries), *self.shape, 3), dtype=np.uint8)
         rows = [self.make(entry, block[i]) for i, entry in enumerate(entries)]
-        file = os.open(self.path, os.O_WRONLY)
-        try:
-            write_all(file, block, self.offset + first * block[0].nbytes)
-        finally:
-            os.close(file)
+        place = self.offset + first * block[0].nbytes
+        # mapped, because processes that write() to one file wait for each other; its blocks are reserved
+        np.memmap(self.path, np.uint8, "r+", place, block.shape)[:] = block
         return rows
 
     def make(self, entry: Entry, pixels: NDArray[np.uint8]) -> Row:
@@ -108,14 +106,6 @@ def decoded(path: Path) -> Image.Image:
 def row_digest(pixels: memoryview | bytes) -> str:
     """Thirty-two hex digits of one row's pixels."""
     return hashlib.sha256(pixels).hexdigest()[:32]
-
-
-def write_all(file: int, block: NDArray[np.uint8], place: int) -> None:
-    """Write a block at a place of a file. Raises `OSError`, for a full disk too."""
-    left = block.data.cast("B")
-    while left:
-        written = os.pwrite(file, left, place)
-        left, place = left[written:], place + written
 
 
 def answers(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Generator[tuple[Any, list[Any]], None, None]:

@@ -47,7 +47,6 @@ def killed_thrice(cache: Path, seconds: float) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         print(f"killed {moment:.1f} s after it began: {sorted(path.name for path in cache.glob('*'))}")
-        assert not list(cache.glob(".*.partial/manifest.json"))
 
 
 def main() -> int:
