@@ -118,9 +118,7 @@ def gather_here(
     with torch.cuda.stream(stream):
         there = batch.to(device, non_blocking=True)
     stream.synchronize()  # holds up this thread alone
-    there.record_stream(
-        torch.cuda.default_stream(device)
-    )  # which uses it, and must be done before its memory is reused
+    there.record_stream(torch.cuda.default_stream(device))  # its memory is not reused before that stream is done
     return there
 
 

@@ -178,12 +178,12 @@ def finish(work: Path, order: Order, rows: list[Row]) -> None:
     compact(work / IMAGES, kept, len(rows))
     targets = np.array([rows[i].target for i in kept], dtype=np.float64)
     np.save(work / TARGETS, targets)
-    (work / JOURNAL).unlink()
     manifest = described(order, rows, kept, targets) | {"bytes": (work / IMAGES).stat().st_size}
     (work / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     for name in (IMAGES, TARGETS, MANIFEST):
         with (work / name).open("rb") as file:
             os.fsync(file.fileno())
+    (work / JOURNAL).unlink()  # last: whoever is killed before this goes on from it
 
 
 def described(order: Order, rows: list[Row], kept: list[int], targets: NDArray[np.float64]) -> dict[str, Any]:

@@ -84,8 +84,10 @@ def by_content(half: Half) -> dict[tuple[str, Box | None], list[Entry]]:
 
 
 def by_group(half: Half) -> dict[str, list[Entry]]:
-    """Listed entries by their group."""
+    """Listed entries by their group; images that are their own group have none that both halves could share."""
     found = defaultdict(list)
+    alone = {entry.stem for entry in half.listing.entries}
     for entry in half.listing.entries:
-        found[entry.group].append(entry)
+        if entry.group not in alone:
+            found[entry.group].append(entry)
     return found

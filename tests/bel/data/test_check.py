@@ -393,6 +393,22 @@ def test_a_column_in_radians_and_a_leak_by_table_are_told(table, tmp_path):
     assert ("leak", str(path.parent / radians[0][0])) in found
 
 
+def test_images_of_one_name_beside_two_tables_are_no_group_on_both_sides(table, tmp_path):
+    for part, people in (("train", ("01", "02", "03")), ("test", ("04", "05", "06"))):
+        folder = tmp_path / part
+        folder.mkdir()
+        rows = (table / "CSV" / "labels.csv").read_text().splitlines()
+        chosen = [row.split(",") for row in rows[1:] if row.split(",")[1] in people]
+        lines = [rows[0]]
+        for number, (image, *cells) in enumerate(chosen):
+            shutil.copy(table / "CSV" / image, folder / f"{number}.jpg")
+            lines.append(",".join([f"{number}.jpg", *cells]))
+        (folder / "labels.csv").write_text("\n".join(lines))
+    spec = {name: value for name, value in TABLE.items() if name != "group"}
+    report = check(tmp_path, protocol_of(spec | {"train": "train/labels.csv", "test": "test/labels.csv"}), "own")
+    assert not report.corrupt, report.table()
+
+
 def test_a_table_that_is_not_there_ends_the_check(tmp_path):
     with pytest.raises(UserError, match="cannot read the table"):
         check(tmp_path, protocol_of(TABLE), "own")
