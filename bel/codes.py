@@ -1,16 +1,24 @@
-"""Label encodings: a code is a 0/1 matrix (levels, bits) whose row k is the code word of level k (BEL, section 3)."""
+"""Label encodings: a code is a 0/1 matrix (levels, bits) whose row k is the code word of level k (BEL, section 3).
+
+A name is a key of `CODES` (`u`, `random`), or a key of `ARGUMENTS` with its argument (`random:7`, `file:mine.npy`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import hadamard as sylvester
 
-from bel.errors import UserError, one_of
+from bel.code_file import READERS, Bits, matrix_file, path_of
+from bel.errors import UserError
+from bel.values import convert_to, within
 
-Bits = NDArray[np.uint8]
+LAST_SEED = 2**31
 
 
 def johnson_digit(value: NDArray[np.int64], width: int) -> Bits:
@@ -67,7 +75,34 @@ def hex16(levels: int) -> Bits:
 def hadamard(levels: int) -> Bits:
     """Hadamard: N levels -> (N, B), B the next power of two; rows of the Sylvester matrix with -1 as 0."""
     size = 1 << (levels - 1).bit_length()
-    return (sylvester(size)[:levels] > 0).astype(np.uint8)
+    return (sylvester(size, dtype=np.int8)[:levels] > 0).astype(np.uint8)
+
+
+def gray(levels: int) -> Bits:
+    """Binary reflected Gray code: N levels -> (N, ceil(log2 N)), most significant bit first."""
+    level = np.arange(levels)[:, None]
+    shift = np.arange((levels - 1).bit_length())[::-1]
+    return ((level ^ (level >> 1)) >> shift & 1).astype(np.uint8)
+
+
+def random(levels: int, seed: int = 0) -> Bits:
+    """Random code: N levels -> (N, 4 ceil(log2 N)); any two rows differ in a quarter of the bits or more.
+
+    Rows are drawn one by one and left out where they are too near to one before. Up to 10,000 levels there always is
+    a next one: the words too near to N rows are fewer than all words (Gilbert-Varshamov).
+    """
+    import torch  # here, because no other code needs it, and it takes long to import
+
+    bits = 4 * (levels - 1).bit_length()
+    generator = torch.Generator().manual_seed(seed)
+    rows = np.empty((levels, bits), np.float32)  # of -1 and 1: the product of two is bits - 2 * their distance
+    count = 0
+    while count < levels:
+        row = 2 * torch.randint(2, (bits,), generator=generator).float().numpy() - 1
+        if (rows[:count] @ row <= bits - 2 * (bits // 4)).all():
+            rows[count] = row
+            count += 1
+    return (rows > 0).astype(np.uint8)
 
 
 CODES: dict[str, Callable[[int], Bits]] = {
@@ -77,12 +112,59 @@ CODES: dict[str, Callable[[int], Bits]] = {
     "b2jdj": b2jdj,
     "hex16": hex16,
     "had": hadamard,
+    "gray": gray,
+    "random": random,
 }
+
+
+def seeded(argument: str) -> Callable[[int], Bits]:
+    """Code `random` of a seed. Raises `UserError` where that is none."""
+    seed = convert_to(int, "seed of code random", argument)
+    within("seed of code random", seed, 0, LAST_SEED)
+    return partial(random, seed=seed)
+
+
+def in_file(argument: str) -> Callable[[int], Bits]:
+    """Code of a file, which is read when levels are asked for. Raises `UserError` at a path of another format."""
+    if Path(argument).suffix.lower() not in READERS:
+        raise UserError(f"path of code file must end in one of {list(READERS)}, got {argument!r}")
+    return partial(matrix_file, path=argument)
+
+
+ARGUMENTS: dict[str, Callable[[str], Callable[[int], Bits]]] = {"random": seeded, "file": in_file}
+NAMES = (*CODES, "random:SEED", "file:PATH")
+
+
+def find_code(name: str | None, what: str = "code") -> Callable[[int], Bits]:
+    """The function of a code by name, from levels to its matrix. Raises `UserError` for an unknown name or argument."""
+    kind, colon, argument = (name or "").partition(":")
+    if colon and kind in ARGUMENTS:
+        return ARGUMENTS[kind](argument)
+    if not colon and kind in CODES:
+        return CODES[kind]
+    hint = f": {kind} takes no argument" if kind in CODES else ""
+    raise UserError(f"{what} must be one of {list(NAMES)}, got {name!r}{hint}")
+
+
+def check_code(name: str | None, what: str = "code") -> None:
+    """Raise `UserError` unless `name` is that of a code; whether it has a word for every level is not asked here."""
+    find_code(name, what)
+
+
+def normal_code(name: str) -> str:
+    """A name of a code with the path of its file made absolute; other names as they are."""
+    kind, _, argument = name.partition(":")
+    return f"file:{path_of(argument)}" if kind == "file" and argument else name
 
 
 def code_matrix(name: str, levels: int) -> Bits:
     """Matrix (levels, bits) of a code by name. Raises `UserError` for an unknown name or an illegal number of levels."""
-    one_of("code", name, CODES)
+    code = find_code(name)
     if levels < 2:
         raise UserError(f"a code needs at least 2 levels, got {levels}")
-    return CODES[name](levels)
+    return code(levels)
+
+
+def code_digest(name: str, levels: int) -> str:
+    """Twelve hex digits that tell one matrix (levels, bits) from another, e.g. after its file has changed."""
+    return hashlib.sha256(code_matrix(name, levels).tobytes()).hexdigest()[:12]

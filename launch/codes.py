@@ -1,0 +1,87 @@
+"""What a label encoding is like, before any training: `bel-codes NAME LEVELS [--out FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from bel.code_file import Bits
+from bel.code_properties import Properties, properties
+from bel.codes import NAMES, check_code, code_matrix
+from bel.errors import UserError, command
+from bel.values import convert_to, within
+from launch.pictures import draw_matrix
+
+MOST_LEVELS = 10_000
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the properties of a code and save its picture."""
+    parser = argparse.ArgumentParser(prog="bel-codes", description="Properties and picture of a label encoding.")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
+    parser.add_argument("--out", type=Path, help="file of the picture (runs/codes/NAME-LEVELS.png)")
+    arguments = parser.parse_args(argv)
+    check_code(arguments.name)
+    levels = convert_to(int, "LEVELS", arguments.levels)
+    within("LEVELS", levels, 2, MOST_LEVELS)
+    name = short(arguments.name, levels)
+    out = arguments.out or Path("runs/codes", f"{name.replace(':', '-')}-{levels}.png")
+    figure = figure_for(out)
+    matrix = code_matrix(arguments.name, levels)
+    print("\n".join(table(arguments.name, properties(matrix))))
+    draw(figure, matrix, name, out)
+    print(f"\npicture: {out}")
+    return 0
+
+
+def short(name: str, levels: int) -> str:
+    """A name for a title or a file: a code in a file goes by its file's."""
+    kind, _, path = name.partition(":")
+    return Path(path.replace("{levels}", str(levels))).stem if kind == "file" else name
+
+
+def figure_for(out: Path) -> Figure:
+    """An empty figure. Raises `UserError` where it could not be saved as `out`."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    formats = sorted(figure.canvas.get_supported_filetypes())
+    if out.suffix[1:].lower() not in formats:
+        raise UserError(f"--out must end in a format of pictures, one of {formats}, got {str(out)!r}")
+    return figure
+
+
+def draw(figure: Figure, matrix: Bits, name: str, out: Path) -> None:
+    """Save the picture of a code matrix (levels, bits), in place of an older one."""
+    draw_matrix(figure.subplots(), matrix, name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+
+
+def table(name: str, p: Properties) -> list[str]:
+    """Lines of properties: the size, then a row a property, then a row a level distance."""
+    rows = [
+        ("", "min", "mean", "max"),
+        ("bits that flip to the next level", *cells(*p.flips)),
+        ("changes of a bit over all levels", *cells(*p.transitions)),
+        ("", "", "", ""),
+        ("Hamming distance", "min", "mean", ""),
+        *((apart(levels), *cells(*values), "") for levels, values in p.distances.items()),
+        ("of any two levels", *cells(p.min_distance), "", ""),
+    ]
+    words = "all different" if p.unique == p.levels else f"only {p.unique} of them different"
+    head = f"code {name}: {p.levels} words of {p.bits} bits, {words}"
+    return [head, "", *(f"{label:<34}{low:>8}{mean:>10}{high:>8}".rstrip() for label, low, mean, high in rows)]
+
+
+def apart(levels: int) -> str:
+    """What a row of the table says of a level distance."""
+    return f"of levels {levels} apart" if levels > 1 else "of neighbouring levels"
+
+
+def cells(*values: float) -> tuple[str, ...]:
+    """Counts as they are, means with two decimals."""
+    return tuple(str(value) if isinstance(value, int) else f"{value:.2f}" for value in values)
