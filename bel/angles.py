@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from bel.errors import UserError
 if TYPE_CHECKING:  # a process that only reads labels does without torch's seconds of import
     from torch import Tensor
 
+
+Numbers = TypeVar("Numbers", np.ndarray, "Tensor")
 
 MOST_LEVELS = 10_000  # of an axis: a code's matrix has as many rows, and up to as many columns
 
@@ -70,22 +74,42 @@ def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]
     return tuple(replace(axis, levels=levels(axis)) for axis in axes)
 
 
-def euler_to_matrix(yaw_pitch_roll: np.ndarray) -> np.ndarray:
+def library(values: np.ndarray | Tensor) -> ModuleType:
+    """The one of numpy and torch that computes with these numbers."""
+    return np if isinstance(values, np.ndarray) else importlib.import_module("torch")
+
+
+def euler_to_matrix(yaw_pitch_roll: Numbers) -> Numbers:
     """Degrees (..., 3) -> rotation (..., 3, 3) = Rx(-pitch) Ry(yaw) Rz(roll); x right, y down, z away from the camera."""
-    yaw, pitch, roll = np.moveaxis(np.radians(np.asarray(yaw_pitch_roll, dtype=np.float64)), -1, 0)
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    xp = library(yaw_pitch_roll)
+    yaw, pitch, roll = (xp.deg2rad(yaw_pitch_roll[..., i]) for i in range(3))
+    cy, sy, cp, sp, cr, sr = xp.cos(yaw), xp.sin(yaw), xp.cos(pitch), xp.sin(pitch), xp.cos(roll), xp.sin(roll)
     rows = [
         [cy * cr, -cy * sr, sy],
         [cp * sr - sp * sy * cr, cp * cr + sp * sy * sr, sp * cy],
         [-sp * sr - cp * sy * cr, -sp * cr + cp * sy * sr, cp * cy],
     ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    return xp.stack([xp.stack(row, -1) for row in rows], -2)
 
 
-def matrix_to_euler(rotation: np.ndarray) -> np.ndarray:
+def matrix_to_euler(rotation: Numbers) -> Numbers:
     """Rotation (..., 3, 3) -> yaw, pitch, roll in degrees (..., 3); inverse of `euler_to_matrix` for |yaw| < 90."""
-    r = np.asarray(rotation, dtype=np.float64)
-    yaw = np.arctan2(r[..., 0, 2], np.hypot(r[..., 1, 2], r[..., 2, 2]))
-    pitch = np.arctan2(r[..., 1, 2], r[..., 2, 2])
-    roll = np.arctan2(-r[..., 0, 1], r[..., 0, 0])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+    r, xp = rotation, library(rotation)
+    yaw = xp.arctan2(r[..., 0, 2], xp.hypot(r[..., 1, 2], r[..., 2, 2]))
+    pitch = xp.arctan2(r[..., 1, 2], r[..., 2, 2])
+    roll = xp.arctan2(-r[..., 0, 1], r[..., 0, 0])
+    return xp.rad2deg(xp.stack([yaw, pitch, roll], -1))
+
+
+def other_triple(yaw_pitch_roll: Numbers) -> Numbers:
+    """The other yaw, pitch, roll (..., 3) of the same rotation, in -180..180 degrees."""
+    yaw, pitch, roll = (yaw_pitch_roll[..., i] for i in range(3))
+    other = library(yaw_pitch_roll).stack([180 - yaw, 180 + pitch, 180 + roll], -1)
+    return (other + 180) % 360 - 180
+
+
+def least_turned(yaw_pitch_roll: Numbers) -> Numbers:
+    """Of the two triples (..., 3) of a rotation the one with the least |pitch| + |roll|, so that |yaw| may pass 90 degrees."""
+    other, xp = other_triple(yaw_pitch_roll), library(yaw_pitch_roll)
+    turned = abs(yaw_pitch_roll[..., 1:]).sum(-1) > abs(other[..., 1:]).sum(-1)
+    return xp.where(turned[..., None], other, yaw_pitch_roll)

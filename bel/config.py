@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,16 @@ from typing import Any
 import torch
 
 from bel.angles import Axis, with_levels
-from bel.codes import CODES
+from bel.codes import check_code, code_digest, normal_code
 from bel.data.augment import Augmentation
 from bel.data.crops import MARGINS
-from bel.data.prepared import ON_MISSING
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
-from bel.model import BACKBONES, WEIGHTS
-from bel.protocols import Protocol, normal_form, protocol_of
-from bel.values import TINY, convert_to, refuse_unknown, within
+from bel.limits import BOUNDS, CHOICES
+from bel.model import WEIGHTS
+from bel.protocols import PROTOCOLS, Protocol, normal_form, protocol_of
+from bel.values import convert_to, refuse_unknown, within
 
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "bf16", "fp32")
-MEMORY_FORMATS = ("channels_last", "contiguous")
-SCHEDULES = ("cosine", "constant")
-CACHES = ("auto", "host", "device")
 HOLDOUT = 0.2  # of the training groups, where there are no folds
 
 
@@ -57,16 +51,28 @@ class TrainConfig:
     folds: int | None = option(None, "number of folds of the training groups (sequences, photographs); default: none")
     fold: int | None = option(None, "which of the folds selects, from 0; default 0")
     split_seed: int = option(0, "draw of the selection groups")
+    selection: str = option("val", "epoch that is kept: best on val, the last, or best on test, a published accident")
+    recipe: str = option(
+        "clean", "optimiser and start of the head: clean, or as published (then with its other settings)"
+    )
     head: str = option("bel", "kind of output")
-    code: str | None = option(None, "label encoding of head bel, which needs one")
+    code: str | None = option(None, "label encoding of head bel: a name, random:SEED or file:PATH of a 0/1 matrix")
     code_bits: int | None = option(None, "levels on the widest axis (not the matrix width); default: one per degree")
-    theta: int | None = option(None, "width of head bel's linear bottleneck; default 10")
+    theta: int | None = option(None, "width of the linear bottleneck of heads bel and rlel; default 10")
+    bits: int | None = option(None, "width of head rlel's learned code; default: as many as levels")
+    distance_weight: float | None = option(None, "weight of head rlel's distance regulariser; default: as published")
+    difference_weight: float | None = option(
+        None, "weight of head rlel's difference regulariser; default: as published"
+    )
+    alpha: float | None = option(None, "weight of head hopenet's squared error; default 1")
+    sigma: float | None = option(None, "standard deviation in levels of head soft_label's labels; default 2")
     loss: str | None = option(None, "training loss; default: the head's own first one")
     backbone: str = option("resnet50", "trunk, by its torchvision name")
     weights: str = option("imagenet", "initial trunk: imagenet, none, or a file with a state dict")
     lr: float = option(1e-4, "Adam's learning rate of the trunk")
     head_lr_factor: float = option(5.0, "learning rate of the head over the trunk's")
     schedule: str = option("cosine", "learning rate over the run")
+    drop_epoch: int | None = option(None, "epochs before schedule drop divides lr by 10 and Adam starts anew")
     epochs: int = option(20, "passes over the training split")
     batch_size: int = option(16, "images a step; an incomplete last batch is left out")
     eval_batch_size: int = option(64, "images a batch in evaluation; a re-test repeats it")
@@ -91,6 +97,8 @@ class TrainConfig:
             within(name, getattr(self, name), low, high)
         self._fit_head()
         self._fit_data()
+        self._fit_split()
+        self._fit_recipe()
         for name in ("data_root", "cache_dir") + (("weights",) if self.weights not in WEIGHTS else ()):
             object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser().absolute()))
         if self.weights not in WEIGHTS and not Path(self.weights).is_file():
@@ -100,17 +108,19 @@ class TrainConfig:
         kind = HEADS[self.head]
         for name in OPTIONS:
             if getattr(self, name) is None:
-                object.__setattr__(self, name, kind.options.get(name))
+                default = self.definition.options.get(name) if name in kind.options else None
+                object.__setattr__(self, name, kind.options.get(name) if default is None else default)
             elif name not in kind.options:
                 users = [head for head, other in HEADS.items() if name in other.options]
                 raise UserError(f"{name} belongs to head {' or '.join(users)}, not to {self.head}: leave {name} out")
         if "code" in kind.options:
-            one_of(f"code of head {self.head}", self.code, CODES)
+            check_code(self.code, f"code of head {self.head}")
+            assert self.code is not None
+            object.__setattr__(self, "code", normal_code(self.code))
         if self.loss is None:
             object.__setattr__(self, "loss", kind.losses[0])
         one_of(f"loss of head {self.head}", self.loss, kind.losses)
-        for axis in self.axes:
-            kind.check(axis, self)
+        kind.check(self)
 
     def _fit_data(self) -> None:
         """Fill in what crop and split decide, and refuse what they, or the axes, do not go with."""
@@ -129,6 +139,23 @@ class TrainConfig:
             raise UserError(f"boxes are given twice, by {self.boxes} and by protocol.box: leave one of them out")
         if self.crop == "boxes" and self.boxes is None and not definition.has_boxes:
             raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
+        if self.flip and any(axis.flip is None for axis in self.axes):
+            unsigned = [axis.name for axis in self.axes if axis.flip is None]
+            raise UserError(
+                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {' and '.join(unsigned)} of "
+                f"protocol {self.protocol_name} its own (flip: 1 or -1)"
+            )
+        if self.rotate and not definition.pose:
+            raise UserError(f"rotate turns yaw, pitch and roll along, and {self.protocol_name} is no pose: set it to 0")
+
+    def _fit_split(self) -> None:
+        """Fill in and check how the groups that select are drawn; none are where the test split selects."""
+        if self.selection == "test":
+            if self.folds is not None or self.fold is not None or self.val_fraction is not None:
+                raise UserError(
+                    "selection test holds no training groups out: leave val_fraction and folds out, or set selection to val"
+                )
+            return
         if self.folds is None:
             object.__setattr__(self, "val_fraction", HOLDOUT if self.val_fraction is None else self.val_fraction)
             if self.fold is not None:
@@ -140,14 +167,18 @@ class TrainConfig:
                     "val_fraction belongs to a hold-out, and folds divide all groups: leave one of them out"
                 )
             within("fold", self.fold, 0, self.folds - 1)
-        if self.flip and any(axis.flip is None for axis in self.axes):
-            unsigned = [axis.name for axis in self.axes if axis.flip is None]
-            raise UserError(
-                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {' and '.join(unsigned)} of "
-                f"protocol {self.protocol_name} its own (flip: 1 or -1)"
-            )
-        if self.rotate and not definition.pose:
-            raise UserError(f"rotate turns yaw, pitch and roll along, and {self.protocol_name} is no pose: set it to 0")
+
+    def _fit_recipe(self) -> None:
+        """Refuse a schedule, a selection or a recipe without what it needs."""
+        if (self.schedule == "drop") != (self.drop_epoch is not None):
+            raise UserError("drop_epoch belongs to schedule drop, which needs it: give both of them or neither")
+        if self.recipe == "published" and not self.backbone.startswith("resnet"):
+            raise UserError(f"recipe published is of a ResNet, got backbone {self.backbone!r}: set recipe to clean")
+
+    @property
+    def code_digest(self) -> str | None:
+        """Digest of the code matrices of all axes; None for a head without a code."""
+        return None if self.code is None else " ".join(code_digest(self.code, axis.levels) for axis in self.axes)
 
     @property
     def definition(self) -> Protocol:
@@ -166,8 +197,8 @@ class TrainConfig:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """Axes of the protocol with the levels that `code_bits` asks for."""
-        return with_levels(self.definition.axes, self.code_bits)
+        """Axes of the protocol with the levels that `code_bits` asks for, or that the head has."""
+        return HEADS[self.head].cut(with_levels(self.definition.axes, self.code_bits), self.definition.pose)
 
     @property
     def prepared_size(self) -> int:
@@ -181,46 +212,29 @@ class TrainConfig:
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """A config from a mapping of field names. Raises `UserError` for a name that is no field."""
+        """A config from a mapping of field names, with those of the published recipe where it is asked for.
+
+        Raises `UserError` for a name that is no field.
+        """
         refuse_unknown("config field", values, [f.name for f in fields(cls)])
-        return cls(**values)
+        return cls(**(recipe_of(values) | dict(values)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by field name."""
         return asdict(self)
 
 
-CHOICES: dict[str, Iterable[str]] = {
-    "head": HEADS,
-    "backbone": BACKBONES,
-    "schedule": SCHEDULES,
-    "device": DEVICES,
-    "precision": PRECISIONS,
-    "memory_format": MEMORY_FORMATS,
-    "on_missing": ON_MISSING,
-    "cache": CACHES,
-}
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    "image_size": (32, 4096),
-    "frame_stride": (1, math.inf),
-    "margin": (0, 10),
-    "val_fraction": (TINY, 0.9),
-    "folds": (2, math.inf),
-    "split_seed": (0, 2**31),
-    "theta": (1, math.inf),
-    "lr": (TINY, 10),
-    "head_lr_factor": (TINY, 1000),
-    "epochs": (1, math.inf),
-    "batch_size": (2, math.inf),
-    "eval_batch_size": (1, math.inf),
-    "flip": (0, 1),
-    "blur": (0, 1),
-    "rotate": (0, 45),
-    "jitter": (0, 0.9),
-    "erase": (0, 1),
-    "seed": (0, 2**31),
-}
+def recipe_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the published recipe of a protocol sets. Raises `UserError` where it has none."""
+    if values.get("recipe") != "published":
+        return {}
+    value = normal_form(values.get("protocol", TrainConfig.protocol))
+    published = protocol_of(value).published
+    if not published:
+        raise UserError(
+            f"recipe published is of the protocols {list(PROTOCOLS)}, not of one's own: set recipe to clean"
+        )
+    return dict(published)
 
 
 def convert(f: Field[Any], value: Any) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bel.angles import Axis
+from bel.angles import Axis, euler_to_matrix
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
@@ -19,13 +21,17 @@ PER_CENT = "% of range"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64."""
+    """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64.
+
+    `pose` says that the axes are yaw, pitch and roll of a head.
+    """
 
     axes: tuple[Axis, ...]
     names: list[str]
     groups: list[str]
     targets: Tensor
     predictions: dict[str, Tensor]
+    pose: bool = False
 
     @property
     def headline(self) -> str:
@@ -41,11 +47,26 @@ class Evaluation:
         return overall(self.errors(decoder).mean(0), self.axes)
 
     def metrics(self, split: str) -> dict[str, float]:
-        """MAE of the headline decoder over all axes and by axis, then of every decoder over all axes."""
+        """MAE of the headline decoder over all axes and by axis, errors of its rotation, then MAE of every decoder."""
         by_axis = self.errors(self.headline).mean(0)
         values = {f"{split}/mae": self.mae(self.headline)}
         values |= {f"{split}/mae_{axis.name}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
+        if self.pose:
+            values |= {f"{split}/{name}": error for name, error in self.rotation_errors(self.headline).items()}
         return values | {f"{split}/{name}/mae": self.mae(name) for name in self.predictions}
+
+    def rotation_errors(self, decoder: str) -> dict[str, float]:
+        """Mean angles in degrees between the predicted and the true rotation: about one axis (geodesic), and of each column.
+
+        The columns are where the head's own right, down and forward point (TriNet, WACV 2021, section 3.3).
+        """
+        order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
+        ours, true = (euler_to_matrix(x[:, order].numpy()) for x in (self.predictions[decoder], self.targets))
+        columns = np.linalg.norm(ours - true, axis=-2)  # (n, 3) chords: exact where the arc cosine is not
+        geodesic = 2 * np.arcsin(np.minimum(np.linalg.norm(columns, axis=-1) / math.sqrt(8), 1))
+        angles = 2 * np.arcsin(np.minimum(columns / 2, 1))
+        means = np.degrees([geodesic.mean(), *angles.mean(0)]).tolist()
+        return dict(zip(("geodesic", "column_right", "column_down", "column_forward"), means, strict=True))
 
 
 def unit(axes: Sequence[Axis]) -> str:
@@ -84,10 +105,11 @@ def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) ->
         groups=[data.groups[i] for i in picked],
         targets=data.targets[rows],
         predictions=predictions,
+        pose=config.definition.pose,
     )
 
 
 def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
     """The predictor to beat: the median of the training targets (n, axes) for every image."""
     median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
-    return Evaluation(evaluation.axes, evaluation.names, evaluation.groups, evaluation.targets, {"median": median})
+    return replace(evaluation, predictions={"median": median})

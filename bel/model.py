@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from bel.errors import UserError
-from bel.heads import Head
+from bel.heads import HEADS, Head
+from bel.optimiser import Group
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
@@ -63,7 +64,7 @@ def build_model(config: TrainConfig, initial: bool = True) -> Model:
         load_trunk(trunk, config)
     if initial:
         probe(trunk, config)
-    return Model(trunk, Head(features, config))
+    return Model(trunk, HEADS[config.head].build(features, config))
 
 
 def probe(trunk: nn.Module, config: TrainConfig) -> None:
@@ -143,20 +144,29 @@ def weights_digest(config: TrainConfig) -> str:
     return hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()[:12]
 
 
-def optimiser_groups(model: Model, config: TrainConfig) -> list[dict[str, Any]]:
-    """Trunk at `lr`, head at `lr` times `head_lr_factor`; every parameter is in exactly one group."""
-    named = dict(model.named_parameters())
-    head = [parameter for name, parameter in named.items() if name.startswith("head.")]
-    trunk = [parameter for name, parameter in named.items() if not name.startswith("head.")]
-    groups: list[dict[str, Any]] = [
-        {"params": trunk, "lr": config.lr},
-        {"params": head, "lr": config.lr * config.head_lr_factor},
-    ]
-    members = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(members) == sorted(id(parameter) for parameter in model.parameters()), (
-        "a parameter is not in one group"
-    )
-    return groups
+def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
+    """Parameters by rate and steps a batch; each is in exactly one group, or in none where its rate is 0."""
+    grouped: dict[tuple[float, int], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        grouped.setdefault(pace(name, config), []).append(parameter)
+    return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items() if factor]
+
+
+def pace(name: str, config: TrainConfig) -> tuple[float, int]:
+    """A parameter's learning rate over the run's, and how often Adam steps it on a batch.
+
+    The published training freezes conv1 and bn1 (whose statistics move on), yields each parameter of layer1 to layer4
+    three times, and those of a shortcut four times.
+    """
+    kind, published = HEADS[config.head], config.recipe == "published"
+    if name.startswith("head."):
+        own = kind.rates.get(name.rpartition(".")[2], config.head_lr_factor)
+        return own, kind.published_steps if published else 1
+    if not published:
+        return 1.0, 1
+    if name.startswith(("trunk.conv1.", "trunk.bn1.")):
+        return 0.0, 1
+    return 1.0, 4 if ".downsample." in name else 3
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bel.angles import Axis
@@ -22,7 +22,8 @@ class Protocol:
     """Axes of the target, a train and a test source, and the number of images that each has as published.
 
     `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `crops` what can be cut from
-    its images, the usual crop first, and `has_boxes` that a table gives their boxes.
+    its images, the usual crop first, and `has_boxes` that a table gives their boxes. `published` are the config fields of
+    its published training (BEL), `options` those of a head that were published for it alone (RLEL).
     """
 
     axes: tuple[Axis, ...]
@@ -32,7 +33,14 @@ class Protocol:
     crops: tuple[str, ...] = ("published", "frame", "boxes")
     has_boxes: bool = False
     images: tuple[int | None, int | None] = (None, None)
+    published: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
+
+# What the published trainings of both protocols have in common.
+PUBLISHED: dict[str, Any] = {
+    "crop": "published", "backbone": "resnet50", "schedule": "drop", "selection": "test", "precision": "fp32",
+}  # fmt: skip
 
 PROTOCOLS: dict[str, Protocol] = {
     # BEL protocol 1: the whole of 300W_LP trains, AFLW2000-3D tests, angles within +-99 degrees.
@@ -46,6 +54,8 @@ PROTOCOLS: dict[str, Protocol] = {
         test=AFLW2000,
         crops=("published", "frame", "boxes", "landmarks"),
         images=(122_415, 1_969),
+        published=PUBLISHED | {"lr": 1e-5, "batch_size": 16, "epochs": 20, "drop_epoch": 10, "flip": 0.5, "blur": 0.05},
+        options={"distance_weight": 2.0, "difference_weight": 0.0},
     ),
     # BEL protocol 2: 16 or 17 BIWI sequences train, 7 test.
     "biwi": Protocol(
@@ -57,6 +67,8 @@ PROTOCOLS: dict[str, Protocol] = {
         train=BIWI_TRAIN,
         test=BIWI_TEST,
         images=(11_031, 4_647),
+        published=PUBLISHED | {"lr": 1e-4, "batch_size": 8, "epochs": 50, "drop_epoch": 30},
+        options={"distance_weight": 0.5, "difference_weight": 1.0},
     ),
 }
 

@@ -20,6 +20,7 @@ from bel.data.splits import Split, split
 from bel.errors import UserError
 from bel.evaluate import evaluate
 from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
+from bel.optimiser import Optimiser
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     torch.manual_seed(config.seed)
     model = restore(resume, config) if resume else build_model(config)
     model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(optimiser_groups(model, config))
+    optimiser = Optimiser(optimiser_groups(model, config), config.lr)
     if resume:
         optimiser.load_state_dict(resume["optimiser"])
     begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
@@ -62,7 +63,7 @@ def epochs(
     config: TrainConfig,
     data: Prepared,
     model: Model,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     parts: Split,
     begun: dict[str, Any],
 ) -> Iterator[Epoch]:
@@ -72,13 +73,11 @@ def epochs(
         start = time.perf_counter()
         loss = train_epoch(model, optimiser, data, parts.train, config, number)
         speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-        measured = evaluate(model, data, parts.val, config).metrics("val")
+        measured = evaluate(model, parts.held, parts.val, config).metrics("val")
         refuse_divergence("validation error", measured["val/mae"], number)
-        is_best = measured["val/mae"] < best.get("val/best_mae", math.inf)
+        is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
-            best = {
-                name.replace("/", "/best_"): value for name, value in measured.items() if name.startswith("val/mae")
-            }
+            best = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
             best["val/best_epoch"] = float(number)
         metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
         described = begun | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
@@ -86,7 +85,7 @@ def epochs(
 
 
 def train_epoch(
-    model: Model, optimiser: torch.optim.Optimizer, data: Prepared, rows: Tensor, config: TrainConfig, number: int
+    model: Model, optimiser: Optimiser, data: Prepared, rows: Tensor, config: TrainConfig, number: int
 ) -> float:
     """One pass over the rows (n,); returns the mean loss of its steps. Raises `UserError` where that is not finite."""
     device = next(model.parameters()).device
@@ -95,10 +94,12 @@ def train_epoch(
     torch.manual_seed(config.seed * 1_000_003 + number)  # dropout draws from the global generator
     steps = len(rows) // config.batch_size
     total = torch.zeros((), dtype=torch.float64, device=device)
+    if number - 1 == config.drop_epoch:
+        optimiser.restart(learning_rate(config, number - 1))
     model.train()
     with plain_fp32():
         for step, (images, targets) in enumerate(train_batches(data, rows, config, generator, device)):
-            set_learning_rate(optimiser, config, number - 1 + step / steps)
+            optimiser.set_rate(learning_rate(config, number - 1 + step / steps))
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 outputs = model(images)
             loss = model.head.loss(outputs, targets)
@@ -121,17 +122,12 @@ def learning_rate(config: TrainConfig, epochs_done: float) -> float:
     """Learning rate of the trunk after a (fractional) number of epochs."""
     if config.schedule == "constant":
         return config.lr
+    if config.drop_epoch is not None:
+        return config.lr / 10 if epochs_done >= config.drop_epoch else config.lr
     return config.lr * 0.5 * (1 + math.cos(math.pi * epochs_done / config.epochs))
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, epochs_done: float) -> None:
-    """Give trunk and head the rates of this step."""
-    trunk, head = optimiser.param_groups
-    trunk["lr"] = learning_rate(config, epochs_done)
-    head["lr"] = config.head_lr_factor * trunk["lr"]
-
-
-def snapshot(model: Model, optimiser: torch.optim.Optimizer, described: dict[str, Any]) -> dict[str, Any]:
+def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint: what describes the run, and copies on the CPU of its weights and its optimiser's state."""
 
     def copied(value: Any) -> Any:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bel.angles import Axis, euler_to_matrix, matrix_to_euler
+from bel.angles import Axis, euler_to_matrix, matrix_to_euler, other_triple
 
-BLUR = 5  # pixels
+BLUR = 5  # pixels on a side
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
 ERASED = (0.02, 0.33)  # share of the image's area
 SLIMMEST = 0.3  # least height over width of an erased rectangle; the greatest is its inverse
@@ -82,7 +82,7 @@ def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
     if settings.flip:
         images = change(images, draws.flip < settings.flip, lambda chosen: chosen.flip(-1))
     if settings.blur:
-        images = change(images.float(), draws.blur < settings.blur, box_blur)
+        images = change(images.float(), draws.blur < settings.blur, ring_blur)
     if settings.erase:
         erased = draws.erase < settings.erase
         images = change(images, erased, lambda chosen: erase(chosen, draws.box[erased], draws.colour[erased]))
@@ -120,8 +120,7 @@ def turn(poses: Tensor, angles: Tensor) -> Tensor:
     old = poses.numpy()
     about_z = euler_to_matrix(np.stack([np.zeros(len(old)), np.zeros(len(old)), angles.numpy()], axis=-1))
     new = matrix_to_euler(about_z @ euler_to_matrix(old))
-    other = new * (-1, 1, 1) + 180
-    steps = (np.stack([new, other]) - old + 180) % 360 - 180  # (2, B, 3)
+    steps = (np.stack([new, other_triple(new)]) - old + 180) % 360 - 180  # (2, B, 3)
     nearer = (steps**2).sum(-1).argmin(0)
     return torch.from_numpy(old + steps[nearer, np.arange(len(old))])
 
@@ -151,9 +150,14 @@ def jitter(images: Tensor, factors: Tensor) -> Tensor:
     return (images * own).add_(grey * pixel + grey.mean((1, 2, 3), keepdim=True) * mean).clamp_(0, 255)
 
 
-def box_blur(images: Tensor) -> Tensor:
-    """Floats (B, 3, S, S) -> means over 5 x 5 pixels, at the border over those that exist."""
-    return F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
+def ring_blur(images: Tensor) -> Tensor:
+    """Floats (B, 3, S, S) -> means over the 16 outer of 5 x 5 pixels, two pixels of border kept: the published PIL blur."""
+    outer, inner = BLUR**2, (BLUR - 2) ** 2
+    ring = outer * F.avg_pool2d(images, BLUR, 1) - inner * F.avg_pool2d(images, BLUR - 2, 1)[..., 1:-1, 1:-1]
+    edge = BLUR // 2
+    blurred = images.clone()
+    blurred[..., edge:-edge, edge:-edge] = ring / (outer - inner)
+    return blurred
 
 
 def erase(images: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:

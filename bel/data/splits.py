@@ -14,23 +14,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bel.data.prepared import Prepared, load
 from bel.data.sources import Entry
 from bel.errors import UserError
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
-    from bel.data.prepared import Prepared
 
 
 @dataclass(frozen=True)
 class Split:
     """Rows that train and rows that select (int64), the groups of the latter, how they were drawn, and a digest.
 
-    The digest changes with any stem or with the side that it is on.
+    The rows that select are of the data `held`: the training data, or the test data where that selects. The digest
+    changes with any stem or with the side that it is on.
     """
 
     train: Tensor
     val: Tensor
+    held: Prepared
     val_groups: list[str]
     drawn: dict[str, Any]
     digest: str
@@ -42,7 +44,12 @@ class Split:
 
 
 def split(config: TrainConfig, data: Prepared) -> Split:
-    """The split of a config's training data: a fold of k, or a hold-out. Raises `UserError` for too few groups."""
+    """The split of a config's training data: a fold of k, a hold-out, or where test selects all of it beside the test data.
+
+    Raises `UserError` for too few groups.
+    """
+    if config.selection == "test":
+        return beside(data, load(config, "test"))
     if config.folds is not None:
         assert config.fold is not None
         mask = fold_of(data.groups, config.folds, config.split_seed) == config.fold
@@ -57,7 +64,14 @@ def split(config: TrainConfig, data: Prepared) -> Split:
         raise RuntimeError(f"the split divides the groups {sorted(leaked)}")
     train, val = (torch.from_numpy(side).nonzero()[:, 0] for side in (~mask, mask))
     drawn |= {"split_seed": config.split_seed}
-    return Split(train, val, held_out, drawn, split_hash(data.names, mask))
+    return Split(train, val, data, held_out, drawn, split_hash(data.names, mask))
+
+
+def beside(data: Prepared, test: Prepared) -> Split:
+    """All training rows train, and all test rows select, as in the published code; no number of it is a clean one."""
+    mask = np.repeat([False, True], [len(data), len(test)])
+    train, val = torch.arange(len(data)), torch.arange(len(test))
+    return Split(train, val, test, sorted(set(test.groups)), {}, split_hash([*data.names, *test.names], mask))
 
 
 def holdout(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:

@@ -39,7 +39,7 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"code": "hex16", "code_bits": 257}, "at most 256 levels, got 257"),
         ({"head": "direct"}, "code belongs to head bel, not to direct"),
         ({"head": "direct", "code": None, "loss": "ce"}, "loss of head direct must be one of .*'ce'"),
-        ({"head": "direct", "code": None, "code_bits": 76}, "code_bits belongs to head bel or classification"),
+        ({"head": "direct", "code": None, "code_bits": 76}, "code_bits belongs to head bel or rlel or classification"),
         ({"head": "classification", "code": None, "loss": "l1"}, "loss of head classification"),
         ({"loss": "huber"}, "loss of head bel must be one of"),
         ({"protocol": "300w"}, "protocol must be one of"),
@@ -72,6 +72,24 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"folds": 1}, "folds must be at least 2"),
         ({"folds": 3, "fold": 3}, "fold must be from 0 to 2, got 3"),
         ({"folds": 3, "val_fraction": 0.2}, "val_fraction belongs to a hold-out"),
+        ({"code": "file:"}, "path of code file must end in one of"),
+        ({"code": "random:x"}, "seed of code random must be a whole number"),
+        ({"head": "rlel", "code": None, "bits": 0}, "bits must be"),
+        ({"head": "hopenet", "code": None, "code_bits": 76}, "code_bits belongs to head .*, not to hopenet"),
+        ({"alpha": 1}, "alpha belongs to head hopenet, not to bel"),
+        ({"head": "soft_label", "code": None, "sigma": 0}, "sigma must be above 0"),
+        ({"head": "rlel", "code": None, "distance_weight": -1}, "distance_weight must be from 0"),
+        ({"recipe": "paper"}, r"recipe must be one of \['clean', 'published'\]"),
+        (
+            {"recipe": "published", "backbone": "mobilenet_v2"},
+            "recipe published is of a ResNet, got backbone 'mobilenet_v2'",
+        ),
+        ({"recipe": "published", "protocol": TABLE}, "recipe published is of the protocols .*, not of one's own"),
+        ({"selection": "best"}, r"selection must be one of \['val', 'last', 'test'\]"),
+        ({"selection": "test", "val_fraction": 0.2}, "selection test holds no training groups out"),
+        ({"selection": "test", "folds": 4}, "selection test holds no training groups out"),
+        ({"schedule": "drop"}, "drop_epoch belongs to schedule drop"),
+        ({"drop_epoch": 3}, "drop_epoch belongs to schedule drop"),
         ({"rotate": 46}, "rotate must be from 0 to 45"),
         ({"protocol": "csv"}, "protocol csv is a mapping"),
         ({"protocol": "bivi"}, "protocol must be one of"),
@@ -95,6 +113,25 @@ def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
 )
 def test_the_edges_of_the_bounds_are_legal(make, fields):
     make(**fields)
+
+
+def test_the_published_recipe_fills_in_what_its_protocol_was_trained_with():
+    biwi, aflw = (TrainConfig.make({"protocol": p, "recipe": "published", "code": "u"}) for p in ("biwi", "aflw2000"))
+    assert (biwi.lr, biwi.batch_size, biwi.epochs, biwi.drop_epoch, biwi.flip, biwi.blur) == (1e-4, 8, 50, 30, 0, 0)
+    assert (aflw.lr, aflw.batch_size, aflw.epochs, aflw.drop_epoch, aflw.flip, aflw.blur) == (
+        1e-5,
+        16,
+        20,
+        10,
+        0.5,
+        0.05,
+    )
+    for config in (biwi, aflw):
+        assert (config.backbone, config.crop, config.schedule) == ("resnet50", "published", "drop")
+        assert (config.selection, config.theta, config.head_lr_factor, config.image_size) == ("test", 10, 5, 224)
+        assert config.val_fraction is None and TrainConfig.make(config.as_dict()) == config
+    own = TrainConfig.make({"recipe": "published", "code": "u", "selection": "val", "epochs": 3})
+    assert (own.selection, own.val_fraction, own.epochs) == ("val", 0.2, 3)
 
 
 def test_the_usual_crop_is_the_protocol_s_own():

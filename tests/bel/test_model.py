@@ -50,10 +50,10 @@ def test_every_parameter_is_in_exactly_one_group(make):
     config = make(backbone="resnet18")
     model = build_model(config)
     trunk, head = optimiser_groups(model, config)
-    ids = [id(p) for group in (trunk, head) for p in group["params"]]
+    ids = [id(p) for group in (trunk, head) for p in group.parameters]
     assert len(set(ids)) == len(ids) == len(list(model.parameters()))
-    assert head["lr"] == pytest.approx(config.head_lr_factor * trunk["lr"])
-    assert {id(p) for p in head["params"]} == {id(p) for p in model.head.parameters()}
+    assert (trunk.factor, head.factor) == (1, config.head_lr_factor) and trunk.steps == head.steps == 1
+    assert {id(p) for p in head.parameters} == {id(p) for p in model.head.parameters()}
 
 
 def test_the_head_computes_in_fp32_under_autocast(make):

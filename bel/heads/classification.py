@@ -1,0 +1,65 @@
+"""Classification over the levels: against the level (hard), or against a Gaussian around it (soft labels)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bel.angles import Axis
+from bel.decode import argmax, expected
+from bel.heads.base import AxisHead
+
+if TYPE_CHECKING:
+    from bel.config import TrainConfig
+
+
+class ClassificationAxis(AxisHead):
+    """Classification over the levels: Linear to one score a level, softmax cross-entropy."""
+
+    losses = ("ce",)
+    options: ClassVar[Mapping[str, Any]] = {"code_bits": None}
+
+    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+        super().__init__(features, axis, config)
+        self.linear = nn.Linear(features, axis.levels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, features) -> scores (B, levels)."""
+        score: Tensor = self.linear(features)
+        return score
+
+    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        """Scores and levels."""
+        return output, self.axis.to_index(target)
+
+    def levels(self, output: Tensor) -> dict[str, Tensor]:
+        """The most probable level, as published, and the posterior mean."""
+        return {"argmax": argmax(output), "expected": expected(output)}
+
+
+class SoftLabelAxis(ClassificationAxis):
+    """Label distribution learning: a Gaussian of `sigma` levels around the label, KL divergence, expectation.
+
+    (Gao, Xing, Xie, Wu, Geng: Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 2017, section III.)
+    """
+
+    losses = ("kl",)
+    options: ClassVar[Mapping[str, Any]] = {"code_bits": None, "sigma": 2.0}
+
+    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+        super().__init__(features, axis, config)
+        assert config.sigma is not None
+        self.sigma = config.sigma
+
+    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        """Scores and label distributions (B, levels), around the label within the levels."""
+        label = self.axis.to_level(target).to(output.dtype).clamp(0, self.axis.levels - 1)
+        level = torch.arange(self.axis.levels, dtype=label.dtype, device=label.device)
+        return output, (-0.5 * ((level - label[:, None]) / self.sigma) ** 2).softmax(-1)
+
+    def levels(self, output: Tensor) -> dict[str, Tensor]:
+        """The posterior mean, as published, and the most probable level."""
+        return {"expected": expected(output), "argmax": argmax(output)}

@@ -1,0 +1,51 @@
+"""HopeNet (Ruiz, Chong, Rehg: Fine-Grained Head Pose Estimation Without Keypoints, CVPR Workshops 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from bel.angles import Axis
+from bel.decode import argmax, expected
+from bel.heads.classification import ClassificationAxis
+
+if TYPE_CHECKING:
+    from bel.config import TrainConfig
+
+BINS, LOW, SPAN = 66, -99.0, 198.0  # of 3 degrees each (section 3.2)
+
+
+class HopenetAxis(ClassificationAxis):
+    """Scores of 66 bins: cross-entropy with the label's bin, and `alpha` times the squared error of the expectation.
+
+    A pose's bins are of 3 degrees from -99 to 99, those of another target divide its range. As published a label falls
+    into the bin below it, and bin k reads as its lower end (section 3.2).
+    """
+
+    losses = ("ce_mse",)
+    options: ClassVar[Mapping[str, Any]] = {"alpha": 1.0}
+
+    @classmethod
+    def cut(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
+        """The axes in 66 bins."""
+        if pose:
+            return tuple(replace(axis, low=LOW, span=SPAN, levels=BINS) for axis in axes)
+        return tuple(replace(axis, levels=BINS) for axis in axes)
+
+    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+        super().__init__(features, axis, config)
+        assert config.alpha is not None
+        self.alpha = config.alpha
+
+    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        """Scores, bins, expected and true values in bins' units, and the weight of their squared error."""
+        below = self.axis.to_level(target).floor().clamp(0, self.axis.levels - 1).long()
+        value = self.axis.step * expected(output)
+        return output, below, value, (target - self.axis.low).to(output.dtype), self.alpha
+
+    def levels(self, output: Tensor) -> dict[str, Tensor]:
+        """The posterior mean, as published, and the most probable bin."""
+        return {"expected": expected(output), "argmax": argmax(output)}

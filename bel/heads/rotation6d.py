@@ -1,0 +1,67 @@
+"""A rotation from six numbers (Zhou et al.: On the Continuity of Rotation Representations, CVPR 2019; 6DRepNet, ICIP 2022)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bel.angles import euler_to_matrix, least_turned, matrix_to_euler
+from bel.errors import UserError
+from bel.heads.base import Head
+from bel.losses import LOSSES
+
+if TYPE_CHECKING:
+    from bel.config import TrainConfig
+
+
+def gram_schmidt(six: Tensor) -> Tensor:
+    """Two vectors (B, 6) -> rotation (B, 3, 3) whose first columns they span (Zhou et al., section 4.2)."""
+    first, second = six[..., :3], six[..., 3:]
+    x = F.normalize(first, dim=-1)
+    y = F.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+
+
+class Rotation6d(Head):
+    """Yaw, pitch and roll together: six numbers, made a rotation, compared by the angle between rotations (6DRepNet)."""
+
+    losses = ("geodesic",)
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Raise `UserError` where the axes are not yaw, pitch and roll of a pose."""
+        if not config.definition.pose:
+            raise UserError(
+                f"head rotation6d is for poses, and protocol {config.protocol_name} is none: choose another head, or say "
+                "pose: true where the targets are a head's yaw, pitch and roll"
+            )
+
+    @classmethod
+    def build(cls, features: int, config: TrainConfig) -> Head:
+        """The head of a config on a trunk with `features` outputs."""
+        return cls(features, config)
+
+    def __init__(self, features: int, config: TrainConfig) -> None:
+        super().__init__()
+        assert config.loss is not None
+        self.loss_name = config.loss
+        names = [axis.name for axis in config.axes]
+        self.order = [names.index(name) for name in ("yaw", "pitch", "roll")]  # of a pose's axes in the targets
+        self.linear = nn.Linear(features, 6)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """Features (B, features) -> two vectors (B, 6)."""
+        return [self.linear(features)]
+
+    def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
+        """Outputs and targets in degrees (B, 3) -> scalar loss."""
+        true = euler_to_matrix(targets[:, self.order]).to(outputs[0].dtype)
+        return LOSSES[self.loss_name](gram_schmidt(outputs[0]), true)
+
+    def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
+        """Outputs -> yaw, pitch, roll in degrees (B, 3), float64, the triple with the least |pitch| + |roll|."""
+        euler = least_turned(matrix_to_euler(gram_schmidt(outputs[0].double())))
+        return {"rotation": torch.stack([euler[:, self.order.index(i)] for i in range(3)], dim=-1)}
