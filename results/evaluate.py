@@ -1,9 +1,11 @@
-"""Re-test a checkpoint: `bel-eval --run-id ID` repeats the logged validation error, then measures the test split."""
+"""Re-test a checkpoint: `bel-eval --run-id ID` repeats the logged validation error, then measures the test split.
+
+`bel-eval --checkpoint FILE --protocol biwi --code u` measures a published state dict on the test split alone.
+"""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 import time
@@ -22,18 +24,17 @@ from bel.config import TrainConfig
 from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import Split, refuse_leak, split
 from bel.errors import UserError, command
-from bel.evaluate import PER_CENT, Evaluation, constant_median, evaluate, unit, width
+from bel.evaluate import Evaluation, constant_median, evaluate, unit, width
 from bel.model import Model, pick_device
+from bel.protocols import PROTOCOLS
+from bel.published import is_published, load_file
+from results import published
 from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
+from results.table import print_table, write_predictions
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
-FREE = (
-    "data_root",
-    "cache_dir",
-    "cache",
-    "device",
-    "eval_batch_size",
-)  # what may change without changing what is measured
+# What may change without changing what is measured.
+FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
-    source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow")
+    source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow, or a published state dict")
+    state_dict = parser.add_argument_group("of a published state dict, which does not say them")
+    state_dict.add_argument("--protocol", help=" or ".join(PROTOCOLS))
+    state_dict.add_argument("--code", help="code of head bel; the other heads have none")
+    state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data, device=cpu"
     )
     arguments = parser.parse_args(argv)
-    changes = settings(arguments.set)
+    given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
     if arguments.run_id is None:
-        return re_test(open_subject(checkpoint.load(arguments.checkpoint), changes))
+        return re_test_file(arguments.checkpoint, given, arguments.set)
+    if given:
+        raise UserError(
+            "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
+        )
+    changes = settings(arguments.set, FREE)
     runs = find_runs(arguments.run_id)
     return max(re_test(open_subject(fetch_state(run), changes, run)) for run in runs)
+
+
+def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str]) -> int:
+    """Re-test a checkpoint of ours, or measure a published state dict, which `given` and more settings belong to."""
+    state = load_file(path)
+    if given or is_published(state):
+        return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
+    return re_test(open_subject(checkpoint.load(path), settings(pairs, FREE)))
 
 
 def fetch_state(run: Run) -> dict[str, Any]:
@@ -98,15 +116,15 @@ def re_test(subject: Subject) -> int:
     return 0
 
 
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Values of KEY=VALUE pairs. Raises `UserError` for what is not YAML, or could change what is measured."""
+def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
+    """Values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key, and for what is not YAML."""
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
-        if key not in FREE:
-            raise UserError(f"--set {key} would change what the checkpoint is: only {list(FREE)} can be set")
+        if key not in free:
+            raise UserError(f"--set {key} would change what the checkpoint is: only {list(free)} can be set")
         try:
             values[key] = yaml.safe_load(value)
         except (ValueError, yaml.YAMLError):
@@ -183,24 +201,6 @@ def tolerance(subject: Subject, evaluation: Evaluation) -> float:
     return max(scale * OTHER_BATCH, flips) if evaluation.headline == "argmax" else scale * OTHER_BATCH
 
 
-def print_table(evaluation: Evaluation, median: Evaluation) -> None:
-    """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis."""
-    images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
-    units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
-    if unit(evaluation.axes) == PER_CENT:
-        units += f"; mean: {PER_CENT}"
-    print(f"\ntest MAE ({units}) on {images}")
-    column = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
-    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{column}}" for axis in evaluation.axes) + f"{'mean':>{column}}")
-    for title, read, decoder in [(n, evaluation, n) for n in evaluation.predictions] + [
-        ("constant median", median, "median")
-    ]:
-        values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
-        print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
-    share = evaluation.mae(evaluation.headline) / median.mae("median")
-    print(f"\n{evaluation.headline} over constant median: {share:.3f}")
-
-
 def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
     """Write test metrics, what they travel with, and every prediction to the run; where they are there, only compare."""
     metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.mae("median")}
@@ -231,15 +231,3 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         tags=[RunTag(f"test.{name}", str(value)) for name, value in facts.items()],
     )
     print(f"logged test metrics and {path.name} to run {run.info.run_id}")
-
-
-def write_predictions(evaluation: Evaluation, path: Path) -> None:
-    """One row an image: name, group, target and each decoder's prediction by axis, in units."""
-    columns = {"target": evaluation.targets} | evaluation.predictions
-    header = ["name", "group"] + [f"{kind}_{axis.name}" for kind in columns for axis in evaluation.axes]
-    values = torch.cat(list(columns.values()), dim=1).tolist()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for name, group, row in zip(evaluation.names, evaluation.groups, values, strict=True):
-            writer.writerow([name, group, *row])

@@ -1,0 +1,72 @@
+"""Measure a published state dict on the test split; it has no logged number to repeat, and no split of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bel.checkpoint import environment
+from bel.config import TrainConfig
+from bel.data.prepared import load, open_prepared, place, request, usable
+from bel.data.sources import Entry, Source
+from bel.errors import UserError
+from bel.evaluate import constant_median, evaluate
+from bel.model import pick_device
+from bel.published import read, summary
+from results.table import print_table
+
+OPTIONS = ("protocol", "code", "code_bits")  # of `bel-eval`, which say what a published file does not
+FREE = ("crop", "margin", "boxes", "on_missing", "image_size")  # what may be set besides what any checkpoint's may
+
+
+def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+    """Print what a published file is, given what it holds, and its errors on the test split; 0.
+
+    Raises `UserError` where it, the options and the data do not fit together.
+    """
+    config, model = read(path, loaded, options, changes)
+    device = pick_device(config.device)
+    model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
+    print(f"published state dict {path.name}: {summary(config)}")
+    print("as published: selected on the test split by its authors, number not comparable with clean ones")
+    train = training_targets(config)
+    test = load(config, "test")
+    made = environment(device)
+    print(
+        f"crop {config.crop}, test data {test.digest}, {made['device']}, torch {made['torch']}, code {made['code_version']}"
+    )
+    if test.skipped:
+        print(f"note: {test.skipped} test images could not be used and are not in the number")
+    evaluation = evaluate(model, test, torch.arange(len(test)), config)
+    print_table(evaluation, None if train is None else constant_median(train, evaluation))
+    return 0
+
+
+def training_targets(config: TrainConfig) -> Tensor | None:
+    """Targets in units (n, axes) of the training images, none of which is decoded; None, with a note, without any."""
+    wanted = replace(request(config, "train"), skip=True)
+    try:
+        listing = usable(wanted)
+    except UserError as error:
+        print(f"note: there is no constant median to compare with: {error}")
+        return None
+    folder = place(wanted, listing)
+    if folder.exists():
+        return open_prepared(folder, skip=True).targets
+    targets = [target for entry in listing.entries if (target := kept_target(wanted.source, entry)) is not None]
+    return torch.tensor(targets, dtype=torch.float64) if targets else None
+
+
+def kept_target(source: Source, entry: Entry) -> list[float] | None:
+    """Target in units (axes,) of an image; None where it cannot be read, or is beyond the source's limit."""
+    try:
+        target = source.read(entry).target
+    except UserError:
+        return None
+    return None if np.abs(target).max() > source.limit else target.tolist()

@@ -1,0 +1,45 @@
+"""Tables of a re-test: printed, the errors on the test split by decoder and axis; in a file, every prediction."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+
+from bel.evaluate import PER_CENT, Evaluation, unit
+
+
+def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
+    """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis.
+
+    Without the constant, its row and the ratio to it are left out.
+    """
+    images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
+    units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
+    if unit(evaluation.axes) == PER_CENT:
+        units += f"; mean: {PER_CENT}"
+    print(f"\ntest MAE ({units}) on {images}")
+    column = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
+    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{column}}" for axis in evaluation.axes) + f"{'mean':>{column}}")
+    rows = [(name, evaluation, name) for name in evaluation.predictions]
+    if median is not None:
+        rows.append(("constant median", median, "median"))
+    for title, read, decoder in rows:
+        values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
+        print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
+    if median is not None:
+        share = evaluation.mae(evaluation.headline) / median.mae("median")
+        print(f"\n{evaluation.headline} over constant median: {share:.3f}")
+
+
+def write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """One row an image: name, group, target and each decoder's prediction by axis, in units."""
+    columns = {"target": evaluation.targets} | evaluation.predictions
+    header = ["name", "group"] + [f"{kind}_{axis.name}" for kind in columns for axis in evaluation.axes]
+    values = torch.cat(list(columns.values()), dim=1).tolist()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for name, group, row in zip(evaluation.names, evaluation.groups, values, strict=True):
+            writer.writerow([name, group, *row])
