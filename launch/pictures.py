@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.codes import code_matrix
+from bel.code_file import Bits
 from bel.config import TrainConfig
 from bel.data.labels import clamped, histogram
+from bel.heads import HEADS
+
+MOST_PIXELS = 2000  # of a code matrix along one side
 
 
-def draw_code(config: TrainConfig, path: Path) -> None:
-    """Code matrix of each axis, a row a level; nothing for a head without a code, nor over an older picture."""
-    if config.code is None or path.exists():
+def draw_matrix(ax: Axes, matrix: Bits | NDArray[np.float32], name: str) -> None:
+    """Code matrix (levels, bits) in axes, a row a level; of a large one every n-th row and column (imshow takes GBs)."""
+    levels, bits = matrix.shape
+    shown = matrix[:: -(-levels // MOST_PIXELS), :: -(-bits // MOST_PIXELS)]
+    edges = (-0.5, bits - 0.5, levels - 0.5, -0.5)
+    ax.imshow(shown, aspect="auto", cmap="binary", interpolation="nearest", extent=edges)
+    ax.set(title=f"{name}: {levels} levels x {bits} bits", xlabel="bit", ylabel="level")
+
+
+def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Code matrix of each axis, a row a level, a learned one from the weights; nothing for a head without a code."""
+    matrices = HEADS[config.head].codes(config, weights)
+    if not matrices:
         return
-    figure = Figure(figsize=(4 * len(config.axes), 4), layout="constrained")
-    for ax, axis in zip(figure.subplots(1, len(config.axes), squeeze=False)[0], config.axes, strict=True):
-        matrix = code_matrix(config.code, axis.levels)
-        ax.imshow(matrix, aspect="auto", cmap="binary", interpolation="nearest")
-        ax.set(title=f"{axis.name}: {matrix.shape[0]} levels x {matrix.shape[1]} bits", xlabel="bit", ylabel="level")
-    figure.suptitle(f"code {config.code}")
+    figure = Figure(figsize=(4 * len(matrices), 4), layout="constrained")
+    for ax, (name, matrix) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True):
+        draw_matrix(ax, matrix, name)
+    figure.suptitle(f"code {config.code or config.head}")
     figure.savefig(path, dpi=90)
 
 

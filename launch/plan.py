@@ -106,7 +106,7 @@ def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
 
 
 PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
-SPLIT = ("val_fraction", "folds", "fold", "split_seed")
+SPLIT = ("selection", "val_fraction", "folds", "fold", "split_seed")
 COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # decide the validation images
 
 
@@ -117,13 +117,13 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
         if len(values) > 1 and compares(sweep):
             raise UserError(
                 f"search compares trials by one number, and those of different {name} are not comparable: "
-                "use method grid or random and scheduler none, or one sweep each"
+                "use method grid or random and scheduler none, without tune, or one sweep each"
             )
 
 
 def compares(sweep: Sweep) -> bool:
     """Whether a search or a scheduler decides by comparing trials."""
-    return sweep.search.scheduler != "none" or sweep.search.method == "tpe"
+    return sweep.search.scheduler != "none" or sweep.search.method == "tpe" or sweep.search.tune is not None
 
 
 def lows(sweep: Sweep) -> Values:
@@ -196,7 +196,7 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
         "val_groups": str(len(parts.val_groups)),
         "left_out": str(data.left_out),
         "skipped": str(data.skipped),
-        "selection_split": "val",
+        "selection_split": config.selection,
     } | shares
 
 
@@ -227,12 +227,12 @@ def pixels_key(config: TrainConfig) -> str:
 
 def data_key(config: TrainConfig) -> str:
     """The fields that decide which images, which split and which levels a config sees."""
-    return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "code_bits"))])
+    return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "axes"))])
 
 
-def refuse_other_images(sweep: Sweep, facts: Facts) -> None:
+def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped."""
-    if len({values["split_hash"] for values in facts.values()}) > 1 and compares(sweep):
+    if len({values["split_hash"] for values in facts}) > 1 and compares(sweep):
         raise UserError(
             "search compares trials by one number, and different images can be used at different crop or image_size: "
             "set on_missing to error, or use method grid or random and scheduler none"
@@ -242,5 +242,6 @@ def refuse_other_images(sweep: Sweep, facts: Facts) -> None:
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
     """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
     values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
-    identity = [values, facts["data_digest"], facts["split_hash"], weights_digest(config), code_version()]
+    digests = [facts["data_digest"], facts["split_hash"], weights_digest(config), config.code_digest]
+    identity = [values, *digests, code_version()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

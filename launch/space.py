@@ -14,10 +14,8 @@ import yaml
 from bel.config import HINTS, TrainConfig, convert
 from bel.errors import UserError, one_of
 from bel.values import convert_to, refuse_unknown, within
+from launch.search import SEARCH, Search, check_search, check_tuning
 
-METHODS = ("grid", "random", "tpe")
-SCHEDULERS = ("none", "asha")
-OBJECTIVES = {"val/mae": "val/best_mae"}  # what is minimised: the metric that holds its best epoch
 FIELDS = {f.name: f for f in fields(TrainConfig)}
 
 
@@ -35,17 +33,6 @@ class Interval:
     low: float
     high: float
     log: bool
-
-
-@dataclass(frozen=True)
-class Search:
-    """How trials are chosen and stopped early; `trials` is None for a grid, which runs whole."""
-
-    method: str = "grid"
-    trials: int | None = None
-    scheduler: str = "none"
-    objective: str = "val/mae"
-    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,12 +127,14 @@ def parse(content: dict[str, Any]) -> Sweep:
     for key in space:
         if key in base:
             raise UserError(f"{key} is in base and in space: remove one of them")
+    search = check_search(Search(**section("search", content, SEARCH)))
+    check_tuning(search, base, space)
     return Sweep(
         name=name,
         description=str(content.get("description") or ""),
         base=base,
         space={key: dimension(key, value) for key, value in space.items()},
-        search=check_search(Search(**section("search", content, SEARCH))),
+        search=search,
         resources=Resources(**section("resources", content, RESOURCES)),
     )
 
@@ -194,23 +183,6 @@ DIMENSIONS: dict[str, Callable[[str, list[Any]], Finite | Interval]] = {
 }
 
 
-def choice(choices: Sequence[str]) -> Callable[[str, Any], Any]:
-    """A check that a value is one of `choices`."""
-
-    def check(what: str, value: Any) -> Any:
-        one_of(what, value, choices)
-        return value
-
-    return check
-
-
-SEARCH: dict[str, Callable[[str, Any], Any]] = {
-    "method": choice(METHODS),
-    "trials": partial(convert_to, int),
-    "scheduler": choice(SCHEDULERS),
-    "objective": choice(list(OBJECTIVES)),
-    "seed": partial(convert_to, int),
-}
 RESOURCES: dict[str, Callable[[str, Any], Any]] = {
     "cpu": partial(convert_to, float),
     "gpu": partial(convert_to, float),
@@ -226,16 +198,3 @@ def section(name: str, content: dict[str, Any], checks: Mapping[str, Callable[[s
         within("resources.cpu", checked.get("cpu"), 0.1, 10_000)
         within("resources.gpu", checked.get("gpu"), 0, 10_000)
     return checked
-
-
-def check_search(search: Search) -> Search:
-    """Raise `UserError` where `trials` does not fit the method."""
-    if search.method == "grid" and search.trials is not None:
-        raise UserError("search.trials belongs to the methods random and tpe; a grid runs whole: leave trials out")
-    if search.method == "grid" and search.seed is not None:
-        raise UserError("search.seed belongs to the methods random and tpe; a grid has nothing random: leave seed out")
-    within("search.seed", search.seed, 0, 2**31)
-    if search.method != "grid" and search.trials is None:
-        raise UserError(f"search.method {search.method} needs search.trials: say how many")
-    within("search.trials", search.trials, 1, 1_000_000)
-    return search

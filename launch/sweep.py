@@ -45,9 +45,10 @@ from launch.plan import (
     refuse_large_batches,
     refuse_other_images,
     suggest_config,
-    trial_key,
 )
-from launch.space import OBJECTIVES, Sweep, read_sweep
+from launch.search import OBJECTIVES
+from launch.space import Sweep, read_sweep
+from launch.stages import best_of_each, folds_to_come, on_folds
 from launch.store import Store, open_store, reach_store
 from launch.tracking import Tracker
 from launch.trial import Trial
@@ -71,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     check(sweep, configs)
     start_ray(sweep)
     reach_store()
-    facts = facts_by_data(configs, bar)
-    refuse_other_images(sweep, facts)
+    folds = [fold for config in configs for fold in on_folds(sweep, config)]
+    facts = facts_by_data([*configs, *folds], bar)
+    refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches(configs, facts)
     store = open_store(sweep, facts)
     return run(sweep, plan, drawn, facts, store)
@@ -120,17 +122,16 @@ def start_ray(sweep: Sweep) -> None:
 
 def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store: Store) -> int:
     """Run the trials that are not finished yet, then print the table."""
-    todo = [c.as_dict() for c in drawn if trial_key(c, facts[data_key(c)]) not in store.finished]
-    missing = len(todo) if drawn else max(0, (sweep.search.trials or 0) - len(store.finished))
-    tracker = Tracker(sweep, store, facts, total=missing + len(store.finished))
-    announce(sweep, plan, facts, store, missing)
-    folder = Path("runs/ray").absolute() / f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    total = len(drawn) + folds_to_come(sweep, drawn) if drawn else sweep.search.trials or 0
+    tracker = Tracker(sweep, store, facts, total=max(total, len(store.finished)))
+    announce(sweep, plan, facts, store, tracker.total - len(store.finished))
     try:
-        if missing:
-            tuner(sweep, plan, todo, missing, tracker, folder).fit()
+        run_stage(sweep, plan, drawn, tracker)
+        if sweep.search.tune and tracker.ended_all(drawn):
+            best = best_of_each(sweep, drawn, tracker.errors(), facts)
+            run_stage(sweep, plan, [fold for config in best for fold in on_folds(sweep, config)], tracker)
     finally:
         tracker.close()
-    shutil.rmtree(folder, ignore_errors=True)  # what is worth keeping is in MLflow
     tracker.print_table()
     if tracker.count("FAILED"):
         return 1
@@ -138,6 +139,16 @@ def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store:
         print("interrupted: the same command runs the trials that are not finished", file=sys.stderr)
         return 130
     return 0
+
+
+def run_stage(sweep: Sweep, plan: Plan, configs: list[TrainConfig], tracker: Tracker) -> None:
+    """Run those of the configs, or of the trials a search may suggest, that are not finished."""
+    todo = [c.as_dict() for c in configs if tracker.key(c) not in tracker.store.finished]
+    missing = len(todo) if configs else tracker.total - len(tracker.store.finished)
+    folder = Path("runs/ray").absolute() / f"{sweep.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if missing:
+        tuner(sweep, plan, todo, missing, tracker, folder).fit()
+    shutil.rmtree(folder, ignore_errors=True)  # what is worth keeping is in MLflow
 
 
 def announce(sweep: Sweep, plan: Plan, facts: Facts, store: Store, missing: int) -> None:

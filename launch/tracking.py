@@ -18,11 +18,12 @@ from mlflow.tracking.context.registry import resolve_tags
 from ray import tune
 
 from bel.checkpoint import code_version
-from bel.codes import code_matrix
 from bel.config import TrainConfig
 from bel.evaluate import unit
+from bel.heads import HEADS
 from launch.plan import Facts, data_key, trial_key
-from launch.space import OBJECTIVES, Sweep
+from launch.search import OBJECTIVES
+from launch.space import Sweep
 from launch.store import PARENT, TRIAL, Store
 from launch.trial import LAST
 
@@ -31,9 +32,11 @@ SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a lab
 
 def label(config: TrainConfig, sweep: Sweep) -> str:
     """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
-    name = config.code or config.head
+    kind, _, argument = (config.code or config.head).partition(":")
+    name = Path(argument).stem if kind == "file" else kind + argument
     rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
-    also = "".join(f" {field}={getattr(config, field)}" for field in sweep.space if field not in SHOWN)
+    varied = [*sweep.space, *(["fold"] if sweep.search.tune and config.folds else [])]
+    also = "".join(f" {field}={getattr(config, field)}" for field in varied if field not in SHOWN)
     return f"{name}-{max(axis.levels for axis in config.axes)} {config.loss} lr={rate} s{config.seed}{also}"
 
 
@@ -44,8 +47,7 @@ def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
         values["protocol_definition"] = json.dumps(config.protocol)
     for axis in config.axes:
         values |= {f"levels_{axis.name}": axis.levels, f"unit_{axis.name}": axis.unit}
-        if config.code is not None:
-            values[f"bits_{axis.name}"] = code_matrix(config.code, axis.levels).shape[1]
+        values[f"bits_{axis.name}"] = HEADS[config.head].code_width(axis, config)
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
@@ -70,6 +72,20 @@ class Tracker(tune.Callback):
         """Open the store again."""
         self.__dict__.update(state, client=MlflowClient())
 
+    def key(self, config: TrainConfig) -> str:
+        """What identifies a trial."""
+        return trial_key(config, self.facts[data_key(config)])
+
+    def errors(self) -> dict[str, float]:
+        """Best validation error of each finished trial, by its key."""
+        runs = [self.client.get_run(run_id) for run_id in self.finished_ids()]
+        return {run.data.tags[TRIAL]: run.data.metrics[OBJECTIVES[self.sweep.search.objective]] for run in runs}
+
+    def ended_all(self, configs: list[TrainConfig]) -> bool:
+        """Whether each of the configs was finished before, or has finished or failed now."""
+        before = sum(self.key(config) in self.store.finished for config in configs)
+        return before + self.count("FINISHED") + self.count("FAILED") >= len(configs)
+
     def run_of(self, trial: Any) -> str:
         """The id of a trial's run, which is made, with its parameters, where there is none yet."""
         if trial.trial_id not in self.runs:
@@ -77,8 +93,9 @@ class Tracker(tune.Callback):
             facts = self.facts[data_key(config)]
             tags = resolve_tags() | {
                 PARENT: self.store.parent_id,
-                TRIAL: trial_key(config, facts),
+                TRIAL: self.key(config),
                 "code_version": code_version(),
+                "selection": config.selection,
             }
             run = self.client.create_run(self.store.experiment_id, tags=tags, run_name=label(config, self.sweep))
             params = [Param(name, value) for name, value in parameters(config, facts).items()]
@@ -151,6 +168,8 @@ class Tracker(tune.Callback):
     def print_table(self) -> None:
         """Print the finished trials, best first, one table for each protocol and validation split."""
         runs = [self.client.get_run(run_id) for run_id in self.finished_ids()]
+        if self.sweep.search.tune:  # a fold's trials are no ranking: their errors are put together by bel-results
+            runs = [run for run in runs if "fold" not in run.data.params]
         objective = OBJECTIVES[self.sweep.search.objective]
         tables: dict[tuple[str, str], list[Run]] = {}
         for run in sorted(runs, key=lambda run: run.data.metrics[objective]):

@@ -66,7 +66,7 @@ class Trial(tune.Trainable):
         (folder / "split.json").write_text(json.dumps(state["data"], indent=1))
         checkpoint.save(self.best, folder / BEST)
         (folder / "config.yaml").write_text(yaml.safe_dump(self.train_config.as_dict(), sort_keys=False))
-        draw_code(self.train_config, folder / "code.png")
+        draw_code(self.train_config, self.best["weights"], folder / "code.png")
         draw_labels(self.train_config, self.data.targets, folder / "labels.png")
         draw_curve(self.history, folder / "learning_curve.png")
 
