@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,20 +27,31 @@ def save(state: dict[str, Any], path: Path) -> None:
     os.replace(work, path)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. Raises `UserError` where the file is missing or is none of ours."""
+def read(path: Path) -> Any:
+    """What a file holds, on the CPU. Raises `UserError` where there is none, or it holds more than plain values."""
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: give the file that bel-train or a sweep wrote")
+        raise UserError(f"no checkpoint at {path}: give one that bel-train or a sweep wrote, or a published state dict")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip and runtime errors on foreign files
-        raise UserError(
-            f"{path} is not a checkpoint that can be loaded safely: {str(error).splitlines()[0]}"
-        ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of the pickle's version before it refuses what is in it
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, key and runtime errors on foreign files
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"it holds code or an object ({found[1]})" if found else "it is damaged, or torch.save did not write it"
+        raise UserError(f"{path} is not loaded: {why}; only plain values and tensors are read") from error
+
+
+def whole(path: Path, state: Any) -> dict[str, Any]:
+    """What was read, if it is a checkpoint of ours. Raises `UserError` naming what it lacks."""
     missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
     if missing:
         raise UserError(f"{path} is not one of our checkpoints: it lacks {missing}")
     return dict(state)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU. Raises `UserError` where the file is missing or is none of ours."""
+    return whole(path, read(path))
 
 
 def restore(state: dict[str, Any], config: TrainConfig) -> Model:

@@ -118,7 +118,8 @@ class TrainConfig:
             assert self.code is not None
             object.__setattr__(self, "code", normal_code(self.code))
         if self.loss is None:
-            object.__setattr__(self, "loss", kind.losses[0])
+            published = kind.published_loss if self.recipe == "published" else None
+            object.__setattr__(self, "loss", published or kind.losses[0])
         one_of(f"loss of head {self.head}", self.loss, kind.losses)
         kind.check(self)
 

@@ -56,3 +56,5 @@ DECODERS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
     "argmax": lambda logits, scores, code: argmax(scores),
     "native": native,
 }
+
+STEPPED = ("argmax", "native", "rank")  # read-outs that jump from level to level

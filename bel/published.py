@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,20 +29,6 @@ LAYERS: dict[str, dict[str, str | None]] = {
 }
 
 
-def load_file(path: Path) -> Any:
-    """What a file holds, on the CPU. Raises `UserError` where there is none, or it holds more than plain values."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: give one that bel-train or a sweep wrote, or a published state dict")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of the pickle's version before it refuses what is in it
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, key and runtime errors on foreign files
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it holds code or an object ({found[1]})" if found else "it is damaged, or torch.save did not write it"
-        raise UserError(f"{path} is not loaded: {why}; only tensors are read, as in model.state_dict()") from error
-
-
 def is_published(state: object) -> bool:
     """Whether names in a loaded file are those of the published layout; whether it is whole is not asked here."""
     return isinstance(state, Mapping) and any(str(key).removeprefix(PARALLEL).startswith(FIRST) for key in state)
@@ -53,7 +37,7 @@ def is_published(state: object) -> bool:
 def read(
     path: Path, loaded: object, options: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> tuple[TrainConfig, Model]:
-    """Config and network of what `load_file` gave of a published file, the network on the CPU.
+    """Config and network of what `checkpoint.read` gave of a published file, the network on the CPU.
 
     `options` says what the file does not: `protocol`, `code` (head bel only), `code_bits` (default: one level a degree);
     `changes` are other fields of the config. Raises `UserError` where they, or the file's names and shapes, do not fit.

@@ -27,6 +27,12 @@ from launch.space import Sweep
 from launch.store import PARENT, TRIAL, Store
 from launch.trial import LAST
 
+# Whose error a table shows, by the split that selects, and how the epoch was chosen.
+SELECTED = {
+    "val": ("validation images of {} held-out groups", "selected on them"),
+    "last": ("validation images of {} held-out groups", "last epoch, selected on nothing"),
+    "test": ("TEST images of {} groups", "SELECTED ON TEST as published: not to be compared with clean runs"),
+}
 SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
 
 
@@ -176,6 +182,11 @@ class Tracker(tune.Callback):
             tables.setdefault((run.data.params["protocol"], run.data.params["split_hash"]), []).append(run)
         for (protocol, split), rows in sorted(tables.items()):
             print_rows(protocol, split, rows)
+        if self.sweep.search.tune:
+            line = f"{beside('bel-results')} folds --run-id {self.store.parent_id} --out results/{self.sweep.name}"
+            print(
+                f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n  {line}", flush=True
+            )
 
 
 def last_line(error_file: str | None) -> str:
@@ -190,12 +201,13 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
     first = runs[0]
     axes = [name for name in first.data.metrics if name.startswith("val/best_mae_")]
     facts = first.data.params
-    images = f"{facts['val_images']} validation images of {facts['val_groups']} held-out groups"
+    images, selected = SELECTED[facts["selection_split"]]
+    images = f"{facts['val_images']} {images.format(facts['val_groups'])}"
     crops = " and ".join(sorted({run.data.params["crop"] for run in runs}))
     fold = f"fold {facts['fold']} of {facts['folds']}, " if "folds" in facts else ""
     print(
         f"\n{protocol}, crop {crops}: MAE ({facts['unit'] or 'own unit'}) on {images}, {fold}split {split}, "
-        "selected on them, seed in the name"
+        f"{selected}, seed in the name"
     )
     names = [name.removeprefix("val/best_mae_") for name in axes]
     if len({facts[f"unit_{name}"] for name in names}) > 1:
@@ -208,6 +220,9 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
         cells = "".join(f"{values[name]:{width}.3f}" for name in axes)
         best = f"{values['val/best_mae']:9.3f}{cells}{values['val/best_epoch']:7.0f}"
         print(f"{rank:>4}{best}  {run.info.run_name:<36} {run.info.run_id}")
-    beside = Path(sys.executable).with_name("bel-eval")  # where the environment is not activated
-    evaluate = "bel-eval" if shutil.which("bel-eval") else os.path.relpath(beside)
-    print(f"\nre-test the best on the test split:\n  {evaluate} --run-id {first.info.run_id}", flush=True)
+    print(f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {first.info.run_id}", flush=True)
+
+
+def beside(command: str) -> str:
+    """How to type a command of ours, where the environment may not be activated."""
+    return command if shutil.which(command) else os.path.relpath(Path(sys.executable).with_name(command))

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +19,24 @@ from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from bel import checkpoint
-from bel.config import TrainConfig
-from bel.data.prepared import Prepared, load, request, usable
-from bel.data.splits import Split, refuse_leak, split
+from bel.data.prepared import Prepared, load
+from bel.data.splits import Split, split
 from bel.errors import UserError, command
-from bel.evaluate import Evaluation, constant_median, evaluate, unit, width
-from bel.model import Model, pick_device
+from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
-from bel.published import is_published, load_file
+from bel.published import is_published
 from results import published
-from results.runs import OBJECTIVE, fetch_checkpoint, find_runs
+from results.runs import find_runs
+from results.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.table import print_table, write_predictions
 
-SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 # What may change without changing what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is re-tested: a checkpoint's state, its config here, its network, and its run where it came from one."""
-
-    state: dict[str, Any]
-    config: TrainConfig
-    model: Model
-    run: Run | None
-
-    @property
-    def logged(self) -> float:
-        """The validation MAE of the checkpoint's epoch, as it was logged."""
-        return float(self.run.data.metrics[OBJECTIVE] if self.run else self.state["metrics"]["val/mae"])
-
-    @property
-    def here(self) -> dict[str, str]:
-        """Device, library and code version of this re-test."""
-        return checkpoint.environment(next(self.model.parameters()).device)
+SELECTED = {
+    "val": "selected on validation groups",
+    "last": "the last epoch, selected on nothing",
+    "test": "SELECTED ON THE TEST SPLIT, as published",
+}
 
 
 @command
@@ -86,16 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str]) -> int:
     """Re-test a checkpoint of ours, or measure a published state dict, which `given` and more settings belong to."""
-    state = load_file(path)
+    state = checkpoint.read(path)
     if given or is_published(state):
         return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
-    return re_test(open_subject(checkpoint.load(path), settings(pairs, FREE)))
-
-
-def fetch_state(run: Run) -> dict[str, Any]:
-    """The best checkpoint of a run."""
-    with tempfile.TemporaryDirectory() as folder:
-        return checkpoint.load(fetch_checkpoint(run, Path(folder)))
+    return re_test(open_subject(checkpoint.whole(path, state), settings(pairs, FREE)))
 
 
 def re_test(subject: Subject) -> int:
@@ -105,12 +81,12 @@ def re_test(subject: Subject) -> int:
     parts = split(subject.config, train)
     if not repeats(subject, train, parts):
         return 1
-    entries = [usable(request(subject.config, part)).entries for part in ("train", "test")]
-    refuse_leak(entries[0], entries[1], subject.config.data_root)
-    test = load(subject.config, "test")
+    test = load_test(subject.config)
     evaluation = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
     median = constant_median(train.targets[parts.train], evaluation)
     print_table(evaluation, median)
+    if subject.config.selection == "test":
+        print("note: this epoch was selected on the test split: its error is no clean one")
     if subject.run:
         log(subject, subject.run, test, evaluation, median)
     return 0
@@ -132,23 +108,13 @@ def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def open_subject(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> Subject:
-    """Rebuild a checkpoint's network, on the kind of device that it was trained on if there is one."""
-    trained_on = state["environment"]["device"].split()[0]
-    device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
-    config = TrainConfig.make(state["config"] | {"weights": "none", "device": device} | changes)
-    model = checkpoint.restore(state, config)
-    model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]
-    return Subject(state, config, model, run)
-
-
 def describe(subject: Subject) -> None:
     """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
     config, made = subject.config, subject.state["environment"]
     title = f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint"
     print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
     print(
-        f"selected on validation groups, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
+        f"{SELECTED[config.selection]}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
     )
     for name, value in subject.here.items():
         if made[name] != value:
@@ -156,49 +122,23 @@ def describe(subject: Subject) -> None:
 
 
 def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
-    """Measure validation again and say whether it is the logged value, within what this device and batch size allow.
-
-    Raises `UserError` where the data gives another split than the checkpoint's.
-    """
-    digest, trained = parts.digest, subject.state["data"]["split_hash"]
-    if digest != trained:
-        raise UserError(
-            f"the data in {subject.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
-            "other images or lists; set data_root to its data"
-        )
+    """Measure validation again and say whether it is the logged value, within what this device and batch size allow."""
     if train.digest != subject.state["data"]["data_digest"]:
         print(
             f"note: the prepared images and labels are {train.digest} here, {subject.state['data']['data_digest']} there"
         )
-    evaluation = evaluate(subject.model, train, parts.val, subject.config)
-    measured, allowed = evaluation.metrics("val")["val/mae"], tolerance(subject, evaluation)
-    difference = abs(measured - subject.logged)
-    verdict = "repeats" if difference <= allowed else "DOES NOT REPEAT"
+    again = repeat(subject, parts)
+    verdict = "repeats" if again.holds else "DOES NOT REPEAT"
     print(
-        f"validation MAE {measured:.6f} on {len(parts.val)} images (split {digest}) {verdict} the logged "
-        f"{subject.logged:.6f}: difference {difference:.1e}, allowed {allowed:.0e}"
+        f"validation MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
+        f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
+        f"{again.allowed:.0e}"
     )
-    if difference > allowed:
+    if not again.holds:
         print(
             "error: the checkpoint, the data or the code is not what was logged; test is not measured", file=sys.stderr
         )
-    return difference <= allowed
-
-
-def tolerance(subject: Subject, evaluation: Evaluation) -> float:
-    """How much the validation error may differ: by device and library version first, then by batch size.
-
-    Another batch size may flip an argmax between neighbouring levels, on at most 5 images. The bounds are in degrees;
-    for another unit they are the same part of the widest range as of 200 degrees.
-    """
-    axes = subject.config.axes
-    scale = 1.0 if unit(axes) == "deg" else max(width(axis, axes) for axis in axes) / 200
-    if any(subject.here[name] != subject.state["environment"][name] for name in ("device", "torch")):
-        return scale * OTHER_DEVICE
-    if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"]:
-        return scale * SAME
-    flips = 5 * max(width(axis, axes) / axis.levels for axis in axes) / len(evaluation.names)
-    return max(scale * OTHER_BATCH, flips) if evaluation.headline == "argmax" else scale * OTHER_BATCH
+    return again.holds
 
 
 def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:

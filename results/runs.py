@@ -23,32 +23,58 @@ CHECKPOINT = "best.pt"
 
 def find_runs(run_id: str) -> list[Run]:
     """The run of an id, or for a sweep's parent its best child of each protocol and split. Raises `UserError` for none."""
+    run = find_run(run_id)
+    return [run] if PARENT in run.data.tags else best_children(run)
+
+
+def find_run(run_id: str) -> Run:
+    """The run of an id. Raises `UserError` where the store has none, or cannot be read."""
     store = mlflow.get_tracking_uri()
     try:
         if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
             raise FileNotFoundError("there is no such file")
-        run = MlflowClient().get_run(run_id)
+        return MlflowClient().get_run(run_id)
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(
             f"no run {run_id!r} in the MLflow store {store}: copy an id from the sweep's table or from `make ui`, "
             f"and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"
         ) from error
-    return [run] if PARENT in run.data.tags else best_children(run)
+
+
+def children(parent: Run) -> list[Run]:
+    """The finished trials of a sweep, the least validation error first."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = MlflowClient().search_runs(
+            [parent.info.experiment_id],
+            f"tags.`{PARENT}` = '{parent.info.run_id}' and attributes.status = 'FINISHED'",
+            order_by=[f"metrics.`{OBJECTIVE}` ASC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def best_children(parent: Run) -> list[Run]:
-    """The finished child with the least validation error, of each protocol and validation split of a sweep."""
-    children = MlflowClient().search_runs(
-        [parent.info.experiment_id],
-        f"tags.`{PARENT}` = '{parent.info.run_id}' and attributes.status = 'FINISHED'",
-        order_by=[f"metrics.`{OBJECTIVE}` ASC"],
-    )
-    if not children:
+    """The finished child with the least validation error, of each protocol and validation split of a sweep.
+
+    Trials on the folds of a tuned sweep are no candidates: their last epochs are measured there, not selected.
+    """
+    candidates = [child for child in children(parent) if not on_fold(child)]
+    if not candidates:
         raise UserError(f"run {parent.info.run_id} is a sweep without a finished trial: run the sweep again to go on")
     best: dict[tuple[str, str], Run] = {}
-    for child in children:
+    for child in candidates:
         best.setdefault((child.data.params["protocol"], child.data.params["split_hash"]), child)
     return list(best.values())
+
+
+def on_fold(run: Run) -> bool:
+    """Whether a run is the part of a tuned sweep that measures one fold."""
+    return "fold" in run.data.params and run.data.params["selection_split"] == "last"
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:

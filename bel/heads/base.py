@@ -30,6 +30,7 @@ class Kind(nn.Module):
     options: ClassVar[Mapping[str, Any]] = {}
     rates: ClassVar[Mapping[str, float]] = {}
     published_steps: ClassVar[int] = 1  # Adam steps a batch in the published training
+    published_loss: ClassVar[str | None] = None  # where it is not the default
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

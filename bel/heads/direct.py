@@ -20,6 +20,7 @@ class DirectAxis(AxisHead):
     """
 
     losses = ("l1", "mse", "smooth_l1")
+    published_loss = "mse"
     published_steps = 2  # it sits in a Sequential, which the published generator yields with its parameters
 
     def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:

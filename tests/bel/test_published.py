@@ -8,10 +8,11 @@ import torch
 import torchvision
 
 from bel import checkpoint
+from bel.checkpoint import read as read_file
 from bel.codes import code_matrix
 from bel.errors import UserError
 from bel.model import build_model
-from bel.published import is_published, layout, load_file, read
+from bel.published import is_published, layout, read
 from tests.conftest import PROJECT
 
 LEVELS = {"yaw": 150, "pitch": 150, "roll": 100}  # BIWI at one level a degree
@@ -53,7 +54,7 @@ def filled(by_name):
 def stored(path, state):
     """The path of a file that holds `state`, and what it holds."""
     torch.save(state, path)
-    return path, load_file(path)
+    return path, read_file(path)
 
 
 def options(code=None, **others):
@@ -92,7 +93,7 @@ def test_a_file_of_data_parallel_and_of_the_old_format_is_the_same_network(tmp_p
     state = filled(shapes("bel", "j", theta=7))
     path = tmp_path / "a.pth"
     torch.save({f"module.{name}": value for name, value in state.items()}, path, _use_new_zipfile_serialization=False)
-    _, model = read(path, load_file(path), options("j"), {})
+    _, model = read(path, read_file(path), options("j"), {})
     ours = model.state_dict()
     assert torch.equal(ours["head.per_axis.roll.bits.weight"], state["rollm.weight"])
     assert torch.equal(ours["head.per_axis.yaw.bottleneck.weight"], state["fc_angles_yaw.weight"])
@@ -160,9 +161,9 @@ def test_code_in_a_file_is_never_run(write, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(
-            UserError, match=r"^\S+ is not loaded: .* only tensors are read, as in model.state_dict\(\)$"
+            UserError, match=r"^\S+ is not loaded: .* only plain values and tensors are read$"
         ):
-            load_file(path)
+            read_file(path)
     assert not (tmp_path / "unpickled").exists()
 
 
@@ -178,7 +179,7 @@ def test_a_file_that_is_none_is_said_in_a_line(tmp_path):
     }  # fmt: skip
     for name, says in cases.items():
         with pytest.raises(UserError) as error:
-            load_file(tmp_path / f"{name}.pth")
+            read_file(tmp_path / f"{name}.pth")
         assert says in str(error.value) and "\n" not in str(error.value), str(error.value)
 
 

@@ -1,0 +1,146 @@
+"""What the folds of a tuned sweep say, as a table in text and Markdown and as CSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from mlflow.entities import Run
+
+from bel.evaluate import Evaluation, unit
+from results.compare import LEVEL, paired
+from results.folds import Contender
+
+DIGITS = 2  # of a degree, in the errors of single images
+
+
+def header(found: Sequence[Contender]) -> list[str]:
+    """Column titles of the table."""
+    first = found[0].out_of_fold
+    rotation = ["geodesic"] if first.pose else []
+    axes = [axis.name for axis in first.axes]
+    return [
+        "",
+        "contender",
+        "MAE",
+        *axes,
+        *rotation,
+        "minus the first",
+        f"{LEVEL:.0%} interval",
+        "",
+        "test MAE",
+        "of folds",
+    ]
+
+
+def row(rank: int, one: Contender, first: Contender) -> list[str]:
+    """Cells of a contender: mean over groups, by axis, difference from the first, mean and range of the test errors."""
+    by_axis = torch.stack(list(one.by_group().values())).mean(0).tolist()
+    held = one.out_of_fold
+    rotation = [held.rotation_errors(held.headline)["geodesic"]] if held.pose else []
+    difference = paired(one.group_maes(), first.group_maes())
+    low_high = "" if difference.interval is None else "{:+.3f} to {:+.3f}".format(*difference.interval)
+    against = ["", "", "first"] if one is first else [f"{difference.mean:+.3f}", low_high, difference.verdict]
+    tests = one.test_maes
+    numbers = [f"{value:.3f}" for value in (one.mae, *by_axis, *rotation)]
+    mean = f"{sum(tests) / len(tests):.3f}"
+    return [str(rank), one.name, *numbers, *against, mean, f"{min(tests):.3f} to {max(tests):.3f}"]
+
+
+def caption(found: Sequence[Contender]) -> str:
+    """What the numbers of the table travel with."""
+    one = found[0]
+    facts, held, test = one.runs[0].data.params, one.out_of_fold, one.tests[0]
+    return (
+        f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
+        f"mean over their {len(set(held.groups))} groups; {facts['folds']} folds, split seed {facts['split_seed']}, seed "
+        f"{facts['seed']}, last epoch, each contender's own headline read-out; differences are paired over the groups "
+        f"(Student's t, not corrected for {len(found) - 1} comparisons). Test: {len(test.names)} images of "
+        f"{len(set(test.groups))} groups, mean over the folds' networks. Code {one.runs[0].data.tags['code_version']}."
+    )
+
+
+def rows(found: Sequence[Contender]) -> list[list[str]]:
+    """Header and one row a contender, the best first."""
+    return [header(found), *(row(rank, one, found[0]) for rank, one in enumerate(found, 1))]
+
+
+def text(found: Sequence[Contender]) -> str:
+    """The table for a terminal."""
+    cells = rows(found)
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    left = header(found).index("contender")
+    lines = [
+        "  ".join(
+            f"{cell:<{w}}" if i == left else f"{cell:>{w}}"
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    return "\n".join([caption(found), "", *lines])
+
+
+def markdown(found: Sequence[Contender]) -> str:
+    """The table for a document."""
+    first, *others = rows(found)
+    marks = ["---" if name == "contender" else "--:" for name in first]
+    return "\n".join([caption(found), "", *("| " + " | ".join(line) + " |" for line in (first, marks, *others)), ""])
+
+
+def write(found: Sequence[Contender], others: Sequence[Run], folder: Path) -> None:
+    """Table, run ids, errors by group, and errors of every image by contender and axis, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(markdown(found), encoding="utf-8")
+    write_csv(folder / "runs.csv", run_rows(found, others))
+    maes = [one.group_maes().tolist() for one in found]
+    groups = list(found[0].by_group())
+    head = ["group", *(one.name for one in found)]
+    write_csv(folder / "groups.csv", [head, *([g, *(f"{m[i]:.4f}" for m in maes)] for i, g in enumerate(groups))])
+    held = [(one.name, one.out_of_fold, one.out_of_fold.errors(one.out_of_fold.headline)) for one in found]
+    tested = [(one.name, one.tests[0], one.test_errors()) for one in found]
+    write_csv(folder / "errors_out_of_fold.csv", image_rows(held))
+    write_csv(folder / "errors_test.csv", image_rows(tested))
+
+
+def run_rows(found: Sequence[Contender], others: Sequence[Run]) -> list[list[str]]:
+    """Contender, learning rate, fold (none on the hold-out), error there and on test, and id of every run."""
+    lines = [["trial", "lr", "fold", "val_mae", "test_mae", "run_id"]]
+    for run in others:
+        lines.append(
+            [
+                run.info.run_name,
+                run.data.params["lr"],
+                "",
+                f"{run.data.metrics['val/best_mae']:.4f}",
+                "",
+                run.info.run_id,
+            ]
+        )
+    for one in found:
+        for run, test in zip(one.runs, one.test_maes, strict=True):
+            facts = run.data.params
+            error = f"{run.data.metrics['val/best_mae']:.4f}"
+            lines.append([one.name, facts["lr"], facts["fold"], error, f"{test:.4f}", run.info.run_id])
+    return lines
+
+
+def image_rows(parts: Sequence[tuple[str, Evaluation, torch.Tensor]]) -> list[list[str]]:
+    """Image, group, and absolute errors in units by contender and axis; images in the order of the first contender."""
+    _, first, _ = parts[0]
+    names = [f"{name} {axis.name}" for name, evaluation, _ in parts for axis in evaluation.axes]
+    places = [{name: i for i, name in enumerate(evaluation.names)} for _, evaluation, _ in parts]
+    values = [errors.tolist() for _, _, errors in parts]
+    lines = [["image", "group", *names]]
+    for name, group in zip(first.names, first.groups, strict=True):
+        cells = chain.from_iterable(value[place[name]] for value, place in zip(values, places, strict=True))
+        lines.append([name, group, *(f"{cell:.{DIGITS}f}" for cell in cells)])
+    return lines
+
+
+def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
+    """Rows of cells into a file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
