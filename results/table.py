@@ -28,6 +28,12 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
     for title, read, decoder in rows:
         values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
         print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
+    if evaluation.pose:
+        errors = evaluation.rotation_errors(evaluation.headline)
+        columns = ", ".join(
+            f"{name.removeprefix('column_')} {errors[name]:.3f}" for name in errors if name != "geodesic"
+        )
+        print(f"\nrotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
     if median is not None:
         share = evaluation.mae(evaluation.headline) / median.mae("median")
         print(f"\n{evaluation.headline} over constant median: {share:.3f}")

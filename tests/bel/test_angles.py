@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bel.angles import Axis, euler_to_matrix, matrix_to_euler, with_levels
+from bel.angles import Axis, euler_to_matrix, least_turned, matrix_to_euler, other_triple, with_levels
 from bel.errors import UserError
+from bel.heads.rotation6d import gram_schmidt
 from bel.protocols import PROTOCOLS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -16,6 +17,47 @@ GEOMETRY = dict(np.load(GOLDEN / "geometry.npz"))
 def test_euler_angles_and_matrices_are_the_published_pairs():
     np.testing.assert_allclose(euler_to_matrix(GEOMETRY["yaw_pitch_roll"]), GEOMETRY["rotation"], atol=1e-12)
     np.testing.assert_allclose(matrix_to_euler(GEOMETRY["rotation"]), GEOMETRY["yaw_pitch_roll"], atol=1e-9)
+
+
+def poses(yaw, n=2000):
+    """Yaw in a range, pitch and roll within 89 degrees."""
+    uniform = torch.rand(n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    low, high = torch.tensor([[yaw[0], -89, -89], [yaw[1], 89, 89]], dtype=torch.float64)
+    return low + (high - low) * uniform
+
+
+def six_numbers(euler):
+    """First two columns (n, 6) of rotations, as a network may give them: neither of unit length nor at right angles."""
+    first, second = euler_to_matrix(euler).unbind(-1)[:2]
+    return torch.cat([3 * first, 0.5 * second + 2 * first], dim=-1)
+
+
+def test_six_numbers_round_trip_euler_angles_below_89_degrees_of_yaw():
+    euler = poses((-89, 89))
+    back = least_turned(matrix_to_euler(gram_schmidt(six_numbers(euler))))
+    torch.testing.assert_close(back, euler, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("yaw", [(91, 179), (-179, -91)])
+def test_beyond_90_degrees_of_yaw_the_triple_of_least_pitch_and_roll_is_taken(yaw):
+    euler = poses(yaw)
+    rotation = euler_to_matrix(euler)
+    back = least_turned(matrix_to_euler(gram_schmidt(six_numbers(euler))))
+    torch.testing.assert_close(euler_to_matrix(back), rotation, atol=1e-12, rtol=0)
+    turned = back[:, 1:].abs().sum(1)
+    assert (turned <= other_triple(back)[:, 1:].abs().sum(1)).all()
+    upright = euler[:, 1:].abs().sum(1) < 179
+    torch.testing.assert_close(back[upright], euler[upright], atol=1e-9, rtol=0)
+
+
+def test_numpy_and_torch_compute_the_same_rotations():
+    euler = poses((-170, 170))
+    for ours, theirs in [
+        (euler_to_matrix(euler), euler_to_matrix(euler.numpy())),
+        (matrix_to_euler(euler_to_matrix(euler)), matrix_to_euler(euler_to_matrix(euler.numpy()))),
+        (least_turned(euler), least_turned(euler.numpy())),
+    ]:
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-9)
 
 
 def test_biwi_matrices_give_the_published_angles():

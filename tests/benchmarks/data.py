@@ -22,6 +22,7 @@ from bel.data.biwi import BIWI_TRAIN
 from bel.data.crops import expanded_box
 from bel.data.prepared import Prepared, load
 from bel.model import build_model, optimiser_groups
+from bel.optimiser import Optimiser
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 ROWS, BATCH, ROUNDS = 2000, 16, 7
@@ -100,7 +101,7 @@ def compare_steps(config: TrainConfig, data: Prepared) -> bool:
     """Print how long a training step takes, fed by the loader and on a resident batch; whether the ratio is within its bar."""
     torch.manual_seed(0)
     model = build_model(config).to(memory_format=config.layout)
-    optimiser = torch.optim.Adam(optimiser_groups(model, config))
+    optimiser = Optimiser(optimiser_groups(model, config), config.lr)
     rows = torch.arange(len(data))
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
