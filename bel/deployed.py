@@ -1,0 +1,99 @@
+"""A trained network as it is used, bytes of an image in and predictions in units out, and as a file in three formats."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bel.data.batches import constants
+from bel.model import Model
+
+METADATA = "metadata.json"  # the extra file of the two formats of torch
+
+
+class Deployed(nn.Module):
+    """Normalisation, network and headline decoder in one module, in evaluation mode, on the CPU until it is moved."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        scale, shift = constants(torch.device("cpu"))
+        self.register_buffer("scale", scale[:, None, None].clone())
+        self.register_buffer("shift", shift[:, None, None].clone())
+        self.model = model
+        self.eval()
+
+    def decode(self, images: Tensor) -> dict[str, Tensor]:
+        """Images, uint8 RGB (B, 3, S, S) -> predictions in units (B, axes), float64, by decoder, the headline first."""
+        normal = images * self.scale + self.shift
+        features = self.model.trunk(normal)  # past Model.forward, whose autocast no file needs
+        return self.model.head.decode(self.model.head(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images, uint8 RGB (B, 3, S, S) -> predictions of the headline decoder in units (B, axes), float64."""
+        return next(iter(self.decode(images).values()))
+
+
+def write_torchscript(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+    """Trace, with the metadata in an extra file."""
+    with torch.inference_mode():
+        traced = torch.jit.trace(deployed, images, check_trace=False)  # it is compared when it is read back
+    torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
+
+
+def write_pt2(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+    """An exported program, with the metadata in an extra file, and without this machine's paths in it."""
+    program = exported(deployed, images)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+
+
+def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+    """ONNX of the default opset in one file, its metadata as properties, JSON but for text, without machine paths."""
+    program = exported(deployed, images).run_decompositions(FOR_ONNX)
+    onnx = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["predictions"],
+        dynamic_shapes=({0: "batch"},),
+    )
+    assert onnx is not None
+    for part in (onnx.model.graph, *onnx.model.graph):
+        part.metadata_props.clear()
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    onnx.model.metadata_props.update(texts)
+    onnx.save(path, external_data=False)
+
+
+def exported(deployed: Deployed, images: Tensor) -> torch.export.ExportedProgram:
+    """The program of a module for any batch size."""
+    return torch.export.export(deployed, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def hypot(x: Tensor, y: Tensor) -> Tensor:
+    """Length of (x, y), which ONNX has no operator for."""
+    return (x * x + y * y).sqrt()
+
+
+def atan2(y: Tensor, x: Tensor) -> Tensor:
+    """Angle of (x, y), by an arc tangent in fp32, the only one in onnxruntime: exact to 1e-5 degrees."""
+    angle = torch.where(y == 0, y, y / x).float().atan().to(y.dtype)
+    return angle + torch.where(x < 0, torch.where(y < 0, -math.pi, math.pi), 0.0)
+
+
+FOR_ONNX: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.hypot.default: hypot,
+    torch.ops.aten.atan2.default: atan2,
+    torch.ops.aten.arctan2.default: atan2,
+}
