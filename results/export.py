@@ -35,7 +35,7 @@ Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Export:
     """What is exported: a checkpoint's network with its decoder, its axes, and what travels with the file."""
 
     name: str
@@ -115,7 +115,7 @@ def refuse_target(out: Path, source: Path | None) -> None:
         raise UserError(f"--out {out} is the checkpoint itself: choose another file")
 
 
-def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Subject:
+def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Export:
     """Rebuild a checkpoint's network on the CPU, with its decoder."""
     config = TrainConfig.make(state["config"] | {"weights": "none", "device": "cpu"})
     deployed = Deployed(checkpoint.restore(state, config))
@@ -131,10 +131,10 @@ def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Su
         "code_version": state["environment"]["code_version"],
         "config": {key: value for key, value in state["config"].items() if key not in FREE},
     }
-    return Subject(name, deployed, config.axes, config.image_size, metadata)
+    return Export(name, deployed, config.axes, config.image_size, metadata)
 
 
-def export(subject: Subject, to: str, out: Path) -> int:
+def export(subject: Export, to: str, out: Path) -> int:
     """Write a file beside `out`, read it back, compare it with torch, and only then put it there; 1 where it differs."""
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".{out.name}.{os.getpid()}{FORMATS[to].suffix}")
@@ -156,7 +156,7 @@ def export(subject: Subject, to: str, out: Path) -> int:
     return 0
 
 
-def written(subject: Subject, to: str, path: Path) -> float:
+def written(subject: Export, to: str, path: Path) -> float:
     """Write a file and return by how much its predictions differ from torch's. Raises `UserError` where that fails."""
     kind, example = FORMATS[to], smooth_images(3, subject.side)
     try:
@@ -171,7 +171,7 @@ def written(subject: Subject, to: str, path: Path) -> float:
         ) from error
 
 
-def greatest_difference(predict: Predict, subject: Subject) -> float:
+def greatest_difference(predict: Predict, subject: Export) -> float:
     """Greatest difference of a prediction from torch's over both batch sizes, in degrees.
 
     For another unit it is the same part of the axis's range as of 200 degrees.
@@ -191,7 +191,7 @@ def smooth_images(count: int, side: int) -> Tensor:
     return F.interpolate(255 * coarse, size=side, mode="bilinear").to(torch.uint8)
 
 
-def describe(subject: Subject, to: str, out: Path, difference: float) -> None:
+def describe(subject: Export, to: str, out: Path, difference: float) -> None:
     """Say what was written, what goes in and comes out, and how it is used."""
     facts, side = subject.metadata, subject.side
     config = facts["config"]

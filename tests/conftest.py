@@ -1,6 +1,7 @@
 """What many tests share: rendered data in both layouts, the real data where it is, a small config, a store of one's own."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -130,6 +131,15 @@ def swept(ray_here, rendered, cache, tmp_path_factory):
     with working_in(folder):
         code = sweep.main([str(path)])
     return folder, path, code
+
+
+@pytest.fixture
+def swept_store(swept, tmp_path):
+    """A copy of the finished sweep's store, so that a test may write into it."""
+    folder = tmp_path / "store"
+    shutil.copytree(swept[0], folder)
+    with working_in(folder):
+        yield folder
 
 
 def children(name: str):

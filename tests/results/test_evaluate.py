@@ -13,15 +13,6 @@ from results import evaluate
 from tests.conftest import children, working_in
 
 
-@pytest.fixture
-def swept_store(swept, tmp_path):
-    """A copy of the finished sweep's store, so that a test may write into it."""
-    folder = tmp_path / "store"
-    shutil.copytree(swept[0], folder)
-    with working_in(folder):
-        yield folder
-
-
 def best_of(trials):
     return min(trials, key=lambda run: run.data.metrics["val/best_mae"])
 

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 from dataclasses import replace
 
 import onnx
@@ -63,15 +62,6 @@ def written(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture
-def swept_store(swept, tmp_path):
-    """A copy of the finished sweep's store, so that a test may write into it."""
-    folder = tmp_path / "store"
-    shutil.copytree(swept[0], folder)
-    with working_in(folder):
-        yield folder
 
 
 def images(count):
