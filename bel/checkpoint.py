@@ -54,8 +54,15 @@ def load(path: Path) -> dict[str, Any]:
     return whole(path, read(path))
 
 
+def refuse_other_code(config: TrainConfig, state: dict[str, Any] | None) -> None:
+    """Raise `UserError` where the code of a config is another than a checkpoint was trained with: its file has changed."""
+    if state is not None and state["data"].get("code_digest", config.code_digest) != config.code_digest:
+        raise UserError(f"code {config.code} is not the one that the checkpoint was trained with: put its file back")
+
+
 def restore(state: dict[str, Any], config: TrainConfig) -> Model:
     """The network of a config with a checkpoint's weights. Raises `UserError` where they are of another network."""
+    refuse_other_code(config, state)
     model = build_model(config, initial=False)
     own, stored = model.state_dict(), state["weights"]
     wrong = [key for key in own if key not in stored or stored[key].shape != own[key].shape]

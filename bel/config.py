@@ -18,7 +18,7 @@ from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
 from bel.model import WEIGHTS
-from bel.protocols import PROTOCOLS, Protocol, normal_form, protocol_of
+from bel.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.values import convert_to, refuse_unknown, within
 
 HOLDOUT = 0.2  # of the training groups, where there are no folds
@@ -152,9 +152,10 @@ class TrainConfig:
     def _fit_split(self) -> None:
         """Fill in and check how the groups that select are drawn; none are where the test split selects."""
         if self.selection == "test":
-            if self.folds is not None or self.fold is not None or self.val_fraction is not None:
+            if self.split_seed or any(x is not None for x in (self.folds, self.fold, self.val_fraction)):
                 raise UserError(
-                    "selection test holds no training groups out: leave val_fraction and folds out, or set selection to val"
+                    "selection test holds no training groups out: leave val_fraction, folds and split_seed out, or set "
+                    "selection to val"
                 )
             return
         if self.folds is None:
@@ -173,6 +174,10 @@ class TrainConfig:
         """Refuse a schedule, a selection or a recipe without what it needs."""
         if (self.schedule == "drop") != (self.drop_epoch is not None):
             raise UserError("drop_epoch belongs to schedule drop, which needs it: give both of them or neither")
+        if self.drop_epoch is not None and self.drop_epoch >= self.epochs:
+            raise UserError(
+                f"drop_epoch must be below epochs, {self.epochs}, got {self.drop_epoch}: lower it, or train longer"
+            )
         if self.recipe == "published" and not self.backbone.startswith("resnet"):
             raise UserError(f"recipe published is of a ResNet, got backbone {self.backbone!r}: set recipe to clean")
 
@@ -218,24 +223,14 @@ class TrainConfig:
         Raises `UserError` for a name that is no field.
         """
         refuse_unknown("config field", values, [f.name for f in fields(cls)])
-        return cls(**(recipe_of(values) | dict(values)))
+        published = (
+            published_fields(values.get("protocol", cls.protocol)) if values.get("recipe") == "published" else {}
+        )
+        return cls(**(published | dict(values)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by field name."""
         return asdict(self)
-
-
-def recipe_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that the published recipe of a protocol sets. Raises `UserError` where it has none."""
-    if values.get("recipe") != "published":
-        return {}
-    value = normal_form(values.get("protocol", TrainConfig.protocol))
-    published = protocol_of(value).published
-    if not published:
-        raise UserError(
-            f"recipe published is of the protocols {list(PROTOCOLS)}, not of one's own: set recipe to clean"
-        )
-    return dict(published)
 
 
 def convert(f: Field[Any], value: Any) -> Any:

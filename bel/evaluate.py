@@ -58,15 +58,21 @@ class Evaluation:
     def rotation_errors(self, decoder: str) -> dict[str, float]:
         """Mean angles in degrees between the predicted and the true rotation: about one axis (geodesic), and of each column.
 
-        The columns are where the head's own right, down and forward point (TriNet, WACV 2021, section 3.3).
+        The columns are where x, y and z of a head point, which are right, down and away in one that faces the camera
+        (TriNet, WACV 2021, section 3.3).
         """
+        geodesic, columns = self.rotation_angles(decoder)
+        means = [geodesic.mean(), *columns.mean(0)]
+        return dict(zip(("geodesic", "column_x", "column_y", "column_z"), map(float, means), strict=True))
+
+    def rotation_angles(self, decoder: str) -> tuple[np.ndarray, np.ndarray]:
+        """Angles in degrees by image, between rotations (n,) and between their columns (n, 3)."""
         order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
         ours, true = (euler_to_matrix(x[:, order].numpy()) for x in (self.predictions[decoder], self.targets))
         columns = np.linalg.norm(ours - true, axis=-2)  # (n, 3) chords: exact where the arc cosine is not
         geodesic = 2 * np.arcsin(np.minimum(np.linalg.norm(columns, axis=-1) / math.sqrt(8), 1))
         angles = 2 * np.arcsin(np.minimum(columns / 2, 1))
-        means = np.degrees([geodesic.mean(), *angles.mean(0)]).tolist()
-        return dict(zip(("geodesic", "column_right", "column_down", "column_forward"), means, strict=True))
+        return np.degrees(geodesic), np.degrees(angles)
 
 
 def unit(axes: Sequence[Axis]) -> str:

@@ -44,7 +44,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "distance_weight": (0, 1e6),
     "difference_weight": (0, 1e6),
     "alpha": (0, 1e6),
-    "sigma": (TINY, 1e4),
+    "sigma": (0.1, 1e4),
     "drop_epoch": (1, math.inf),
     "lr": (TINY, 10),
     "head_lr_factor": (TINY, 1000),

@@ -145,11 +145,15 @@ def weights_digest(config: TrainConfig) -> str:
 
 
 def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
-    """Parameters by rate and steps a batch; each is in exactly one group, or in none where its rate is 0."""
+    """Parameters by rate and steps a batch; each is in exactly one group, or frozen and in none where its rate is 0."""
     grouped: dict[tuple[float, int], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        grouped.setdefault(pace(name, config), []).append(parameter)
-    return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items() if factor]
+        factor, steps = pace(name, config)
+        if factor:
+            grouped.setdefault((factor, steps), []).append(parameter)
+        else:
+            parameter.requires_grad_(False)
+    return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items()]
 
 
 def pace(name: str, config: TrainConfig) -> tuple[float, int]:

@@ -102,3 +102,13 @@ def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
     train, test = table_source(spec, "train"), table_source(spec, "test")
     crops = ("boxes", "frame") if spec.box else ("frame", "boxes")
     return Protocol(spec.axes, train, test, pose=spec.pose, crops=crops, has_boxes=bool(spec.box))
+
+
+def published_fields(value: Any) -> dict[str, Any]:
+    """Config fields of a protocol's published training. Raises `UserError` for a protocol that has none."""
+    published = protocol_of(normal_form(value)).published
+    if not published:
+        raise UserError(
+            f"recipe published is of the protocols {list(PROTOCOLS)}, not of one's own: set recipe to clean"
+        )
+    return dict(published)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +41,7 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     """
     device = pick_device(config.device)
     parts = split(config, data)
-    facts = {"data_digest": data.digest} | parts.as_dict()
+    facts = {"data_digest": data.digest, "code_digest": config.code_digest} | parts.as_dict()
     if resume and any(resume["data"][name] != facts[name] for name in ("data_digest", "split_hash")):
         raise UserError(
             f"the data in {config.data_root} is not what the checkpoint was trained on: its lists or files have changed"
@@ -56,7 +56,9 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
         optimiser.load_state_dict(resume["optimiser"])
     begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
     begun["data"] = facts
-    return epochs(config, placed(data, config, device), model, optimiser, parts, begun)
+    there = placed(data, config, device)
+    held = there if parts.held is data else placed(parts.held, config, device)
+    return epochs(config, there, model, optimiser, replace(parts, held=held), begun)
 
 
 def epochs(

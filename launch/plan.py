@@ -1,34 +1,24 @@
-"""From a sweep to its trials: which combinations are legal, which data they see, and what identifies each."""
+"""From a sweep to its trials: which combinations are legal, and which of them a search takes."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from bel.checkpoint import code_version
 from bel.config import TrainConfig
-from bel.data.build import Progress
-from bel.data.labels import clamped
-from bel.data.prepared import Prepared, load, request, usable
-from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.heads import HEADS, OPTIONS
-from bel.model import weights_digest
 from launch.space import Interval, Sweep
 
 MOST = 50_000  # combinations of a space
-PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights")  # where things lie is no part of a trial; digests are
 
 Values = dict[str, Any]
-Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
 
 
 @dataclass(frozen=True)
@@ -76,6 +66,7 @@ def make_plan(sweep: Sweep) -> Plan:
     refuse_useless(sweep, plan, list(dropped.values()))
     refuse_bad_ends(sweep, plan)
     refuse_unlike(sweep, plan)
+    refuse_tuning_on_test(sweep, plan)
     return plan
 
 
@@ -105,7 +96,6 @@ def refuse_bad_ends(sweep: Sweep, plan: Plan) -> None:
         raise UserError("tpe over lists alone trains the same trials again: make lr an interval, or use method random")
 
 
-PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
 SPLIT = ("selection", "val_fraction", "folds", "fold", "split_seed")
 COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # decide the validation images
 
@@ -119,6 +109,14 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
                 f"search compares trials by one number, and those of different {name} are not comparable: "
                 "use method grid or random and scheduler none, without tune, or one sweep each"
             )
+
+
+def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
+    """Raise `UserError` where a tuned sweep would choose its values on the test split."""
+    if sweep.search.tune and any(make_config(sweep, values).selection != "val" for values in plan.legal):
+        raise UserError(
+            "search.tune chooses on held-out training groups, and recipe published selects on test: set recipe to clean"
+        )
 
 
 def compares(sweep: Sweep) -> bool:
@@ -174,74 +172,3 @@ def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
 def suggest_config(sweep: Sweep, plan: Plan, trial: Any) -> dict[str, Any]:
     """What Tune's Optuna searcher wants: the whole config of a suggestion, as Tune's `config`."""
     return {"values": make_config(sweep, suggest(sweep, plan, trial)).as_dict()}
-
-
-def check_files(config: TrainConfig) -> None:
-    """Raise `UserError` where a training or test file of the protocol is missing, or an image or group is on both sides."""
-    train, test = (usable(request(config, part)).entries for part in ("train", "test"))
-    refuse_leak(train, test, config.data_root)
-
-
-def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
-    """What a trial trains and selects on: digest, split, counts, share of labels beyond its levels."""
-    parts = split(config, data)
-    axes = config.axes
-    shares = {f"clamped_{axis.name}": f"{clamped(data.targets[:, i], axis):.4f}" for i, axis in enumerate(axes)}
-    return {
-        "protocol": config.protocol_name,
-        "data_digest": data.digest,
-        "split_hash": parts.digest,
-        "train_images": str(len(parts.train)),
-        "val_images": str(len(parts.val)),
-        "val_groups": str(len(parts.val_groups)),
-        "left_out": str(data.left_out),
-        "skipped": str(data.skipped),
-        "selection_split": config.selection,
-    } | shares
-
-
-def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:
-    """`data_facts` of each distinct data request among the configs, by `data_key`."""
-    held: dict[str, Prepared] = {}
-    facts: Facts = {}
-    for key, config in {data_key(config): config for config in configs}.items():
-        pixels = pixels_key(config)
-        if pixels not in held:
-            held[pixels] = load(config, "train", progress(config.protocol_name))
-        facts[key] = data_facts(config, held[pixels])
-    return facts
-
-
-def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
-    """Raise `UserError` where a batch takes more images than there are to train on."""
-    for config in configs:
-        images = int(facts[data_key(config)]["train_images"])
-        if config.batch_size > images:
-            raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
-
-
-def pixels_key(config: TrainConfig) -> str:
-    """The fields that decide which images a config sees."""
-    return " ".join(str(getattr(config, name)) for name in PIXELS)
-
-
-def data_key(config: TrainConfig) -> str:
-    """The fields that decide which images, which split and which levels a config sees."""
-    return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "axes"))])
-
-
-def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
-    """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped."""
-    if len({values["split_hash"] for values in facts}) > 1 and compares(sweep):
-        raise UserError(
-            "search compares trials by one number, and different images can be used at different crop or image_size: "
-            "set on_missing to error, or use method grid or random and scheduler none"
-        )
-
-
-def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
-    """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
-    values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
-    digests = [facts["data_digest"], facts["split_hash"], weights_digest(config), config.code_digest]
-    identity = [values, *digests, code_version()]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bel.config import TrainConfig
-from launch.plan import Facts, data_key, trial_key
+from launch.identity import Facts, data_key, trial_key
 from launch.space import Sweep
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.checkpoint import code_version
 from bel.errors import UserError
-from launch.plan import Facts
+from launch.identity import Facts
 from launch.space import Sweep
 
 PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
@@ -47,14 +47,15 @@ def reach_store() -> None:
         raise UserError(f"cannot use the MLflow store {uri}: {reason}; set MLFLOW_TRACKING_URI") from error
 
 
-def open_store(sweep: Sweep, facts: Facts) -> Store:
-    """Find or make the experiment and the parent run of a sweep: the same sweep, code and data have the same parent.
+def open_store(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> Store:
+    """Find or make the experiment and the parent run of a sweep: the same sweep, code, data and files have the same parent.
 
     Children that a dead driver left running are closed. Raises `UserError` where another driver is at work on it.
     """
     client = MlflowClient()
     experiment_id = find_experiment(client, sweep.name)
-    identity = json.dumps([asdict(sweep), sorted(map(sorted, map(dict.items, facts.values()))), code_version()])
+    seen, named = (sorted({json.dumps(part, sort_keys=True) for part in parts}) for parts in (facts.values(), files))
+    identity = json.dumps([asdict(sweep), seen, named, code_version()])
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     found = search(client, experiment_id, SWEEP, key)
     parent = found[0] if found else make_parent(client, experiment_id, sweep, key)

@@ -31,21 +31,17 @@ from bel.config import TrainConfig
 from bel.data.build import Progress
 from bel.errors import UserError, command
 from bel.model import build_model
-from launch.plan import (
+from launch.identity import (
     Facts,
-    Plan,
     check_files,
     data_key,
-    draw,
     facts_by_data,
-    lows,
-    make_config,
-    make_plan,
+    file_digests,
     pixels_key,
     refuse_large_batches,
     refuse_other_images,
-    suggest_config,
 )
+from launch.plan import Plan, draw, lows, make_config, make_plan, suggest_config
 from launch.search import OBJECTIVES
 from launch.space import Sweep, read_sweep
 from launch.stages import best_of_each, folds_to_come, on_folds
@@ -75,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folds = [fold for config in configs for fold in on_folds(sweep, config)]
     facts = facts_by_data([*configs, *folds], bar)
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
-    refuse_large_batches(configs, facts)
-    store = open_store(sweep, facts)
+    refuse_large_batches([*configs, *folds], facts)
+    store = open_store(sweep, facts, [file_digests(config) for config in configs])
     return run(sweep, plan, drawn, facts, store)
 
 
@@ -133,6 +129,8 @@ def run(sweep: Sweep, plan: Plan, drawn: list[TrainConfig], facts: Facts, store:
     finally:
         tracker.close()
     tracker.print_table()
+    if sweep.search.tune and tracker.count("FAILED") + len(tracker.finished_ids()) >= tracker.total:
+        tracker.print_folds()
     if tracker.count("FAILED"):
         return 1
     if len(tracker.finished_ids()) < tracker.total:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -21,7 +22,7 @@ from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from bel.evaluate import unit
 from bel.heads import HEADS
-from launch.plan import Facts, data_key, trial_key
+from launch.identity import Facts, data_key, file_digests, trial_key
 from launch.search import OBJECTIVES
 from launch.space import Sweep
 from launch.store import PARENT, TRIAL, Store
@@ -31,7 +32,7 @@ from launch.trial import LAST
 SELECTED = {
     "val": ("validation images of {} held-out groups", "selected on them"),
     "last": ("validation images of {} held-out groups", "last epoch, selected on nothing"),
-    "test": ("TEST images of {} groups", "SELECTED ON TEST as published: not to be compared with clean runs"),
+    "test": ("TEST images of {} groups", "SELECTED ON TEST: not to be compared with clean runs"),
 }
 SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
 
@@ -48,7 +49,7 @@ def label(config: TrainConfig, sweep: Sweep) -> str:
 
 def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
     """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
-    values = config.as_dict() | facts | {"unit": unit(config.axes)}
+    values = config.as_dict() | facts | file_digests(config) | {"unit": unit(config.axes)}
     if not isinstance(config.protocol, str):
         values["protocol_definition"] = json.dumps(config.protocol)
     for axis in config.axes:
@@ -158,7 +159,7 @@ class Tracker(tune.Callback):
         for run_id in set(self.runs.values()) - set(self.ended):
             self.client.set_terminated(run_id, "KILLED")
             self.ended[run_id] = "KILLED"
-        whole = len(self.finished_ids()) == self.total
+        whole = len(self.finished_ids()) >= self.total
         status = "FAILED" if self.count("FAILED") else "FINISHED" if whole else "KILLED"
         self.client.set_terminated(self.store.parent_id, status)
 
@@ -182,11 +183,12 @@ class Tracker(tune.Callback):
             tables.setdefault((run.data.params["protocol"], run.data.params["split_hash"]), []).append(run)
         for (protocol, split), rows in sorted(tables.items()):
             print_rows(protocol, split, rows)
-        if self.sweep.search.tune:
-            line = f"{beside('bel-results')} folds --run-id {self.store.parent_id} --out results/{self.sweep.name}"
-            print(
-                f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n  {line}", flush=True
-            )
+
+    def print_folds(self) -> None:
+        """Print the command that puts a tuned sweep's folds together."""
+        folder = shlex.quote(f"results/{self.sweep.name}")
+        line = f"{beside('bel-results')} folds --run-id {self.store.parent_id} --out {folder}"
+        print(f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n  {line}", flush=True)
 
 
 def last_line(error_file: str | None) -> str:

@@ -15,8 +15,8 @@ from bel import checkpoint
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.train import Epoch, fit
+from launch.identity import pixels_key
 from launch.pictures import draw_code, draw_curve, draw_labels
-from launch.plan import pixels_key
 
 LAST, BEST = "last.pt", "best.pt"
 

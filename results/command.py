@@ -10,7 +10,7 @@ from bel.errors import command
 from results import fold_tables
 from results.evaluate import FREE, settings
 from results.folds import contenders
-from results.runs import children, find_run, on_fold
+from results.runs import find_run
 
 
 @command
@@ -36,10 +36,9 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
 
 def folds(a: argparse.Namespace) -> int:
     """Measure every fold's held-out images and the test split again, and print and write the comparison."""
-    parent = find_run(a.run_id)
-    found = contenders(parent, settings(a.set, FREE), lambda line: print(line, flush=True))
+    found = contenders(find_run(a.run_id), settings(a.set, FREE), lambda line: print(line, flush=True))
     print(f"\n{fold_tables.text(found)}")
     if a.out:
-        fold_tables.write(found, [run for run in children(parent) if not on_fold(run)], a.out)
+        fold_tables.write(found, a.out)
         print(f"\nwritten to {a.out}")
     return 0

@@ -25,14 +25,14 @@ class Difference:
         if self.interval is None:
             return "cannot tell"
         low, high = self.interval
-        return "tie" if low <= 0 <= high else "worse" if low > 0 else "better"
+        return "no difference shown" if low <= 0 <= high else "worse" if low > 0 else "better"
 
 
 def paired(ours: Tensor, theirs: Tensor) -> Difference:
     """Errors (groups,) of two contenders on the same groups -> mean of ours - theirs, by Student's t over the groups."""
     differences = ours - theirs
     count, mean = len(differences), differences.mean().item()
-    if count < LEAST:
+    if count < LEAST or not math.isfinite(mean):
         return Difference(mean, None)
     half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * differences.std().item() / math.sqrt(count)
     return Difference(mean, (mean - half, mean + half))

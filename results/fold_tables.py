@@ -8,13 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from mlflow.entities import Run
 
 from bel.evaluate import Evaluation, unit
 from results.compare import LEVEL, paired
 from results.folds import Contender
-
-DIGITS = 2  # of a degree, in the errors of single images
 
 
 def header(found: Sequence[Contender]) -> list[str]:
@@ -40,7 +37,7 @@ def row(rank: int, one: Contender, first: Contender) -> list[str]:
     """Cells of a contender: mean over groups, by axis, difference from the first, mean and range of the test errors."""
     by_axis = torch.stack(list(one.by_group().values())).mean(0).tolist()
     held = one.out_of_fold
-    rotation = [held.rotation_errors(held.headline)["geodesic"]] if held.pose else []
+    rotation = [one.geodesic()] if held.pose else []
     difference = paired(one.group_maes(), first.group_maes())
     low_high = "" if difference.interval is None else "{:+.3f} to {:+.3f}".format(*difference.interval)
     against = ["", "", "first"] if one is first else [f"{difference.mean:+.3f}", low_high, difference.verdict]
@@ -51,16 +48,25 @@ def row(rank: int, one: Contender, first: Contender) -> list[str]:
 
 
 def caption(found: Sequence[Contender]) -> str:
-    """What the numbers of the table travel with."""
-    one = found[0]
-    facts, held, test = one.runs[0].data.params, one.out_of_fold, one.tests[0]
+    """What the numbers of the table travel with, and what they do not say."""
+    held, test, field = found[0].out_of_fold, found[0].tests[0], found[0].tuned.field
+    facts = {name: said(found, name) for name in ("protocol", "crop", "folds", "split_seed", "seed")}
+    codes = ", ".join(sorted({run.data.tags["code_version"] for one in found for run in one.runs}))
+    ends = ", ".join(one.name for one in found if one.tuned.at_end)
     return (
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
         f"mean over their {len(set(held.groups))} groups; {facts['folds']} folds, split seed {facts['split_seed']}, seed "
-        f"{facts['seed']}, last epoch, each contender's own headline read-out; differences are paired over the groups "
-        f"(Student's t, not corrected for {len(found) - 1} comparisons). Test: {len(test.names)} images of "
-        f"{len(set(test.groups))} groups, mean over the folds' networks. Code {one.runs[0].data.tags['code_version']}."
+        f"{facts['seed']}, last epoch, each contender's headline read-out, {field} tuned on a hold-out of the same groups. "
+        f"Differences are paired over the groups (Student's t); the first was chosen by these numbers, and nothing is "
+        f"corrected for {len(found) - 1} comparisons. Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
+        f"and range over the folds' networks. Code {codes}."
+        + (f" Best {field} at an end of its grid, so perhaps beyond it: {ends}." if ends else "")
     )
+
+
+def said(found: Sequence[Contender], name: str) -> str:
+    """The values of a parameter among all runs."""
+    return " and ".join(sorted({run.data.params[name] for one in found for run in one.runs}))
 
 
 def rows(found: Sequence[Contender]) -> list[list[str]]:
@@ -90,11 +96,11 @@ def markdown(found: Sequence[Contender]) -> str:
     return "\n".join([caption(found), "", *("| " + " | ".join(line) + " |" for line in (first, marks, *others)), ""])
 
 
-def write(found: Sequence[Contender], others: Sequence[Run], folder: Path) -> None:
+def write(found: Sequence[Contender], folder: Path) -> None:
     """Table, run ids, errors by group, and errors of every image by contender and axis, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(markdown(found), encoding="utf-8")
-    write_csv(folder / "runs.csv", run_rows(found, others))
+    write_csv(folder / "runs.csv", run_rows(found))
     maes = [one.group_maes().tolist() for one in found]
     groups = list(found[0].by_group())
     head = ["group", *(one.name for one in found)]
@@ -105,10 +111,10 @@ def write(found: Sequence[Contender], others: Sequence[Run], folder: Path) -> No
     write_csv(folder / "errors_test.csv", image_rows(tested))
 
 
-def run_rows(found: Sequence[Contender], others: Sequence[Run]) -> list[list[str]]:
-    """Contender, learning rate, fold (none on the hold-out), error there and on test, and id of every run."""
-    lines = [["trial", "lr", "fold", "val_mae", "test_mae", "run_id"]]
-    for run in others:
+def run_rows(found: Sequence[Contender]) -> list[list[str]]:
+    """Trial, fold (none on the hold-out), error there and on test, and id of every run."""
+    lines = [["trial", "fold", "val_mae", "test_mae", "run_id"]]
+    for run in (run for one in found for run in one.tuned.runs):
         lines.append(
             [
                 run.info.run_name,
@@ -123,7 +129,7 @@ def run_rows(found: Sequence[Contender], others: Sequence[Run]) -> list[list[str
         for run, test in zip(one.runs, one.test_maes, strict=True):
             facts = run.data.params
             error = f"{run.data.metrics['val/best_mae']:.4f}"
-            lines.append([one.name, facts["lr"], facts["fold"], error, f"{test:.4f}", run.info.run_id])
+            lines.append([one.name, facts["fold"], error, f"{test:.4f}", run.info.run_id])
     return lines
 
 
@@ -136,7 +142,7 @@ def image_rows(parts: Sequence[tuple[str, Evaluation, torch.Tensor]]) -> list[li
     lines = [["image", "group", *names]]
     for name, group in zip(first.names, first.groups, strict=True):
         cells = chain.from_iterable(value[place[name]] for value, place in zip(values, places, strict=True))
-        lines.append([name, group, *(f"{cell:.{DIGITS}f}" for cell in cells)])
+        lines.append([name, group, *(f"{cell:.3g}" for cell in cells)])
     return lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from mlflow.entities import Run
 from torch import Tensor
@@ -14,10 +15,24 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, overall
-from results.runs import children, on_fold
+from results.runs import children, on_fold, tuned_field
 from results.subject import fetch_state, load_test, open_subject, repeat
 
-APART = ("fold", "split_hash", "train_images", "val_images", "val_groups")  # parameters in which folds of one differ
+# Parameters in which the runs of one contender may differ: how its groups are divided, and where its files lie.
+APART = (
+    "fold", "folds", "val_fraction", "selection", "selection_split", "split_hash", "train_images", "val_images",
+    "val_groups", "data_root", "cache_dir", "cache", "boxes", "weights",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the hold-out decided for a contender: field and best value, whether at an end of the values, and the runs."""
+
+    field: str
+    value: str
+    at_end: bool
+    runs: list[Run]
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,7 @@ class Contender:
     """A configuration on all folds: its runs, its out-of-fold predictions, and those of each fold's network on test."""
 
     name: str
+    tuned: Tuned
     runs: list[Run]
     out_of_fold: Evaluation
     tests: list[Evaluation]
@@ -32,11 +48,20 @@ class Contender:
     def by_group(self) -> dict[str, Tensor]:
         """Mean out-of-fold errors (axes,) in units of each group, in order of the groups' names."""
         errors = self.out_of_fold.errors(self.out_of_fold.headline)
-        groups = self.out_of_fold.groups
-        rows: dict[str, list[int]] = {}
-        for i, group in enumerate(groups):
-            rows.setdefault(group, []).append(i)
-        return {group: errors[rows[group]].mean(0) for group in sorted(rows)}
+        return {group: errors[rows].mean(0) for group, rows in self.rows().items()}
+
+    def rows(self) -> dict[str, list[int]]:
+        """Rows of each group's images, in order of the groups' names."""
+        rows: dict[str, list[int]] = {group: [] for group in sorted(set(self.out_of_fold.groups))}
+        for i, group in enumerate(self.out_of_fold.groups):
+            rows[group].append(i)
+        return rows
+
+    def geodesic(self) -> float:
+        """Mean out-of-fold angle between rotations in degrees, mean over groups."""
+        held = self.out_of_fold
+        errors = held.rotation_angles(held.headline)[0]
+        return float(np.mean([errors[rows].mean() for rows in self.rows().values()]))
 
     def group_maes(self) -> Tensor:
         """Mean absolute out-of-fold error (groups,) over all axes of each group."""
@@ -59,31 +84,63 @@ class Contender:
 
 
 def contenders(parent: Run, changes: dict[str, Any], say: Callable[[str], None]) -> list[Contender]:
-    """The contenders of a tuned sweep, the best first; every run's logged error is repeated on the way.
+    """The contenders of a tuned sweep that have all their folds, the best first; each run's logged error is repeated.
 
-    Raises `UserError` where folds are missing, or an error does not repeat.
+    Those without are said. Raises `UserError` where there is none, or where an error does not repeat.
     """
-    grouped: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in children(parent):
-        if on_fold(run):
-            who = tuple(sorted((key, value) for key, value in run.data.params.items() if key not in APART))
-            grouped.setdefault(who, []).append(run)
-    if not grouped:
-        raise UserError(
-            f"run {parent.info.run_id} has no finished trials on folds: give a sweep whose file says search.tune"
-        )
-    found = [contender(runs, changes, say) for runs in grouped.values()]
+    found = [contender(tuned, runs, changes, say) for tuned, runs in tuned_runs(parent) if complete(tuned, runs, say)]
+    if not found:
+        raise UserError(f"run {parent.info.run_id} has no contender with all its folds: run the sweep again to go on")
     return sorted(found, key=lambda one: one.mae)
 
 
-def contender(runs: list[Run], changes: dict[str, Any], say: Callable[[str], None]) -> Contender:
-    """A contender from its runs, one a fold. Raises `UserError` where a fold is missing."""
-    runs = sorted(runs, key=lambda run: int(run.data.params["fold"]))
-    name, folds = runs[0].info.run_name.partition(" fold=")[0], int(runs[0].data.params["folds"])
-    if [int(run.data.params["fold"]) for run in runs] != list(range(folds)):
-        raise UserError(f"{name} has {len(runs)} of {folds} folds: run the sweep again, it goes on where it stopped")
+def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
+    """Each contender of a tuned sweep with its runs on folds, in order of the folds. Raises `UserError` for another run."""
+    name = tuned_field(parent)
+    if name is None:
+        raise UserError(
+            f"run {parent.info.run_id} is no tuned sweep: give the parent of one whose file says search.tune"
+        )
+    hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in children(parent):  # the least error first
+        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key not in (*APART, name)))
+        (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
+    paired = []
+    for who, runs in hold_out.items():
+        best = runs[0].data.params[name]
+        folds = [run for run in on_folds.get(who, []) if run.data.params[name] == best]
+        values = sorted(float(run.data.params[name]) for run in runs) if is_number(best) else []
+        at_end = len(values) > 1 and float(best) in (values[0], values[-1])
+        paired.append((Tuned(name, best, at_end, runs), sorted(folds, key=lambda run: int(run.data.params["fold"]))))
+    return paired
+
+
+def is_number(text: str) -> bool:
+    """Whether a logged value is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:
+    """Whether a contender has every fold once; says where it has not."""
+    present = [int(run.data.params["fold"]) for run in runs]
+    if runs and present == list(range(int(runs[0].data.params["folds"]))):
+        return True
+    say(
+        f"left out: {tuned.runs[0].info.run_name} is finished on the folds {present} only: run the sweep again to go on"
+    )
+    return False
+
+
+def contender(tuned: Tuned, runs: list[Run], changes: dict[str, Any], say: Callable[[str], None]) -> Contender:
+    """A contender from its runs, one a fold."""
     measured = [measure(run, changes, say) for run in runs]
-    return Contender(name, runs, joined([held for held, _ in measured]), [test for _, test in measured])
+    name = runs[0].info.run_name.partition(" fold=")[0]
+    return Contender(name, tuned, runs, joined([held for held, _ in measured]), [test for _, test in measured])
 
 
 def measure(run: Run, changes: dict[str, Any], say: Callable[[str], None]) -> tuple[Evaluation, Evaluation]:

@@ -18,7 +18,7 @@ from bel.errors import UserError
 
 PARENT = "mlflow.parentRunId"
 OBJECTIVE = "val/best_mae"
-CHECKPOINT = "best.pt"
+CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
 
 
 def find_runs(run_id: str) -> list[Run]:
@@ -61,9 +61,10 @@ def children(parent: Run) -> list[Run]:
 def best_children(parent: Run) -> list[Run]:
     """The finished child with the least validation error, of each protocol and validation split of a sweep.
 
-    Trials on the folds of a tuned sweep are no candidates: their last epochs are measured there, not selected.
+    The folds of a tuned sweep are no candidates: their last epochs are measured there, not selected.
     """
-    candidates = [child for child in children(parent) if not on_fold(child)]
+    tuned = tuned_field(parent) is not None
+    candidates = [child for child in children(parent) if not (tuned and on_fold(child))]
     if not candidates:
         raise UserError(f"run {parent.info.run_id} is a sweep without a finished trial: run the sweep again to go on")
     best: dict[tuple[str, str], Run] = {}
@@ -72,9 +73,18 @@ def best_children(parent: Run) -> list[Run]:
     return list(best.values())
 
 
+def tuned_field(parent: Run) -> str | None:
+    """The config field that a sweep tunes before its folds; None for another sweep, or for a run that is none."""
+    try:
+        tuned: str | None = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")["search"].get("tune")
+    except (MlflowException, OSError):
+        return None
+    return tuned
+
+
 def on_fold(run: Run) -> bool:
-    """Whether a run is the part of a tuned sweep that measures one fold."""
-    return "fold" in run.data.params and run.data.params["selection_split"] == "last"
+    """Whether a trial of a tuned sweep is on a fold, not on the hold-out."""
+    return "fold" in run.data.params
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:

@@ -51,11 +51,12 @@ def train_batches(
     count = len(rows) // config.batch_size * config.batch_size
     order = rows[torch.randperm(len(rows), generator=generator)][:count]
     settings = config.augmentation
-    draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, config.axes)
+    axes = config.definition.axes  # not those of the head, so that every head sees the same images
+    draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, axes)
     batches = [slice(i, i + config.batch_size) for i in range(0, count, config.batch_size)]
     parts = ahead(gatherer(data, config.image_size, device), [(order[b], draws[b].corners) for b in batches])
     for batch, pixels in zip(batches, parts, strict=True):
-        targets = augment_targets(data.targets[order[batch]], draws[batch], settings, config.axes)
+        targets = augment_targets(data.targets[order[batch]], draws[batch], settings, axes)
         images = augment(pixels.permute(0, 3, 1, 2), draws[batch], settings)
         yield normalise(images, config.layout), sent(targets, device)
 

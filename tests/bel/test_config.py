@@ -77,7 +77,7 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"head": "rlel", "code": None, "bits": 0}, "bits must be"),
         ({"head": "hopenet", "code": None, "code_bits": 76}, "code_bits belongs to head .*, not to hopenet"),
         ({"alpha": 1}, "alpha belongs to head hopenet, not to bel"),
-        ({"head": "soft_label", "code": None, "sigma": 0}, "sigma must be above 0"),
+        ({"head": "soft_label", "code": None, "sigma": 0}, "sigma must be from 0.1"),
         ({"head": "rlel", "code": None, "distance_weight": -1}, "distance_weight must be from 0"),
         ({"recipe": "paper"}, r"recipe must be one of \['clean', 'published'\]"),
         (
@@ -88,6 +88,8 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"selection": "best"}, r"selection must be one of \['val', 'last', 'test'\]"),
         ({"selection": "test", "val_fraction": 0.2}, "selection test holds no training groups out"),
         ({"selection": "test", "folds": 4}, "selection test holds no training groups out"),
+        ({"selection": "test", "split_seed": 1}, "selection test holds no training groups out"),
+        ({"schedule": "drop", "drop_epoch": 2}, "drop_epoch must be below epochs, 2, got 2"),
         ({"schedule": "drop"}, "drop_epoch belongs to schedule drop"),
         ({"drop_epoch": 3}, "drop_epoch belongs to schedule drop"),
         ({"rotate": 46}, "rotate must be from 0 to 45"),
@@ -130,7 +132,7 @@ def test_the_published_recipe_fills_in_what_its_protocol_was_trained_with():
         assert (config.backbone, config.crop, config.schedule) == ("resnet50", "published", "drop")
         assert (config.selection, config.theta, config.head_lr_factor, config.image_size) == ("test", 10, 5, 224)
         assert config.val_fraction is None and TrainConfig.make(config.as_dict()) == config
-    own = TrainConfig.make({"recipe": "published", "code": "u", "selection": "val", "epochs": 3})
+    own = TrainConfig.make({"recipe": "published", "code": "u", "selection": "val", "epochs": 3, "drop_epoch": 2})
     assert (own.selection, own.val_fraction, own.epochs) == ("val", 0.2, 3)
 
 

@@ -34,11 +34,11 @@ def test_errors_of_rotations_are_angles_between_them_and_their_columns():
     targets, predictions = (80 * torch.rand(50, 3, generator=generator, dtype=torch.float64) - 40 for _ in range(2))
     axes = (Axis("pitch", -90, 180, 180), Axis("yaw", -90, 180, 180), Axis("roll", -90, 180, 180))  # any order
     evaluation = Evaluation(axes, ["a"] * 50, ["a"] * 50, targets, {"expected": predictions}, pose=True)
-    by_hand = {"geodesic": [], "column_right": [], "column_down": [], "column_forward": []}
+    by_hand = {"geodesic": [], "column_x": [], "column_y": [], "column_z": []}
     for ours, true in zip(predictions.tolist(), targets.tolist(), strict=True):
         a, b = (Rotation.from_euler("XYZ", [-pitch, yaw, roll], degrees=True) for pitch, yaw, roll in (ours, true))
         by_hand["geodesic"].append(np.degrees((a * b.inv()).magnitude()))
-        for i, name in enumerate(("column_right", "column_down", "column_forward")):
+        for i, name in enumerate(("column_x", "column_y", "column_z")):
             cosine = a.as_matrix()[:, i] @ b.as_matrix()[:, i]
             by_hand[name].append(np.degrees(np.arccos(cosine)))
     metrics = evaluation.metrics("test")

@@ -5,9 +5,11 @@ import re
 import shutil
 
 import mlflow
+import numpy as np
 import pytest
 import yaml
 
+from bel.codes import code_matrix
 from launch import sweep
 from results import command, evaluate
 from results.runs import on_fold
@@ -60,8 +62,10 @@ def test_a_fold_that_is_missing_is_said_and_the_same_command_makes_it(tuned, tmp
     with working_in(tmp_path / "store"):
         parent, trials = children("tuned")
         mlflow.MlflowClient().delete_run(next(run for run in trials if on_fold(run)).info.run_id)
-        assert command.main(["folds", "--run-id", parent.info.run_id]) == 2
-        assert "has 2 of 3 folds: run the sweep again" in capsys.readouterr().err
+        code = command.main(["folds", "--run-id", parent.info.run_id])
+        out = capsys.readouterr().out
+        assert code == 0 and out.count("left out:") == 1 and "only: run the sweep again to go on" in out
+        assert len(re.findall(r"^ *\d+  \S.* s0 +", out, re.M)) == 2
         assert sweep.main([str(tuned / "tuned.yaml")]) == 0
         assert "1 trials to run" in capsys.readouterr().out
 
@@ -101,6 +105,48 @@ def test_the_parent_of_a_tuned_sweep_stands_for_its_hold_out_winner(tuned, tmp_p
     assert out.count("repeats the logged") == 1 and best.info.run_id in out
 
 
+def test_a_contender_whose_trials_fail_is_left_out_and_the_others_go_on(
+    ray_here, rendered, cache, store, capsys, broken_weights
+):
+    base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache), "epochs": 1, "head": "direct"}
+    del base["lr"], base["weights"]
+    space = {"weights": {"grid": ["none", str(broken_weights)]}, "lr": {"grid": [1e-4, 3e-3]}}
+    spec = TUNED | {"name": "fails", "base": base, "space": space}
+    (store / "fails.yaml").write_text(yaml.safe_dump(spec))
+    assert sweep.main([str(store / "fails.yaml")]) == 1
+    parent, trials = children("fails")
+    assert parent.info.status == "FAILED"
+    assert sorted(run.info.status for run in trials) == ["FAILED"] * 2 + ["FINISHED"] * (2 + 3)
+    capsys.readouterr()
+    assert command.main(["folds", "--run-id", parent.info.run_id]) == 0
+    assert capsys.readouterr().out.count(" repeats (") == 3
+
+
+def test_only_a_tuned_sweep_has_folds_to_put_together(swept_store, capsys):
+    parent, trials = children("fixture")
+    for run in (parent, trials[0]):
+        assert command.main(["folds", "--run-id", run.info.run_id]) == 2
+        assert "is no tuned sweep: give the parent of one" in capsys.readouterr().err
+
+
+def test_a_code_in_a_file_is_part_of_a_trial_and_of_its_checkpoint(ray_here, rendered, cache, store, capsys):
+    base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache), "epochs": 1, "code_bits": 8}
+    file = store / "mine_{levels}.csv"
+    for levels in (6, 8):
+        np.savetxt(str(file).format(levels=levels), code_matrix("u", levels), fmt="%d", delimiter=",")
+    spec = {"name": "own", "base": base, "space": {"code": {"grid": [f"file:{file}"]}}}
+    (store / "own.yaml").write_text(yaml.safe_dump(spec))
+    assert sweep.main([str(store / "own.yaml")]) == 0
+    parent, (run,) = children("own")
+    assert run.info.run_name.startswith("mine_{levels}-8 bce") and "code_digest" in run.data.params
+    assert evaluate.main(["--run-id", run.info.run_id]) == 0
+    np.savetxt(str(file).format(levels=8), code_matrix("random", 8), fmt="%d", delimiter=",")
+    assert evaluate.main(["--run-id", run.info.run_id]) == 2
+    assert "is not the one that the checkpoint was trained with: put its file back" in capsys.readouterr().err
+    assert sweep.main([str(store / "own.yaml")]) == 0
+    assert "1 trials to run" in capsys.readouterr().out and parent.info.run_id
+
+
 def test_a_learned_code_has_a_picture(tuned, tmp_path):
     with working_in(tuned):
         run = next(run for run in children("tuned")[1] if run.data.params["head"] == "rlel")
@@ -119,10 +165,15 @@ def test_a_learned_code_has_a_picture(tuned, tmp_path):
         ({"tune": "lr", "folds": 3, "method": "random", "trials": 2}, {}, "use method grid and scheduler none"),
         ({"tune": "lr", "folds": 3}, {"selection": "last"}, "selection is decided by search.tune"),
         ({"tune": "lr", "folds": 3}, {"folds": 4}, "folds is decided by search.tune"),
+        (
+            {"tune": "lr", "folds": 3},
+            {"recipe": "published", "backbone": "resnet18"},
+            "recipe published selects on test",
+        ),
     ],
 )
 def test_a_tuned_sweep_says_what_it_needs(tmp_path, capsys, search, more, says):
-    spec = TUNED | {"search": {"method": "grid"} | search, "base": {"code": "u"} | more}
+    spec = TUNED | {"search": {"method": "grid"} | search, "base": more}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(spec))
     assert sweep.main([str(tmp_path / "bad.yaml")]) == 2
     err = capsys.readouterr().err.strip()

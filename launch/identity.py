@@ -1,0 +1,101 @@
+"""What a trial trains and selects on, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from bel.checkpoint import code_version
+from bel.config import TrainConfig
+from bel.data.build import Progress
+from bel.data.labels import clamped
+from bel.data.prepared import Prepared, load, request, usable
+from bel.data.splits import refuse_leak, split
+from bel.errors import UserError
+from bel.model import weights_digest
+from launch.plan import SPLIT, compares
+from launch.space import Sweep
+
+PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
+PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights")  # where things lie is no part of a trial; digests are
+
+Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
+
+
+def check_files(config: TrainConfig) -> None:
+    """Raise `UserError` where a training or test file of the protocol is missing, or an image or group is on both sides."""
+    train, test = (usable(request(config, part)).entries for part in ("train", "test"))
+    refuse_leak(train, test, config.data_root)
+
+
+def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
+    """What a trial trains and selects on: digest, split, counts, share of labels beyond its levels."""
+    parts, axes = split(config, data), config.axes
+    facts = {
+        "protocol": config.protocol_name,
+        "data_digest": data.digest,
+        "split_hash": parts.digest,
+        "train_images": str(len(parts.train)),
+        "val_images": str(len(parts.val)),
+        "val_groups": str(len(parts.val_groups)),
+        "left_out": str(data.left_out),
+        "skipped": str(data.skipped),
+        "selection_split": config.selection,
+    }
+    if parts.held is not data:
+        facts["held_digest"] = parts.held.digest
+    return facts | {f"clamped_{axis.name}": f"{clamped(data.targets[:, i], axis):.4f}" for i, axis in enumerate(axes)}
+
+
+def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:
+    """`data_facts` of each distinct data request among the configs, by `data_key`."""
+    held: dict[str, Prepared] = {}
+    facts: Facts = {}
+    for key, config in {data_key(config): config for config in configs}.items():
+        pixels = pixels_key(config)
+        if pixels not in held:
+            held[pixels] = load(config, "train", progress(config.protocol_name))
+        facts[key] = data_facts(config, held[pixels])
+    return facts
+
+
+def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
+    """Raise `UserError` where a batch takes more images than there are to train on."""
+    for config in configs:
+        images = int(facts[data_key(config)]["train_images"])
+        if config.batch_size > images:
+            raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
+
+
+def pixels_key(config: TrainConfig) -> str:
+    """The fields that decide which images a config sees."""
+    return " ".join(str(getattr(config, name)) for name in PIXELS)
+
+
+def data_key(config: TrainConfig) -> str:
+    """The fields that decide which images, which split and which levels a config sees."""
+    return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "axes"))])
+
+
+def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
+    """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped."""
+    if len({values["split_hash"] for values in facts}) > 1 and compares(sweep):
+        raise UserError(
+            "search compares trials by one number, and different images can be used at different crop or image_size: "
+            "set on_missing to error, or use method grid or random and scheduler none"
+        )
+
+
+def file_digests(config: TrainConfig) -> dict[str, str]:
+    """Digests of the files that a config names: of the initial weights, and of the code."""
+    code = {} if config.code_digest is None else {"code_digest": config.code_digest}
+    return {"weights_digest": weights_digest(config)} | code
+
+
+def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
+    """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
+    values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
+    data = [facts.get(name) for name in ("data_digest", "split_hash", "held_digest")]
+    identity = [values, *data, file_digests(config), code_version()]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
