@@ -172,14 +172,14 @@ class TrainConfig:
 
     def _fit_recipe(self) -> None:
         """Refuse a schedule, a selection or a recipe without what it needs."""
+        if self.recipe == "published" and not self.backbone.startswith("resnet"):
+            raise UserError(f"recipe published is of a ResNet, got backbone {self.backbone!r}: set recipe to clean")
         if (self.schedule == "drop") != (self.drop_epoch is not None):
             raise UserError("drop_epoch belongs to schedule drop, which needs it: give both of them or neither")
         if self.drop_epoch is not None and self.drop_epoch >= self.epochs:
             raise UserError(
                 f"drop_epoch must be below epochs, {self.epochs}, got {self.drop_epoch}: lower it, or train longer"
             )
-        if self.recipe == "published" and not self.backbone.startswith("resnet"):
-            raise UserError(f"recipe published is of a ResNet, got backbone {self.backbone!r}: set recipe to clean")
 
     @property
     def code_digest(self) -> str | None:

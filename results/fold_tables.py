@@ -115,16 +115,7 @@ def run_rows(found: Sequence[Contender]) -> list[list[str]]:
     """Trial, fold (none on the hold-out), error there and on test, and id of every run."""
     lines = [["trial", "fold", "val_mae", "test_mae", "run_id"]]
     for run in (run for one in found for run in one.tuned.runs):
-        lines.append(
-            [
-                run.info.run_name,
-                run.data.params["lr"],
-                "",
-                f"{run.data.metrics['val/best_mae']:.4f}",
-                "",
-                run.info.run_id,
-            ]
-        )
+        lines.append([run.info.run_name, "", f"{run.data.metrics['val/best_mae']:.4f}", "", run.info.run_id])
     for one in found:
         for run, test in zip(one.runs, one.test_maes, strict=True):
             facts = run.data.params

@@ -195,7 +195,7 @@ def test_the_published_trainings_run_and_are_marked(ray_here, rendered, cache, s
     assert {t.data.tags["selection"] for t in trials} == {"test"}
     assert {t.data.params["selection_split"] for t in trials} == {"test"}
     out = capsys.readouterr().out
-    assert "TEST images" in out and "SELECTED ON TEST as published: not to be compared with clean runs" in out
+    assert "TEST images" in out and "SELECTED ON TEST: not to be compared with clean runs" in out
     assert evaluate.main(["--run-id", parent.info.run_id]) == 0
     out = capsys.readouterr().out
     assert "SELECTED ON THE TEST SPLIT" in out and "its error is no clean one" in out
