@@ -56,7 +56,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def refuse_other_code(config: TrainConfig, state: dict[str, Any]) -> None:
     """Raise `UserError` where the code of a config is another than a checkpoint was trained with: its file has changed."""
-    same = state["config"]["code"] == config.code
+    same = config.code is not None and state["config"]["code"] == config.code
     if same and state["data"].get("code_digest", config.code_digest) != config.code_digest:
         raise UserError(f"code {config.code} is not the one that the checkpoint was trained with: put its file back")
 

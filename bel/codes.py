@@ -157,6 +157,12 @@ def normal_code(name: str) -> str:
     return f"file:{path_of(argument)}" if kind == "file" and argument else name
 
 
+def short_name(name: str, levels: int) -> str:
+    """A code's name in a title: one in a file goes by its file's."""
+    kind, _, path = name.partition(":")
+    return Path(path.replace("{levels}", str(levels))).stem if kind == "file" else name
+
+
 def code_matrix(name: str, levels: int) -> Bits:
     """Matrix (levels, bits) of a code by name. Raises `UserError` for an unknown name or an illegal number of levels."""
     code = find_code(name)

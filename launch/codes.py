@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bel.code_file import Bits
 from bel.code_properties import Properties, properties
-from bel.codes import NAMES, check_code, code_matrix
+from bel.codes import NAMES, check_code, code_matrix, short_name
 from bel.errors import UserError, command
 from bel.values import convert_to, within
 from launch.pictures import draw_matrix
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_code(arguments.name)
     levels = convert_to(int, "LEVELS", arguments.levels)
     within("LEVELS", levels, 2, MOST_LEVELS)
-    name = short(arguments.name, levels)
+    name = short_name(arguments.name, levels)
     out = arguments.out or Path("runs/codes", f"{name.replace(':', '-')}-{levels}.png")
     figure = figure_for(out)
     matrix = code_matrix(arguments.name, levels)
@@ -37,12 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw(figure, matrix, name, out)
     print(f"\npicture: {out}")
     return 0
-
-
-def short(name: str, levels: int) -> str:
-    """A name for a title or a file: a code in a file goes by its file's."""
-    kind, _, path = name.partition(":")
-    return Path(path.replace("{levels}", str(levels))).stem if kind == "file" else name
 
 
 def figure_for(out: Path) -> Figure:

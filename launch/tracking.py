@@ -19,6 +19,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from ray import tune
 
 from bel.checkpoint import code_version
+from bel.codes import short_name
 from bel.config import TrainConfig
 from bel.evaluate import unit
 from bel.heads import HEADS
@@ -39,12 +40,12 @@ SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a lab
 
 def label(config: TrainConfig, sweep: Sweep) -> str:
     """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
-    kind, _, argument = (config.code or config.head).partition(":")
-    name = Path(argument).stem if kind == "file" else kind + argument
+    levels = max(axis.levels for axis in config.axes)
+    name = short_name(config.code, levels) if config.code else config.head
     rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
     varied = [*sweep.space, *(["fold"] if sweep.search.tune and config.folds else [])]
     also = "".join(f" {field}={getattr(config, field)}" for field in varied if field not in SHOWN)
-    return f"{name}-{max(axis.levels for axis in config.axes)} {config.loss} lr={rate} s{config.seed}{also}"
+    return f"{name}-{levels} {config.loss} lr={rate} s{config.seed}{also}"
 
 
 def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:

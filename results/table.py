@@ -13,7 +13,7 @@ from bel.evaluate import PER_CENT, Evaluation, unit
 def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
     """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis.
 
-    Without the constant, its row and the ratio to it are left out.
+    Without the constant, its row and the ratio to it are left out; the errors of a rotation are a pose's alone.
     """
     images = f"{len(evaluation.names)} images of {len(set(evaluation.groups))} groups, center crop"
     units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
@@ -28,15 +28,17 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
     for title, read, decoder in rows:
         values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
         print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
+    if median is not None or evaluation.pose:
+        print()
+    if median is not None:
+        share = evaluation.mae(evaluation.headline) / median.mae("median")
+        print(f"{evaluation.headline} over constant median: {share:.3f}")
     if evaluation.pose:
         errors = evaluation.rotation_errors(evaluation.headline)
         columns = ", ".join(
             f"{name.removeprefix('column_')} {errors[name]:.3f}" for name in errors if name != "geodesic"
         )
-        print(f"\nrotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
-    if median is not None:
-        share = evaluation.mae(evaluation.headline) / median.mae("median")
-        print(f"\n{evaluation.headline} over constant median: {share:.3f}")
+        print(f"rotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_code_in_a_file_is_part_of_a_trial_and_of_its_checkpoint(ray_here, ren
     (store / "own.yaml").write_text(yaml.safe_dump(spec))
     assert sweep.main([str(store / "own.yaml")]) == 0
     parent, (run,) = children("own")
-    assert run.info.run_name.startswith("mine_{levels}-8 bce") and "code_digest" in run.data.params
+    assert run.info.run_name.startswith("mine_8-8 bce") and "code_digest" in run.data.params
     assert evaluate.main(["--run-id", run.info.run_id]) == 0
     np.savetxt(str(file).format(levels=8), code_matrix("random", 8), fmt="%d", delimiter=",")
     assert evaluate.main(["--run-id", run.info.run_id]) == 2

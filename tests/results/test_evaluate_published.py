@@ -57,8 +57,9 @@ def test_a_published_file_is_measured_on_the_test_split(arguments, capsys, head,
     assert lines[1] == WARNING and lines[2].startswith("crop frame, test data ")
     table = lines[lines.index("") + 1 :]
     assert table[0].startswith("test MAE (deg) on ") and table[0].endswith(" groups, center crop")
-    assert [line[:18].strip() for line in table[2:-2]] == [*decoders, "constant median"]
-    assert table[-1].startswith(f"{decoders[0]} over constant median: ")
+    assert [line[:18].strip() for line in table[2:-3]] == [*decoders, "constant median"]
+    assert table[-2].startswith(f"{decoders[0]} over constant median: ")
+    assert table[-1].startswith(f"rotation of {decoders[0]}: geodesic ")
     assert "validation" not in out
 
 
@@ -85,7 +86,7 @@ def test_no_training_data_is_needed(arguments, rendered, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "note: there is no constant median to compare with: none of " in out
     assert "\nconstant median" not in out and "over constant median" not in out
-    assert out.splitlines()[-1].startswith("native ")
+    assert out.splitlines()[-3].startswith("native ") and out.splitlines()[-1].startswith("rotation of expected: ")
 
 
 def test_images_that_cannot_be_used_are_refused_or_counted(arguments, rendered, tmp_path, capsys):
