@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from mlflow.entities import Run
 from torch import Tensor
 
+from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
@@ -18,11 +19,11 @@ from bel.evaluate import Evaluation, evaluate, overall
 from results.runs import children, on_fold, tuned_field
 from results.subject import fetch_state, load_test, open_subject, repeat
 
-# Parameters in which the runs of one contender may differ: how its groups are divided, and where its files lie.
-APART = (
-    "fold", "folds", "val_fraction", "selection", "selection_split", "split_hash", "train_images", "val_images",
-    "val_groups", "data_root", "cache_dir", "cache", "boxes", "weights",
-)  # fmt: skip
+# What may differ among the runs of one contender: how its groups are divided, and where its files lie.
+APART = {
+    "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights",
+}  # fmt: skip
+OWN = {f.name for f in fields(TrainConfig)} - APART | {"weights_digest"}  # parameters that identify a contender
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in children(parent):  # the least error first
-        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key not in (*APART, name)))
+        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
     paired = []
     for who, runs in hold_out.items():
