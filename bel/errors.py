@@ -9,6 +9,19 @@ class UserError(ValueError):
     """Something the user can put right; its message says the rule, the value, the choices and what to do."""
 
 
+class Diverged(UserError):  # noqa: N818 - it names what became of a trial
+    """A training whose loss or validation error is not finite any more: it has ended, and can be judged the worst."""
+
+
+def sentence(error: BaseException) -> str:
+    """One line that says what went wrong: a `UserError`'s own text, else the type and the first line of the message."""
+    lines = str(error).split("\n")
+    if isinstance(error, UserError):
+        return " ".join(line.strip() for line in lines)
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def one_of(what: str, value: object, choices: Iterable[object]) -> None:
     """Raise `UserError` unless `value` is one of `choices`."""
     names = list(choices)

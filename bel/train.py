@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bel.accumulate import Chunks, enough_memory
 from bel.checkpoint import environment, restore
 from bel.config import TrainConfig
 from bel.data.batches import placed, train_batches
 from bel.data.prepared import Prepared
 from bel.data.splits import Split, split
-from bel.errors import UserError
+from bel.errors import Diverged, UserError
 from bel.evaluate import evaluate
 from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
+
+LOOK = 50  # steps between looks at the loss: each waits for a GPU to have computed it
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Epoch:
 def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch]:
     """Train on all groups but the held-out ones, which select; with a checkpoint, go on after its epoch.
 
-    Every random draw of an epoch comes from (seed, epoch), so a resumed run equals an uninterrupted one. Raises
-    `UserError` at once for a missing GPU, weights that do not fit, or too few images.
+    Every random draw of an epoch comes from (seed, epoch), so a resumed run equals an uninterrupted one. Batches that do
+    not fit into memory are computed in chunks. Raises `UserError` at once for a missing GPU, weights that do not fit, or
+    too few images; later for too little memory, and `Diverged`.
     """
     device = pick_device(config.device)
     parts = split(config, data)
@@ -49,49 +53,50 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     if len(parts.train) < config.batch_size:
         raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
     torch.manual_seed(config.seed)
-    model = restore(resume, config) if resume else build_model(config)
-    model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
-    optimiser = Optimiser(optimiser_groups(model, config), config.lr)
-    if resume:
-        optimiser.load_state_dict(resume["optimiser"])
-    begun = {"epoch": resume["epoch"], "best": resume["best"]} if resume else {"epoch": 0, "best": {}}
-    begun["data"] = facts
-    there = placed(data, config, device)
-    held = there if parts.held is data else placed(parts.held, config, device)
+    with enough_memory("building", config):
+        model = restore(resume, config) if resume else build_model(config)
+        model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
+        optimiser = Optimiser(optimiser_groups(model, config), config.lr)
+        if resume:
+            optimiser.load_state_dict(resume["optimiser"])
+        there = placed(data, config, device)
+        held = there if parts.held is data else placed(parts.held, config, device)
+    begun = {name: resume[name] for name in ("epoch", "best")} if resume else {"epoch": 0, "best": {}}
+    begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
     return epochs(config, there, model, optimiser, replace(parts, held=held), begun)
 
 
 def epochs(
-    config: TrainConfig,
-    data: Prepared,
-    model: Model,
-    optimiser: Optimiser,
-    parts: Split,
-    begun: dict[str, Any],
+    config: TrainConfig, data: Prepared, model: Model, optimiser: Optimiser, parts: Split, begun: dict[str, Any]
 ) -> Iterator[Epoch]:
     """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
     best: dict[str, float] = begun["best"]
+    chunks = Chunks(config, begun["chunks"])
     for number in range(begun["epoch"] + 1, config.epochs + 1):
         start = time.perf_counter()
-        loss = train_epoch(model, optimiser, data, parts.train, config, number)
+        with enough_memory("training", config):
+            loss = train_epoch(model, optimiser, data, parts.train, config, number, chunks)
         speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-        measured = evaluate(model, parts.held, parts.val, config).metrics("val")
+        with enough_memory("validating", config):
+            measured = evaluate(model, parts.held, parts.val, config).metrics("val")
         refuse_divergence("validation error", measured["val/mae"], number)
         is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
             best = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
             best["val/best_epoch"] = float(number)
         metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
-        described = begun | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
+        if chunks.count > 1:
+            metrics["accumulation"] = float(chunks.count)
+        reached = {"epoch": number, "best": best, "metrics": measured, "chunks": chunks.count}
+        described = begun | {"config": config.as_dict()} | reached
         yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, described))
 
 
 def train_epoch(
-    model: Model, optimiser: Optimiser, data: Prepared, rows: Tensor, config: TrainConfig, number: int
+    model: Model, optimiser: Optimiser, data: Prepared, rows: Tensor, config: TrainConfig, number: int, chunks: Chunks
 ) -> float:
-    """One pass over the rows (n,); returns the mean loss of its steps. Raises `UserError` where that is not finite."""
+    """One pass over the rows (n,); returns the mean loss of its steps. Raises `Diverged` where that is not finite."""
     device = next(model.parameters()).device
-    autocast = autocasts(config.precision, device)
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
     torch.manual_seed(config.seed * 1_000_003 + number)  # dropout draws from the global generator
     steps = len(rows) // config.batch_size
@@ -102,22 +107,39 @@ def train_epoch(
     with plain_fp32():
         for step, (images, targets) in enumerate(train_batches(data, rows, config, generator, device)):
             optimiser.set_rate(learning_rate(config, number - 1 + step / steps))
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                outputs = model(images)
-            loss = model.head.loss(outputs, targets)
-            optimiser.zero_grad()
-            loss.backward()
+            while (loss := differentiate(model, optimiser, images, targets, config, chunks)) is None:
+                chunks.double()
             optimiser.step()
-            total += loss.detach()
+            total += loss
+            if step % LOOK == LOOK - 1:
+                refuse_divergence("training loss", total.item(), number)
     mean = total.item() / steps
     refuse_divergence("training loss", mean, number)
     return mean
 
 
+def differentiate(
+    model: Model, optimiser: Optimiser, images: Tensor, targets: Tensor, config: TrainConfig, chunks: Chunks
+) -> Tensor | None:
+    """Loss () of a batch, whose gradients are left on the parameters; None where memory ran out, to be tried again.
+
+    What a failed pass has done to batch norm's running statistics stays: they have seen the batch once more.
+    """
+    optimiser.zero_grad()
+    try:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocasts(config.precision, images.device)):
+            outputs = chunks.outputs(model, images)
+        loss = model.head.loss(outputs, targets)
+        loss.backward()
+        return loss.detach()
+    except torch.OutOfMemoryError:  # what the pass holds is let go on the way out, so the next try is the caller's
+        return None
+
+
 def refuse_divergence(what: str, value: float, number: int) -> None:
-    """Raise `UserError` where a value of epoch `number` is not finite."""
+    """Raise `Diverged` where a value of epoch `number` is not finite."""
     if not math.isfinite(value):
-        raise UserError(f"the {what} became {value} in epoch {number}: lower lr, or set precision to fp32")
+        raise Diverged(f"the {what} became {value} in epoch {number}: lower lr, or set precision to fp32")
 
 
 def learning_rate(config: TrainConfig, epochs_done: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 from bel.checkpoint import code_version
 from bel.config import TrainConfig
@@ -62,7 +63,7 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
 
 def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
     """Raise `UserError` where a batch takes more images than there are to train on."""
-    for config in configs:
+    for config in (config for config in configs if data_key(config) in facts):
         images = int(facts[data_key(config)]["train_images"])
         if config.batch_size > images:
             raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
@@ -99,3 +100,11 @@ def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
     data = [facts.get(name) for name in ("data_digest", "split_hash", "held_digest")]
     identity = [values, *data, file_digests(config), code_version()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identify(sweep: Sweep, config: TrainConfig, facts: dict[str, str]) -> str:
+    """`trial_key`; in population-based training a run's fields change on the way, so that it is no other sweep's trial."""
+    key = trial_key(config, facts)
+    if sweep.search.scheduler == "pbt":
+        key = hashlib.sha256(json.dumps([key, asdict(sweep.search)]).encode()).hexdigest()[:16]
+    return key

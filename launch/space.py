@@ -1,58 +1,54 @@
-"""A sweep file: YAML with name, base, space, search and resources, checked key by key."""
+"""A sweep file: YAML with name, base, space, search and more, checked key by key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bel.config import HINTS, TrainConfig, convert
+from bel.config import convert
 from bel.errors import UserError, one_of
-from bel.values import convert_to, refuse_unknown, within
-from launch.search import SEARCH, Search, check_search, check_tuning
-
-FIELDS = {f.name: f for f in fields(TrainConfig)}
-
-
-@dataclass(frozen=True)
-class Finite:
-    """A dimension with a list of values (`grid` or `choice`)."""
-
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A continuous dimension over [low, high], uniform or uniform in the logarithm."""
-
-    low: float
-    high: float
-    log: bool
+from bel.values import TINY, refuse_unknown
+from launch.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
+from launch.search import SEARCH, Check, Search, check_search, number
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes of the machine; `gpu` may be a fraction."""
+    """What one trial takes of the machine; `gpu` may be a fraction, or auto."""
 
     cpu: float = 1.0
-    gpu: float = 0.0
+    gpu: float | str = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What ends a sweep before its last trial: hours, trials, or so many trials in a row without a better one."""
+
+    hours: float | None = None
+    trials: int | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One experiment: fixed fields, dimensions by config field, search and resources."""
+    """One experiment: fixed fields, dimensions by config field, search, resources and what becomes of the trials."""
 
     name: str
     description: str = ""
     base: dict[str, Any] = field(default_factory=dict)
-    space: dict[str, Finite | Interval] = field(default_factory=dict)
+    space: dict[str, Dimension] = field(default_factory=dict)
+    exclude: list[Conditions] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
     search: Search = field(default_factory=Search)
     resources: Resources = field(default_factory=Resources)
+    budget: Budget = field(default_factory=Budget)
+    keep: int = 20
+    on_end: str | None = None
 
     @property
     def finite(self) -> dict[str, tuple[Any, ...]]:
@@ -77,15 +73,6 @@ def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     for setting in settings:
         apply(content, setting)
     return parse(content)
-
-
-def mapping(what: str, value: Any) -> dict[str, Any]:
-    """A copy of a mapping with text keys; None counts as empty. Raises `UserError` for anything else."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{what} must be a mapping of names to values, got {value!r}")
-    return dict(value)
 
 
 def apply(content: dict[str, Any], setting: str) -> None:
@@ -122,79 +109,77 @@ def parse(content: dict[str, Any]) -> Sweep:
         )
     base = mapping("base", content.get("base"))
     refuse_unknown("config field in base", base, FIELDS)
-    space = mapping("space", content.get("space"))
-    refuse_unknown("config field in space", space, FIELDS)
-    for key in space:
-        if key in base:
-            raise UserError(f"{key} is in base and in space: remove one of them")
-    search = check_search(Search(**section("search", content, SEARCH)))
-    check_tuning(search, base, space)
+    space = dimensions(mapping("space", content.get("space")), base)
+    search = Search(**section("search", content, SEARCH))
+    check_search(search, base, space)
     return Sweep(
         name=name,
         description=str(content.get("description") or ""),
         base=base,
-        space={key: dimension(key, value) for key, value in space.items()},
+        space=space,
+        exclude=[conditions(what, rule, space, base) for what, rule in entries("exclude", content)],
+        points=[point(what, values, space) for what, values in entries("points", content)],
         search=search,
         resources=Resources(**section("resources", content, RESOURCES)),
+        budget=Budget(**section("budget", content, BUDGET)),
+        **{key: check(key, content[key]) for key, check in ENDING.items() if content.get(key) is not None},
     )
 
 
-def dimension(name: str, value: Any) -> Finite | Interval:
-    """The dimension of a config field, e.g. {grid: [..]} or {loguniform: [low, high]}."""
-    what = f"space.{name}"
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise UserError(f"{what} must be one of {{{', '.join(DIMENSIONS)}}}: [..], got {value!r}")
-    kind, arguments = next(iter(value.items()))
-    one_of(f"kind of {what}", kind, DIMENSIONS)
-    if not isinstance(arguments, list) or not arguments:
-        raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
-    parsed = DIMENSIONS[kind](f"{what}.{kind}", arguments)
-    if isinstance(parsed, Interval):
-        if HINTS[name] is not float:
-            raise UserError(f"{what} takes a list of values, not an interval: use grid or choice")
-        return parsed
-    values = tuple(convert(FIELDS[name], value) for value in parsed.values)
-    if len(set(values)) < len(values):
-        raise UserError(f"{what}.{kind} holds a value twice: {arguments}")
-    return Finite(values)
+def entries(name: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The entries of a list of the file, each with what to call it: its number, from 1."""
+    values = content.get(name)
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise UserError(f"{name} must be a list of mappings of names to values, got {values!r}")
+    return [(f"{name}.{place}", value) for place, value in enumerate(values, 1)]
 
 
-def finite(what: str, arguments: list[Any]) -> Finite:
-    """A list of plain values."""
-    for value in arguments:
-        if not isinstance(value, (str, int, float, type(None))):
-            raise UserError(f"{what} must hold plain values, got {value!r}")
-    return Finite(tuple(arguments))
+def point(what: str, value: Any, space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """The values of a point, each in its dimension and all in the order of the space."""
+    given = mapping(what, value)
+    refuse_unknown(f"dimension in {what}", given, space)
+    found = {}
+    for name in (name for name in space if name in given):
+        dimension, chosen = space[name], convert(FIELDS[name], given[name])
+        if isinstance(dimension, Finite):
+            one_of(f"{what}.{name}", chosen, dimension.values)
+        elif chosen is None or chosen not in dimension:
+            steps = f" in steps of {dimension.step:g}" if dimension.step else ""
+            raise UserError(
+                f"{what}.{name} must be from {dimension.low:g} to {dimension.high:g}{steps}, got {chosen!r}"
+            )
+        found[name] = chosen if isinstance(dimension, Finite) else dimension.settle(chosen)
+    return found
 
 
-def interval(what: str, arguments: list[Any], log: bool) -> Interval:
-    """[low, high] with low < high, above 0 for a logarithm."""
-    low, high = (convert_to(float, what, value) for value in arguments) if len(arguments) == 2 else (1.0, 0.0)
-    if not low < high or (log and low <= 0):
-        raise UserError(f"{what} must be [low, high] with {'0 < ' if log else ''}low < high, got {arguments}")
-    return Interval(low, high, log)
+def gpu_share(what: str, value: Any) -> Any:
+    """A share of a GPU, or auto."""
+    try:
+        return value if value == "auto" else number(float, 0, 10_000)(what, value)
+    except UserError as error:
+        raise UserError(f"{error}; or auto, to let the trial's size decide") from None
 
 
-DIMENSIONS: dict[str, Callable[[str, list[Any]], Finite | Interval]] = {
-    "grid": finite,
-    "choice": finite,
-    "uniform": lambda what, arguments: interval(what, arguments, log=False),
-    "loguniform": lambda what, arguments: interval(what, arguments, log=True),
+def command_line(what: str, value: Any) -> str:
+    """A command, which is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
+    return value
+
+
+RESOURCES: dict[str, Check] = {"cpu": number(float, 0.1, 10_000), "gpu": gpu_share}
+BUDGET: dict[str, Check] = {
+    "hours": number(float, TINY, 10_000),
+    "trials": number(int, 1, 1_000_000),
+    "patience": number(int, 1, 1_000_000),
 }
+ENDING: dict[str, Check] = {"keep": number(int, 1, 1_000_000), "on_end": command_line}
 
 
-RESOURCES: dict[str, Callable[[str, Any], Any]] = {
-    "cpu": partial(convert_to, float),
-    "gpu": partial(convert_to, float),
-}
-
-
-def section(name: str, content: dict[str, Any], checks: Mapping[str, Callable[[str, Any], Any]]) -> dict[str, Any]:
+def section(name: str, content: dict[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
     """The checked values of one section of the file."""
     values = mapping(name, content.get(name))
     refuse_unknown(f"key in {name}", values, checks)
-    checked = {key: checks[key](f"{name}.{key}", value) for key, value in values.items() if value is not None}
-    if name == "resources":
-        within("resources.cpu", checked.get("cpu"), 0.1, 10_000)
-        within("resources.gpu", checked.get("gpu"), 0, 10_000)
-    return checked
+    return {key: checks[key](f"{name}.{key}", value) for key, value in values.items() if value is not None}

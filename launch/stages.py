@@ -1,19 +1,29 @@
-"""A tuned sweep: each contender's best value on a hold-out goes on to every fold, where its last epoch counts."""
+"""Repeats over seeds and folds, and a tuned sweep: each contender's best value on a hold-out goes on to every fold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from bel.config import TrainConfig
-from launch.identity import Facts, data_key, trial_key
+from launch.book import FINISHED, Book, mean
 from launch.space import Sweep
 
 
 def on_folds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
-    """A config on each fold of a tuned sweep; nothing is selected there, so that a fold's error is out of fold."""
+    """A config on each fold; nothing is selected there, so that a fold's error is out of fold."""
     count = sweep.search.folds or 0
     return [replace(config, val_fraction=None, folds=count, fold=fold, selection="last") for fold in range(count)]
+
+
+def on_seeds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
+    """A config with each of the seeds, from its own on."""
+    return [replace(config, seed=config.seed + number) for number in range(sweep.search.seeds or 1)]
+
+
+def repeats(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
+    """The runs that a configuration stands for: each seed, on each fold where there are folds."""
+    seeds = on_seeds(sweep, config)
+    return [fold for seed in seeds for fold in on_folds(sweep, seed)] if sweep.search.folds else seeds
 
 
 def contender(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...]:
@@ -25,18 +35,19 @@ def folds_to_come(sweep: Sweep, configs: list[TrainConfig]) -> int:
     """How many trials on folds the configs of the hold-out lead to."""
     if sweep.search.tune is None:
         return 0
-    return len({contender(config, sweep.search.tune) for config in configs}) * (sweep.search.folds or 0)
+    contenders = len({contender(config, sweep.search.tune) for config in configs})
+    return contenders * (sweep.search.folds or 0) * (sweep.search.seeds or 1)
 
 
-def best_of_each(
-    sweep: Sweep, configs: list[TrainConfig], errors: Mapping[str, float], facts: Facts
-) -> list[TrainConfig]:
-    """Of each contender the config with the least error, given errors of finished trials by their key."""
+def best_of_each(sweep: Sweep, configs: list[TrainConfig], book: Book) -> list[TrainConfig]:
+    """Of each contender the config with the least mean error on the hold-out, of those that finished with every seed."""
     assert sweep.search.tune is not None
+    objective = sweep.search.objectives[0]
     best: dict[tuple[tuple[str, str], ...], tuple[float, TrainConfig]] = {}
     for config in configs:
-        error = errors.get(trial_key(config, facts[data_key(config)]))
-        who = contender(config, sweep.search.tune)
-        if error is not None and (who not in best or error < best[who][0]):
-            best[who] = error, config
+        runs = [book.run(seed) for seed in on_seeds(sweep, config)]
+        if all(run.outcome == FINISHED for run in runs):
+            who, error = contender(config, sweep.search.tune), mean(runs, objective)
+            if who not in best or error < best[who][0]:
+                best[who] = error, config
     return [config for _, config in best.values()]

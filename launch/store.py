@@ -8,7 +8,7 @@ import os
 import socket
 import urllib.request
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -20,66 +20,138 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.checkpoint import code_version
 from bel.errors import UserError
+from launch.book import DECIDED
 from launch.identity import Facts
 from launch.space import Sweep
+from launch.writer import patiently
 
 PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
+OUTCOME, LENT, HOURS, FRESH, JUDGED = "bel.outcome", "bel.lent_by", "bel.hours", "bel.fresh", "bel.judged"
+DECIDES = ("name", "base", "space", "exclude", "points", "search")  # what makes a sweep another one
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where a sweep writes: the experiment, the parent run, and the trials that it has finished, by key."""
+    """Where a sweep writes: its experiment and parent run, and what MLflow knows of its trials, by key."""
 
     experiment_id: str
     parent_id: str
-    finished: dict[str, Run]
+    children: dict[str, Run]  # those of the sweep itself, however they ended
+    known: dict[str, tuple[Run, str, bool]]  # decided ones: run, outcome, whether another sweep trained it
+    hours: float = 0.0  # that earlier calls took
 
 
 def reach_store() -> None:
     """Raise `UserError` where the MLflow store cannot be used, before anything is begun."""
     uri = mlflow.get_tracking_uri()
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself, and says so
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     try:
         if uri.startswith("http"):  # the client itself would try again for minutes
             urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-        MlflowClient().search_experiments(max_results=1)
+        patiently(
+            lambda: MlflowClient().search_experiments(max_results=1), seconds=60 if uri.startswith("sqlite:") else 0
+        )
     except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot use the MLflow store {uri}: {reason}; set MLFLOW_TRACKING_URI") from error
 
 
-def open_store(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> Store:
-    """Find or make the experiment and the parent run of a sweep: the same sweep, code, data and files have the same parent.
+def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:
+    """Sixteen hex digits that identify a sweep: the same search on the same code, data and files, however many trials."""
+    values = {name: value for name, value in asdict(sweep).items() if name in DECIDES}
+    values["search"] = {name: value for name, value in values["search"].items() if name != "trials"}
+    seen, named = (sorted({json.dumps(part, sort_keys=True) for part in parts}) for parts in (facts.values(), files))
+    return hashlib.sha256(json.dumps([values, seen, named, code_version()]).encode()).hexdigest()[:16]
 
-    Children that a dead driver left running are closed. Raises `UserError` where another driver is at work on it.
+
+def look(sweep: Sweep, key: str, fresh: bool) -> Store:
+    """What MLflow knows of a sweep, without writing: ids are empty where there are none yet."""
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(sweep.name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow experiment {sweep.name!r} was deleted: restore it there, or give the sweep another name"
+        )
+    parents = [] if experiment is None or fresh else search(client, [experiment.experiment_id], {SWEEP: key})
+    children, hours = [], 0.0
+    if parents:
+        children = search(client, [parents[0].info.experiment_id], {PARENT: parents[0].info.run_id})
+        hours, fresh = float(parents[0].data.tags.get(HOURS, 0)), FRESH in parents[0].data.tags
+    known = {} if fresh else {run.data.tags[TRIAL]: (run, "finished", True) for run in others(client)}
+    for run in children:
+        if run.data.tags.get(OUTCOME) in DECIDED:
+            known[run.data.tags[TRIAL]] = run, run.data.tags[OUTCOME], False
+    own = {run.data.tags[TRIAL]: run for run in children}
+    return Store(
+        experiment.experiment_id if experiment else "", parents[0].info.run_id if parents else "", own, known, hours
+    )
+
+
+def others(client: MlflowClient) -> list[Run]:
+    """Trials of any sweep that ran to their end with this code, the newest first to be replaced by the oldest."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
+    return search(client, experiments, {OUTCOME: "finished", "code_version": code_version()}) if experiments else []
+
+
+def open_store(sweep: Sweep, key: str, fresh: bool) -> Store:
+    """Find or make the experiment and the parent run of a sweep, and mark it as ours.
+
+    Raises `UserError` where another driver is at work on it.
     """
     client = MlflowClient()
     experiment_id = find_experiment(client, sweep.name)
-    seen, named = (sorted({json.dumps(part, sort_keys=True) for part in parts}) for parts in (facts.values(), files))
-    identity = json.dumps([asdict(sweep), seen, named, code_version()])
-    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    found = search(client, experiment_id, SWEEP, key)
-    parent = found[0] if found else make_parent(client, experiment_id, sweep, key)
+    found = look(sweep, key, fresh)
+    parent = (
+        client.get_run(found.parent_id) if found.parent_id else make_parent(client, experiment_id, sweep, key, fresh)
+    )
     refuse_second_driver(parent)
     client.set_tag(parent.info.run_id, DRIVER, f"{socket.gethostname()} {os.getpid()}")
     client.update_run(parent.info.run_id, status="RUNNING")
-    children = search(client, experiment_id, PARENT, parent.info.run_id)
-    for child in children:
-        if child.info.status == "RUNNING":
-            client.set_terminated(child.info.run_id, "KILLED")
-    finished = {c.data.tags[TRIAL]: c for c in children if c.info.status == "FINISHED" and TRIAL in c.data.tags}
-    return Store(experiment_id, parent.info.run_id, finished)
+    bury(client, experiment_id, parent)
+    return replace(found, experiment_id=experiment_id, parent_id=parent.info.run_id)
+
+
+def bury(client: MlflowClient, experiment_id: str, present: Run) -> None:
+    """Close what dead drivers of other sweeps on this machine left running in the experiment."""
+    parents = [run for run in search(client, [experiment_id], {}) if DRIVER in run.data.tags]
+    for run in parents:
+        if run.info.status == "RUNNING" and run.info.run_id != present.info.run_id and not alive(run):
+            for child in search(client, [experiment_id], {PARENT: run.info.run_id}):
+                if child.info.status == "RUNNING":
+                    client.set_terminated(child.info.run_id, "KILLED")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def alive(parent: Run) -> bool:
+    """Whether the process that last ran a sweep may be at it: it is, or it was on another machine."""
+    host, _, pid = parent.data.tags.get(DRIVER, "").partition(" ")
+    if host != socket.gethostname():
+        return True
+    with suppress(ProcessLookupError):
+        os.kill(int(pid), 0)
+        return True
+    return False
 
 
 def refuse_second_driver(parent: Run) -> None:
     """Raise `UserError` where the process that last ran this sweep on this machine is alive and at it."""
     host, _, pid = parent.data.tags.get(DRIVER, "").partition(" ")
-    if parent.info.status != "RUNNING" or host != socket.gethostname() or int(pid) == os.getpid():
-        return
-    with suppress(ProcessLookupError):
-        os.kill(int(pid), 0)
+    if parent.info.status == "RUNNING" and host == socket.gethostname() and int(pid) != os.getpid() and alive(parent):
         raise UserError(
             f"process {pid} is running this very sweep (parent run {parent.info.run_id}): wait for it or stop it"
         )
+
+
+def judged_before(store: Store, metric: str) -> dict[str, list[dict[str, float]]]:
+    """By key the epochs of the sweep's own trials that early stopping has judged, with the value of a metric."""
+    client = MlflowClient()
+    found = {}
+    for key, (run, _, lent) in store.known.items():
+        if not lent and run.data.tags.get(JUDGED) == "True":
+            history = client.get_metric_history(run.info.run_id, metric)
+            found[key] = [{"epoch": float(m.step), metric: m.value} for m in sorted(history, key=lambda m: m.step)]
+    return found
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
@@ -94,21 +166,22 @@ def find_experiment(client: MlflowClient, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=files))
 
 
-def search(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
-    """All runs of an experiment that carry a tag."""
+def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]) -> list[Run]:
+    """All runs of some experiments that carry all of the tags, the newest first."""
     runs: list[Run] = []
     token = None
+    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     while True:
-        page = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1000, page_token=token)
+        page = client.search_runs(experiment_ids, wanted, max_results=1000, page_token=token)
         runs += page
         token = page.token
         if not token:
             return runs
 
 
-def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str) -> Run:
+def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, fresh: bool) -> Run:
     """The run that a sweep's trials are children of."""
-    tags = resolve_tags() | {SWEEP: key, "mlflow.note.content": sweep.description}
+    tags = resolve_tags() | {SWEEP: key, "mlflow.note.content": sweep.description} | ({FRESH: "yes"} if fresh else {})
     run = client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
     client.log_dict(run.info.run_id, asdict(sweep), "sweep.json")
     return run

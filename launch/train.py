@@ -16,7 +16,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.errors import UserError, command
 from bel.train import fit
-from launch.space import mapping
+from launch.dimensions import mapping
 
 
 @command

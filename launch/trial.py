@@ -1,8 +1,11 @@
-"""One training run as a Ray Tune trainable: an epoch a step, a checkpoint a step, the pictures beside it."""
+"""One training run as a Ray Tune trainable: an epoch a step; its folder holds what it needs to go on anywhere."""
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +15,34 @@ import yaml
 from ray import tune
 
 from bel import checkpoint
+from bel.checkpoint import code_version, environment
 from bel.config import TrainConfig
 from bel.data.prepared import load
+from bel.errors import Diverged, UserError, sentence
+from bel.heads import HEADS
+from bel.model import pick_device
 from bel.train import Epoch, fit
 from launch.identity import pixels_key
-from launch.pictures import draw_code, draw_curve, draw_labels
+from launch.pictures import draw_labels
+from launch.state import BEST, LAST, Folder
 
-LAST, BEST = "last.pt", "best.pt"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
+
+
+def outputs(config: TrainConfig) -> float:
+    """How many numbers the network gives for an image: for head bel the bits of its codes."""
+    with torch.random.fork_rng(devices=[]):
+        head = HEADS[config.head].build(1, config).eval()
+        return float(sum(output.shape[1] for output in head(torch.zeros(1, 1))))
 
 
 class Trial(tune.Trainable):
-    """`config["values"]` holds every field of a `TrainConfig`; actors are reused, so all state is set in `start`."""
+    """`config` holds `values`, every field of a `TrainConfig`, and what `launch.proposer.order` adds.
+
+    Actors are reused, so all state is set in `start`. What goes wrong in training is reported, not raised: a trial that
+    Tune sees fail is one whose worker died, which may go on elsewhere.
+    """
 
     held = ""  # the `pixels_key` of `data`
 
@@ -35,44 +55,106 @@ class Trial(tune.Trainable):
         self.start(new_config)
         return True
 
-    def start(self, config: dict[str, Any], resume: dict[str, Any] | None = None) -> None:
-        """Load the data and make ready to train, after a checkpoint's epoch if one is given."""
+    def start(self, config: dict[str, Any]) -> None:
+        """Make ready to train, after the last epoch that the run's folder knows of."""
         self.epochs: Iterator[Epoch] = iter(())  # lets go of the last run's network before this one's is made
-        self.epoch: Epoch | None = None
         self.best: dict[str, Any] = {}
-        self.history: list[dict[str, float]] = []
+        self.last: dict[str, Any] = {}
+        self.history: list[Entry] = []
+        self.reported = 0  # entries of the history that this actor has told Tune of
+        self.trouble: Exception | None = None
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
-        self.train_config = TrainConfig.make(config["values"])
+        try:
+            self.folder = Folder(config["folder"])
+            self.train_config = TrainConfig.make(config["values"])
+            self.load_data(config)
+            self.begin(self.stored(LAST), self.stored(BEST))
+        except Exception as error:
+            self.trouble = error
+
+    def load_data(self, config: dict[str, Any]) -> None:
+        """Map the images, prepared on this machine where they are not yet; they and the code must be the driver's."""
+        if config["code_version"] != code_version():
+            raise UserError(
+                f"the code on {socket.gethostname()} is not the driver's: start Ray there in the same version"
+            )
         if (
             key := pixels_key(self.train_config)
         ) != self.held:  # a map that is there spares asking for every file again
             self.data, self.held = load(self.train_config, "train"), key
+        if self.data.digest != config["data_digest"]:
+            raise UserError(
+                f"the images in {self.train_config.data_root} on {socket.gethostname()} are not the driver's: copy them there"
+            )
+
+    def stored(self, name: str) -> dict[str, Any] | None:
+        """A state in the run's folder; None where there is none that can be read."""
+        with self.folder.reading(name) as path:
+            try:
+                return None if path is None else checkpoint.load(path)
+            except UserError:  # a machine that lost its power leaves half a file: train again
+                return None
+
+    def begin(self, last: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
+        """Train from the start, or after the epoch of a state, if its best one is there too."""
+        resume = last if best else None
+        if resume:
+            self.history, self.best = list(resume["history"]), best or {}
         self.epochs = fit(self.train_config, self.data, resume)
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and report its metrics."""
-        epoch = self.epoch = next(self.epochs)
-        self.history.append(epoch.metrics)
+        """Train one epoch and report it, and once all that an earlier worker did; or how the run ended."""
+        try:
+            if self.trouble:
+                raise self.trouble
+            if len(self.history) < self.train_config.epochs:
+                self.advance()
+            ended = {"done": True, "outcome": "finished"} if len(self.history) == self.train_config.epochs else {}
+        except Exception as error:
+            full = isinstance(error, OSError) and error.errno in FULL
+            outcome = "full" if full else "diverged" if isinstance(error, Diverged) else "failed"
+            ended = {"done": True, "outcome": outcome, "reason": sentence(error)}
+        past, self.reported = self.history[self.reported :], len(self.history)
+        now = past[-1] if past else {"epoch": len(self.history)}
+        return {**now, "past": past, **self.machine(), **ended}
+
+    def advance(self) -> None:
+        """Train one epoch and keep its state: the best one first, because the last one knows of it."""
+        epoch = next(self.epochs)
+        state = epoch.state()
+        if not self.history:
+            self.describe(state)
+        bits = outputs(self.train_config)
+        history = [*self.history, {**epoch.metrics, "bits": bits, "epoch": epoch.number, "time": time.time()}]
         if epoch.is_best:
-            self.best = epoch.state()
-        return epoch.metrics | {"epoch": epoch.number, "done": epoch.number == self.train_config.epochs}
+            self.best = state
+            with self.folder.writing(BEST) as path:
+                checkpoint.save(self.best, path)
+        self.last = state | {"history": history}
+        with self.folder.writing(LAST) as path:
+            checkpoint.save(self.last, path)
+        self.history = history
+
+    def describe(self, state: dict[str, Any]) -> None:
+        """Write the config, the split and a picture of the labels."""
+        with self.folder.writing("config.yaml") as path:
+            path.write_text(yaml.safe_dump(self.train_config.as_dict(), sort_keys=False))
+        with self.folder.writing("split.json") as path:
+            path.write_text(json.dumps(state["data"], indent=1))
+        with self.folder.writing("labels.png") as path:
+            draw_labels(self.train_config, self.data, path)
+
+    def machine(self) -> dict[str, str]:
+        """Where the run is."""
+        device = "" if self.trouble else environment(pick_device(self.train_config.device))["device"]
+        return {"host": socket.gethostname(), "device": device}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write last and best state, the config, the split and the pictures."""
-        assert self.epoch is not None
-        folder = Path(checkpoint_dir)
-        state = self.epoch.state()
-        checkpoint.save(state | {"history": self.history}, folder / LAST)
-        (folder / "split.json").write_text(json.dumps(state["data"], indent=1))
-        checkpoint.save(self.best, folder / BEST)
-        (folder / "config.yaml").write_text(yaml.safe_dump(self.train_config.as_dict(), sort_keys=False))
-        draw_code(self.train_config, self.best["weights"], folder / "code.png")
-        draw_labels(self.train_config, self.data.targets, folder / "labels.png")
-        draw_curve(self.history, folder / "learning_curve.png")
+        """Copy the state for a scheduler that hands it to another trial."""
+        checkpoint.save(self.last, Path(checkpoint_dir) / LAST)
+        checkpoint.save(self.best, Path(checkpoint_dir) / BEST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on after the checkpoint's epoch."""
-        state = checkpoint.load(Path(checkpoint_dir) / LAST)
-        self.start(self.config, resume=state)
-        self.history = list(state["history"])
-        self.best = checkpoint.load(Path(checkpoint_dir) / BEST)
+        """Go on from a state that a scheduler chose, perhaps another trial's."""
+        self.begin(*(checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST)))
+        self.reported = len(self.history)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
 
-PARENT = "mlflow.parentRunId"
+PARENT, LENT = "mlflow.parentRunId", "bel.lent_by"
 OBJECTIVE = "val/best_mae"
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
 
@@ -88,9 +88,10 @@ def on_fold(run: Run) -> bool:
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:
-    """Download a run's best checkpoint into a folder. Raises `UserError` where the run has none."""
+    """Download a run's best checkpoint, its own or that of the very same run elsewhere. Raises `UserError` for none."""
     try:
-        return Path(MlflowClient().download_artifacts(run.info.run_id, CHECKPOINT, str(folder)))
+        holder = run.data.tags.get(LENT, run.info.run_id)
+        return Path(MlflowClient().download_artifacts(holder, CHECKPOINT, str(folder)))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

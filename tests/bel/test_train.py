@@ -7,8 +7,9 @@ from PIL import Image
 from bel import checkpoint
 from bel.data.prepared import load
 from bel.data.splits import split
-from bel.errors import UserError
+from bel.errors import Diverged, UserError, sentence
 from bel.evaluate import constant_median, evaluate
+from bel.optimiser import Optimiser
 from bel.train import fit, learning_rate, refuse_divergence
 
 EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best_epoch")
@@ -16,6 +17,10 @@ EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best
 
 def numbers(epoch):
     return {name: epoch.metrics[name] for name in EXACT}
+
+
+def timeless(metrics):
+    return {name: value for name, value in metrics.items() if name != "images_per_s"}
 
 
 def same(one, other):
@@ -62,6 +67,31 @@ def test_a_resumed_run_equals_the_uninterrupted_one(make, tmp_path):
     assert same(rest[-1][1], whole[-1][1])
 
 
+AUGMENTED = {"flip": 0.5, "blur": 0.3, "rotate": 20.0, "jitter": 0.3, "erase": 0.4}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"head": "bel", "schedule": "cosine", "epochs": 3},
+        {"head": "rlel", "code": None, "schedule": "drop", "drop_epoch": 2, "epochs": 4},
+        {"head": "rotation6d", "code": None, "schedule": "drop", "drop_epoch": 1, "epochs": 3, "selection": "last"},
+        {"head": "bel", "recipe": "published", "schedule": "drop", "drop_epoch": 1, "epochs": 3, "precision": "fp32"},
+    ],
+)
+def test_a_run_cut_after_every_epoch_equals_the_uninterrupted_one(make, tmp_path, fields):
+    config = make(**(AUGMENTED | {"frame_stride": 2} | fields))
+    data = load(config, "train")
+    cut = None
+    for epoch in fit(config, data):
+        again = next(fit(config, data, resume=cut))
+        assert timeless(again.metrics) == timeless(epoch.metrics) and again.is_best == epoch.is_best
+        assert same(again.state(), epoch.state())  # weights, Adam's moments and steps, best, metrics, facts
+        checkpoint.save(again.state(), tmp_path / "last.pt")
+        cut = checkpoint.load(tmp_path / "last.pt")
+    assert epoch.number == config.epochs
+
+
 def test_selection_never_sees_a_training_group(make):
     config = make()
     data = load(config, "train")
@@ -81,8 +111,29 @@ def test_schedules_start_at_lr_and_cosine_ends_at_zero(make):
 
 def test_a_loss_that_is_not_finite_is_said(make, broken_weights):
     config = make(weights=str(broken_weights))
-    with pytest.raises(UserError, match="training loss became nan in epoch 1: lower lr"):
+    with pytest.raises(Diverged, match="training loss became nan in epoch 1: lower lr"):
         next(fit(config, load(config, "train")))
+
+
+def test_a_loss_that_is_not_finite_ends_an_epoch_early(make, broken_weights, monkeypatch):
+    config = make(weights=str(broken_weights))
+    data = load(config, "train")
+    steps = []
+    step = Optimiser.step
+    monkeypatch.setattr("bel.train.LOOK", 3)
+    monkeypatch.setattr(Optimiser, "step", lambda optimiser: steps.append(step(optimiser)))
+    with pytest.raises(Diverged, match="training loss became nan in epoch 1"):
+        next(fit(config, data))
+    assert len(steps) == 3 < len(split(config, data).train) // config.batch_size
+
+
+def test_an_error_in_a_sentence():
+    assert sentence(Diverged("the training loss became nan")) == "the training loss became nan"
+    assert (
+        sentence(RuntimeError("\n  CUDA error: unspecified\nCompile with ..."))
+        == "RuntimeError: CUDA error: unspecified"
+    )
+    assert sentence(KeyError("x")) == "KeyError: 'x'" and sentence(KeyboardInterrupt()) == "KeyboardInterrupt"
 
 
 def test_a_batch_larger_than_the_data_is_refused(make):
@@ -92,7 +143,7 @@ def test_a_batch_larger_than_the_data_is_refused(make):
 
 
 def test_a_validation_error_that_is_not_finite_is_said():
-    with pytest.raises(UserError, match="validation error became inf in epoch 3"):
+    with pytest.raises(Diverged, match="validation error became inf in epoch 3"):
         refuse_divergence("validation error", float("inf"), 3)
     refuse_divergence("validation error", 3.0, 3)
 

@@ -5,8 +5,10 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from launch.plan import draw, lows, make_config, make_plan, suggest
-from launch.space import Finite, Interval, parse, read_sweep
+from launch.dimensions import Finite, Interval
+from launch.legal import lows, make_config
+from launch.plan import draw, make_plan, suggest
+from launch.space import Budget, Resources, parse, read_sweep
 from tests.conftest import PROJECT
 
 SPACE = {
@@ -16,10 +18,17 @@ SPACE = {
     "loss": {"grid": ["ce", "l1"]},
 }
 BASE = {"backbone": "resnet10", "weights": "none"}
+CONDITIONAL = {
+    "lr": {"loguniform": [1e-5, 1e-3], "when": {"head": "bel"}},
+    "head": {"grid": ["bel", "direct"]},
+    "rotate": {"quniform": [0, 10, 5], "when": {"protocol": "biwi"}},
+    "protocol": {"grid": ["biwi", "aflw2000"]},
+}
 
 
 def sweep(space=SPACE, base=BASE, **sections):
-    return parse({"name": "t", "base": dict(base), "space": space} | sections)
+    code = {} if "code" in space or "head" in base else {"code": "u"}
+    return parse({"name": "t", "base": base | code, "space": space} | sections)
 
 
 def test_illegal_combinations_never_become_trials():
@@ -104,11 +113,11 @@ BAD = [
     ({"space": {"head": {"grid": ["direct"]}, "code": {"grid": ["u"]}}}, "space.code belongs to no head of this sweep"),
     ({"base": {"head": "direct", "code": "u"}, "space": {}}, "code belongs to head bel, not to direct"),
     ({"space": {"code": {"grid": ["u"]}, "lr": {"loguniform": [1e-5, 20]}}}, "lr must be above 0 and at most 10, got 20"),
-    ({"space": {"code_bits": {"uniform": [20, 200]}}}, "space.code_bits takes a list of values, not an interval"),
-    ({"space": {"val_fraction": {"uniform": [0.1, 0.2]}}}, "space.val_fraction takes a list of values"),
-    ({"space": {"code": {"grid": ["u", "j"]}}, "search": {"method": "tpe", "trials": 3}}, "tpe over lists alone"),
+    ({"space": {"code_bits": {"uniform": [20, 200]}}}, "space.code_bits must be one of .*'choice', 'int', 'logint', 'qint'"),
+    ({"space": {"code": {"uniform": [1, 2]}}}, r"kind of space.code must be one of \['grid', 'choice'\], got 'uniform'"),
+    ({"space": {"lr": {"int": [1, 2]}}}, "kind of space.lr must be one of .*'uniform', 'loguniform', 'quniform'"),
     ({"space": {"code": {"grid": ["u"]}, "split_seed": {"grid": [0, 1]}}, "search": {"scheduler": "asha"}}, "of different"),
-    ({"search": {"method": "grid", "seed": 1}}, "search.seed belongs to the methods random and tpe"),
+    ({"search": {"method": "grid", "seed": 1}}, "search.seed belongs to the methods random, tpe, cmaes and gp"),
     ({"search": {"method": "random", "trials": 2, "seed": -1}}, "search.seed must be from 0"),
     ({"search": {"method": "random", "trials": 10**400}}, "search.trials must be a whole number"),
     ({"name": "../up"}, "name must be letters"),
@@ -120,7 +129,7 @@ BAD = [
     ({"name": ""}, "name must be letters"),
     ({"name": 7}, "name must be letters.* got 7"),
     ({"base": [1]}, "base must be a mapping"),
-    ({"space": {"code": ["u"]}}, r"space.code must be one of \{grid, choice, uniform, loguniform\}"),
+    ({"space": {"code": ["u"]}}, r"space.code must be one of \{grid, choice\}: "),
     ({"space": {"code": {"gird": ["u"]}}}, "kind of space.code must be one of"),
     ({"space": {"code": {"grid": []}}}, "space.code.grid must be a list with values"),
     ({"space": {"code": {"grid": "u"}}}, "space.code.grid must be a list"),
@@ -133,18 +142,20 @@ BAD = [
     ({"space": {"lr": {"loguniform": [0, 1]}}}, r"0 < low < high"),
     ({"space": {"lr": {"uniform": ["a", 1]}}}, "space.lr.uniform must be a finite number, got 'a'"),
     ({"base": {"lr": 1e-3}, "space": {"lr": {"grid": [1e-3]}}}, "lr is in base and in space"),
-    ({"search": {"method": "bayes"}}, r"search.method must be one of \['grid', 'random', 'tpe'\], got 'bayes'"),
+    ({"search": {"method": "bayes"}}, r"search.method must be one of \['grid', 'random', 'tpe', 'cmaes', 'gp'\], got 'bayes'"),
     ({"search": {"method": "tpe"}}, "search.method tpe needs search.trials"),
-    ({"search": {"method": "grid", "trials": 3}}, "search.trials belongs to the methods random and tpe"),
+    ({"search": {"method": "grid", "trials": 3}}, "search.trials belongs to the methods random, tpe, cmaes and gp"),
     ({"search": {"method": "random", "trials": 0}}, "search.trials must be from 1"),
     ({"search": {"method": "random", "trials": "many"}}, "search.trials must be a whole number"),
-    ({"search": {"scheduler": "hyperband"}}, "search.scheduler must be one of"),
+    ({"search": {"scheduler": "bohb"}}, "search.scheduler must be one of"),
     ({"search": {"objective": "test/mae"}}, "search.objective must be one of"),
     ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1"),
     ({"resources": {"gpu": -1}}, "resources.gpu must be from 0"),
     ({"resources": {"gpu": "all"}}, "resources.gpu must be a finite number"),
-    ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}, "code": {"grid": ["u"]}}, "search": {"scheduler": "asha"}},
-     "not comparable"),
+    ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}, "data_root": {"grid": ["a", "b"]}, "code": {"grid": ["u"]}},
+      "search": {"scheduler": "asha"}}, "different data_root are not comparable"),
+    ({"space": {"val_fraction": {"uniform": [0.1, 0.2]}, "code": {"grid": ["u"]}},
+      "search": {"method": "gp", "trials": 3}}, "different val_fraction are not comparable"),
     ({"space": {"seed": {"grid": list(range(300))}, "split_seed": {"grid": list(range(300))}}}, "90000 combinations"),
 ]  # fmt: skip
 
@@ -189,3 +200,46 @@ def test_a_missing_file_and_a_bad_setting_are_refused(tmp_path):
     for value in ("[1", "2024-13-45", "0b_"):
         with pytest.raises(UserError, match="the value of lr is not YAML"):
             read_sweep(tmp_path / "s.yaml", [f"lr={value}"])
+
+
+def test_excluded_combinations_are_dropped_with_the_rule():
+    rules = [{"code": "u", "code_bits": [76, 105]}, {"head": "bel", "loss": "ce", "backbone": "resnet10"}]
+    plan = make_plan(sweep(exclude=rules))
+    assert {v["code_bits"] for v in plan.legal if v.get("code") == "u"} == {512}
+    assert {v["loss"] for v in plan.legal if v["head"] == "bel"} == {"l1"}
+    assert plan.dropped["excluded by {code: u, code_bits: [76, 105]}"] == 2 * 2
+    assert plan.dropped["excluded by {head: bel, loss: ce, backbone: resnet10}"] == 3 * 3 - 2
+    with pytest.raises(UserError, match=r"space.code: 'u' is legal in no combination: excluded by \{code: u\}"):
+        make_plan(sweep(exclude=[{"code": "u"}]))
+
+
+def test_a_rule_does_not_match_where_its_field_does_not_vary():
+    plan = make_plan(sweep(exclude=[{"code": ["j", "hex16"], "code_bits": 76}]))
+    assert {(v["head"], v["code_bits"]) for v in plan.legal if v["head"] != "direct"} >= {
+        ("classification", 76),
+        ("bel", 76),
+    }
+    assert {v.get("code") for v in plan.legal if v.get("code_bits") == 76} == {"u", None}
+
+
+def test_a_budget_what_is_kept_and_what_comes_after_are_optional():
+    s = sweep(budget={"hours": 0.5, "patience": 1}, keep=1, on_end="echo done", resources={"gpu": "auto"})
+    assert (s.budget, s.keep, s.on_end) == (Budget(0.5, None, 1), 1, "echo done")
+    assert s.resources == Resources(gpu="auto") and make_config(s, {"head": "direct"}).device == "cuda"
+    s = sweep(budget={"trials": 1_000_000})
+    assert (s.budget, s.keep, s.on_end) == (Budget(trials=1_000_000), 20, None)
+    assert s.exclude == s.points == [] and make_config(s, {"head": "direct"}).device == "cpu"
+
+
+def test_settings_reach_the_new_sections(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({"name": "t", "base": BASE | {"code": "u"}, "space": CONDITIONAL}))
+    settings = ["budget.hours=1", "search.objective=[val/mae,bits]", "keep=3", "on_end=make report", "search.method=gp",
+                "search.trials=4", "space.lr.when.head=direct", "exclude=[{head: bel, protocol: biwi}]"]  # fmt: skip
+    s = read_sweep(path, settings)
+    assert (
+        s.budget.hours == 1 and s.search.objective == ("val/mae", "bits") and s.keep == 3 and s.on_end == "make report"
+    )
+    assert s.space["lr"].when == {"head": ("direct",)} and s.exclude == [{"head": ("bel",), "protocol": ("biwi",)}]
+    fixed = read_sweep(path, ["head=bel", "search.method=random", "search.trials=2"])
+    assert "head" not in fixed.space and all("lr" in v for v in draw(fixed, make_plan(fixed)))

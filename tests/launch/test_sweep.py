@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -15,8 +16,8 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.data.synthetic import synthesise
 from bel.train import fit
-from launch import sweep
-from launch.space import FIELDS
+from launch import job, sweep
+from launch.dimensions import FIELDS
 from launch.tracking import Tracker
 from results import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
@@ -82,7 +83,10 @@ def test_every_epoch_is_a_step_of_every_metric(runs):
 def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
     for run in runs[1]:
         expected = {"best.pt", "config.yaml", "split.json", "labels.png", "learning_curve.png"}
-        assert artifacts(run) == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
+        found = artifacts(run) - {"changes.diff"}  # which is there where the source differs from its commit
+        assert found == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
+        assert run.data.tags["git_dirty"] == "no" or "changes.diff" in artifacts(run)
+        assert {"git_commit", "packages", "host", "device", "code_version"} <= set(run.data.tags)
     bel = next(run for run in runs[1] if run.data.params["head"] == "bel")
     folder = mlflow.MlflowClient().download_artifacts(bel.info.run_id, "", str(tmp_path))
     state = checkpoint.load(tmp_path / "best.pt")
@@ -218,20 +222,53 @@ def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
     assert len(trials) == 5 and max(at_once) == 4
 
 
-def test_a_trial_that_fails_is_said_and_the_others_finish(ray_here, swept, store, capsys, broken_weights):
+def test_a_trial_that_diverges_is_marked_and_the_others_finish(ray_here, swept, store, capsys, broken_weights):
     settings = ["space.head.grid=[direct]", "loss=l1", "name=fails", f"space.weights.grid=[none, {broken_weights}]",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     spec = yaml.safe_load(swept[1].read_text())
     del spec["space"]["code"], spec["space"]["code_bits"], spec["base"]["weights"]
     (store / "fails.yaml").write_text(yaml.safe_dump(spec))
-    assert sweep.main([str(store / "fails.yaml"), *(part for setting in settings for part in ("--set", setting))]) == 1
+    arguments = [str(store / "fails.yaml"), *(part for setting in settings for part in ("--set", setting))]
+    assert sweep.main(arguments) == 0
     parent, trials = children("fails")
     by_weights = {t.data.params["weights"]: t for t in trials}
-    assert by_weights["none"].info.status == "FINISHED" and parent.info.status == "FAILED"
-    failed = by_weights[str(broken_weights)]
-    assert failed.info.status == "FAILED" and "training loss became nan" in failed.data.tags["error"]
+    assert by_weights["none"].info.status == "FINISHED" and parent.info.status == "FINISHED"
+    diverged = by_weights[str(broken_weights)]
+    assert diverged.info.status == "FAILED" and diverged.data.tags["bel.outcome"] == "diverged"
+    assert "training loss became nan" in diverged.data.tags["error"]
     out = capsys.readouterr()
-    assert "failed   " in out.out and "training loss became nan" in out.out and "Traceback" not in out.out + out.err
+    assert "diverged " in out.out and "training loss became nan" in out.out and "Traceback" not in out.out + out.err
+    assert sweep.main(arguments) == 0 and len(children("fails")[1]) == 2, "a diverged trial is decided"
+
+
+def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
+    ray_here, swept, store, tmp_path, capsys
+):
+    settings = ["space.head.grid=[bel]", "loss=ce", "name=raises", "space.code.grid=[u, j]", "code_bits=38",
+                "search.method=grid", "search.trials=null"]  # fmt: skip
+    arguments = [str(swept[1]), *(part for setting in settings for part in ("--set", setting))]
+
+    class Spoiling(Tracker):
+        """A tracker that puts a folder where the worker of code j would write its best state."""
+
+        def on_trial_start(self, iteration, trials, trial, **info):
+            super().on_trial_start(iteration, trials, trial, **info)
+            run = self.book.runs[trial.config["key"]]
+            if run.config.code == "j":
+                (Path(trial.config["folder"]) / "best.pt").mkdir(parents=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Tracker", Spoiling)
+        assert sweep.main(arguments) == 1
+    by_code = {t.data.params["code"]: t for t in children("raises")[1]}
+    assert by_code["u"].info.status == "FINISHED" and by_code["j"].info.status == "FAILED"
+    assert "IsADirectoryError" in by_code["j"].data.tags["error"] and "Traceback" not in capsys.readouterr().err
+    shutil.rmtree(next((store / "runs").glob("raises-*")))
+    assert sweep.main(arguments) == 0
+    again = {t.data.params["code"]: t for t in children("raises")[1]}
+    assert (
+        len(again) == 2 and again["j"].info.status == "FINISHED" and again["j"].info.run_id == by_code["j"].info.run_id
+    )
 
 
 @without_gpu
@@ -301,30 +338,30 @@ def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_pa
 
 
 class Killer(Tracker):
-    """A tracker that kills the worker of epoch 3, before that epoch's checkpoint is written."""
+    """A tracker that kills the worker of epoch 3 as soon as it hears of it."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
-        if result["epoch"] == 3 and trial.num_failures == 0:
+        if result["epoch"] == 3 and not self.book.ended and result["pid"] not in killed:
+            killed.append(result["pid"])
             os.kill(result["pid"], signal.SIGKILL)
 
 
-def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch):
-    failures = []
-    monkeypatch.setattr(sweep, "Tracker", Killer)
-    monkeypatch.setattr(
-        Killer, "on_trial_recover", lambda self, *_, **info: failures.append(info["trial"].num_failures)
-    )
+killed: list[int] = []
+
+
+def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch, capsys):
+    monkeypatch.setattr(job, "Tracker", Killer)
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
     _, (trial,) = children("killed")
     history = mlflow.MlflowClient().get_metric_history(trial.info.run_id, "val/mae")
-    assert failures == [1] and trial.info.status == "FINISHED"
-    assert [m.step for m in history] == [1, 2, 3, 4, 5]
+    assert len(killed) == 1 and "its worker died in epoch 4, another goes on" in capsys.readouterr().out
+    assert trial.info.status == "FINISHED" and [m.step for m in history] == [1, 2, 3, 4, 5]
     config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
     assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
-    assert not list((store / "runs" / "ray").iterdir()), "the trials' working files are left"
+    assert not list((store / "runs").glob("killed-*")), "the trials' working files are left"
 
 
 def test_two_drivers_on_one_sweep_are_refused(ray_here, swept, tmp_path, capsys):

@@ -1,0 +1,154 @@
+"""What is known of every run of a sweep while it goes on: its epochs, how it ended, which configuration it repeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from mlflow.entities import Run as Logged
+
+from bel.config import TrainConfig
+from launch.identity import Facts, data_key
+from launch.search import Objective
+
+FINISHED, STOPPED, DIVERGED, FAILED, CUT = "finished", "stopped", "diverged", "failed", "cut"
+DECIDED = (FINISHED, STOPPED, DIVERGED)  # outcomes that the same sweep does not ask for again
+RUNNING, WAITING = "running", "waiting"
+
+Known = Mapping[str, tuple[Logged, str, bool]]  # key -> run, its outcome, whether another sweep trained it
+Identify = Callable[[TrainConfig, dict[str, str]], str]
+Entry = dict[str, float]  # metrics of an epoch, its number ("epoch") and when it ended ("time")
+
+
+@dataclass
+class Run:
+    """One training run: what is trained, and what came of it so far."""
+
+    key: str
+    config: TrainConfig
+    name: str
+    facts: dict[str, str]
+    group: str  # key of the first repeat of its configuration
+    history: list[Entry] = field(default_factory=list)
+    outcome: str = WAITING
+    reason: str = ""
+    machine: dict[str, str] = field(default_factory=dict)
+    deaths: int = 0  # workers that died with it since its last epoch
+    run_id: str | None = None  # MLflow's
+    begun: float = 0.0  # when it started, in this call
+    resumed: int = 0  # epochs that earlier calls did
+    kept: bool = True  # whether its checkpoint is
+    logged: Logged | None = None  # what MLflow has of it, where it was decided before this call
+    lent: bool = False  # by another sweep that trained the very same
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether early stopping may end it: the first repeat of a configuration."""
+        return self.key == self.group
+
+    @property
+    def before(self) -> bool:
+        """Whether it was decided before this call."""
+        return self.logged is not None
+
+    @property
+    def metrics(self) -> Entry:
+        """Metrics of the last epoch."""
+        return self.history[-1] if self.history else {}
+
+    def value(self, objective: Objective) -> float:
+        """What is compared; infinity, in the bad direction, where there is none yet."""
+        worst = math.inf if objective.direction == "minimize" else -math.inf
+        return self.metrics.get(objective.metric, worst)
+
+
+class Book:
+    """All runs of a sweep by key, in the order in which they were met."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        find: Callable[[list[TrainConfig]], Facts],
+        label: Callable[[TrainConfig], str],
+        identify: Identify,
+        known: Known,
+    ) -> None:
+        self.facts, self.find, self.label, self.identify, self.known = facts, find, label, identify, known
+        self.runs: dict[str, Run] = {}
+
+    def facts_of(self, config: TrainConfig) -> dict[str, str]:
+        """What is known of the images that a config trains and selects on; prepared here, where an interval needs others."""
+        if data_key(config) not in self.facts:
+            self.facts |= self.find([config])
+        return self.facts[data_key(config)]
+
+    def repeats(self, configs: list[TrainConfig]) -> list[Run]:
+        """The runs of one configuration."""
+        runs = [self.run(config) for config in configs]
+        for run in runs:
+            run.group = runs[0].key
+        return runs
+
+    def run(self, config: TrainConfig) -> Run:
+        """The run of a config: a new one, or as MLflow knows it."""
+        facts = self.facts_of(config)
+        key = self.identify(config, facts)
+        if key not in self.runs:
+            run = Run(key, config, self.label(config), facts, group=key)
+            if key in self.known:
+                run.logged, run.outcome, run.lent = self.known[key]
+                run.history, run.run_id = [dict(run.logged.data.metrics)], None if run.lent else run.logged.info.run_id
+            self.runs[key] = run
+        return self.runs[key]
+
+    def recall(self, configs: list[TrainConfig]) -> None:
+        """Enter the runs of a configuration, if one of them was decided in an earlier call."""
+        found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
+        if any(known and not known[2] for known in found):
+            self.repeats(configs)
+
+    def enter(self, key: str, result: Mapping[str, Any]) -> Run:
+        """A run with the epochs that its worker tells of, each once."""
+        run = self.runs[key]
+        for entry in result["past"]:
+            if entry["epoch"] > run.epoch:
+                run.history.append(entry)
+                run.deaths = 0
+        if not run.machine:  # the first word of it: all but the last epoch were done before
+            run.resumed = max(run.epoch - 1, 0)
+        run.machine = {name: result[name] for name in ("host", "device")}
+        return run
+
+    def __iter__(self) -> Iterator[Run]:
+        """Runs in the order in which they were met."""
+        return iter(list(self.runs.values()))
+
+    def having(self, *outcomes: str) -> list[Run]:
+        """Runs of these outcomes."""
+        return [run for run in self if run.outcome in outcomes]
+
+    @property
+    def ended(self) -> list[Run]:
+        """Runs that need not run again, and those that failed."""
+        return self.having(*DECIDED, FAILED)
+
+
+def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of each configuration."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    return groups
+
+
+def mean(runs: Iterable[Run], objective: Objective) -> float:
+    """Mean of an objective over the repeats of a configuration."""
+    return fmean(run.value(objective) for run in runs)

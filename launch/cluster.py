@@ -1,0 +1,74 @@
+"""Ray: started here or reached at an address, its GPUs and CPUs against what a trial asks for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from bel.errors import UserError
+from launch.space import Sweep
+
+SECONDS = 5.0  # to reach the head of a cluster
+PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
+
+
+def start_ray(sweep: Sweep, address: str | None) -> None:
+    """Connect to the cluster at an address, or start Ray here; workers elsewhere get this very code.
+
+    Raises `UserError` where it is not reached, or no node can hold a trial, which would wait for ever.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address and address != "local":
+            refuse_unreachable(address)
+            environment = {"py_modules": PACKAGES, "env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
+            quiet |= {"address": address, "runtime_env": environment}
+        else:
+            quiet |= {"address": "local", "include_dashboard": False}
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at {address}" if address else "here"
+            raise UserError(f"cannot start or reach Ray {where}: {str(error).splitlines()[0]}") from error
+    refuse_impossible(sweep)
+
+
+def refuse_unreachable(address: str) -> None:
+    """Raise `UserError` where nobody listens at an address, for which Ray itself would wait for minutes."""
+    if "://" in address:
+        raise UserError(
+            f"the Ray address must be HOST:PORT or auto, got {address!r}: the sweep runs on a node of the cluster "
+            "(on its head, or by `ray job submit`), not through a client"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        if address != "auto":
+            raise UserError(f"the Ray address must be HOST:PORT, auto or local, got {address!r}")
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error}): start its head with `ray start --head`, or leave "
+            "--address and RAY_ADDRESS out to run on this machine"
+        ) from error
+
+
+def most(name: str) -> float:
+    """The most of a resource that a node of the cluster has."""
+    return max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+
+
+def refuse_impossible(sweep: Sweep) -> None:
+    """Raise `UserError` where no node has what one trial asks for."""
+    for name, wanted in (("GPU", sweep.resources.gpu), ("CPU", sweep.resources.cpu)):
+        if isinstance(wanted, float | int) and wanted > most(name):
+            raise UserError(
+                f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most(name):g} on a "
+                f"machine: set resources.{name.lower()} to at most {most(name):g}"
+            )

@@ -1,0 +1,221 @@
+"""Dimensions of a sweep's space: lists and intervals of a config field, and the conditions under which they vary."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bel.config import HINTS, TrainConfig, convert
+from bel.errors import UserError, one_of
+from bel.heads import OPTIONS
+from bel.values import convert_to, refuse_unknown
+
+FIELDS = {f.name: f for f in fields(TrainConfig)}
+ALMOST = 1e-8  # of a step: how far rounding may put a number beside it
+
+Conditions = dict[str, tuple[Any, ...]]  # what values each of some fields may have
+
+
+@dataclass(frozen=True)
+class Finite:
+    """A dimension with a list of values (`grid` or `choice`), which varies where all of `when` holds."""
+
+    values: tuple[Any, ...]
+    when: Conditions = field(default_factory=dict)
+
+    def ask(self, trial: Any, name: str) -> Any:
+        """The value that an Optuna trial suggests for the parameter of a name."""
+        return trial.suggest_categorical(name, list(self.values))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A dimension over [low, high], both ends included: uniform or uniform in the logarithm, in steps, or whole."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+    when: Conditions = field(default_factory=dict)
+
+    def ask(self, trial: Any, name: str) -> float:
+        """The number that an Optuna trial suggests for the parameter of a name."""
+        if self.whole:
+            return self.settle(trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log))
+        return self.settle(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
+
+    def sample(self, generator: np.random.Generator) -> float:
+        """One draw; a number on a step is as likely as any other, so that the ends lie half a step inside."""
+        margin = (self.step or self.whole) / 2
+        if self.log:
+            return self.settle(float(np.exp(generator.uniform(np.log(self.low - margin), np.log(self.high + margin)))))
+        return self.settle(float(generator.uniform(self.low - margin, self.high + margin)))
+
+    def probes(self, most: int) -> list[float]:
+        """Numbers that tell whether all are legal, but for the low end: the high one, and `most` whole ones."""
+        if not self.whole:
+            return [self.high]
+        spacing = int(self.step or 1)
+        return [*range(int(self.low) + spacing, int(self.high), spacing)[:most], self.high]
+
+    def settle(self, value: float) -> float:
+        """The number of this interval that is nearest to `value`."""
+        if self.whole:
+            spacing = int(self.step or 1)
+            value = int(self.low) + round((value - self.low) / spacing) * spacing
+        elif self.step:
+            value = float(
+                f"{self.low + round((value - self.low) / self.step) * self.step:.12g}"
+            )  # 0.3, not 0.3 and dust
+        return min(max(value, self.low), self.high)
+
+    def __contains__(self, value: float) -> bool:
+        """Whether `value` is a number of this interval."""
+        return self.low <= value <= self.high and (not self.step or on_step(value - self.low, self.step))
+
+
+Dimension = Finite | Interval
+
+
+def on_step(distance: float, step: float) -> bool:
+    """Whether a distance is a whole number of steps."""
+    return abs(distance / step - round(distance / step)) < ALMOST
+
+
+def mapping(what: str, value: Any) -> dict[str, Any]:
+    """A copy of a mapping with text keys; None counts as empty. Raises `UserError` for anything else."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{what} must be a mapping of names to values, got {value!r}")
+    return dict(value)
+
+
+def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Dimension]:
+    """The dimensions of a space, each behind those that it depends on. Raises `UserError` naming the key that is wrong."""
+    refuse_unknown("config field in space", space, FIELDS)
+    parsed = {name: dimension(name, value) for name, value in space.items()}
+    for name, value in space.items():
+        if "when" in value:
+            when = conditions(f"space.{name}.when", value["when"], parsed, base)
+            if name in when:
+                raise UserError(f"space.{name}.when must name other fields, got {name} itself: take it out")
+            parsed[name] = replace(parsed[name], when=when)
+        elif name in base:
+            raise UserError(f"{name} is in base and in space: remove one of them, or say when it varies")
+    return in_order(parsed)
+
+
+def in_order(space: dict[str, Dimension]) -> dict[str, Dimension]:
+    """The dimensions as they come, but each behind its conditioners, and an option of some heads behind the head."""
+    heads = {"head"} & space.keys()
+    needs = {n: (d.when.keys() & space.keys()) | (heads if n in OPTIONS else set()) for n, d in space.items()}
+    ordered: dict[str, Dimension] = {}
+    while rest := [name for name in space if name not in ordered]:
+        ready = next((name for name in rest if needs[name] <= ordered.keys()), None)
+        if ready is None:
+            circle = " and ".join(f"space.{name}" for name in rest)
+            raise UserError(f"{circle} wait for each other in a circle: take the when of one of them out")
+        ordered[ready] = space[ready]
+    return ordered
+
+
+def conditions(what: str, value: Any, space: Mapping[str, Dimension], base: Mapping[str, Any]) -> Conditions:
+    """Field -> the values it may have, of a mapping of fields of base or lists of space to a value or a list of values.
+
+    Raises `UserError` for a value that its field never has; what names a field of base alone therefore always holds.
+    """
+    entries = mapping(what, value)
+    possible = {name: (convert(FIELDS[name], fixed),) for name, fixed in base.items()}
+    possible |= {name: d.values for name, d in space.items() if isinstance(d, Finite)}
+    if not entries:
+        raise UserError(f"{what} must name a field and its values, got {value!r}: choose from {list(possible)}")
+    found: Conditions = {}
+    for name, allowed in entries.items():
+        if isinstance(space.get(name), Interval):
+            raise UserError(f"{what} names {name}, an interval: choose from base and the lists, {list(possible)}")
+        refuse_unknown(f"field of base or list of space in {what}", [name], possible)
+        found[name] = tuple(convert(FIELDS[name], v) for v in (allowed if isinstance(allowed, list) else [allowed]))
+        if not found[name]:
+            raise UserError(f"{what}.{name} must be a value or a list of values, got []: choose from {possible[name]}")
+        for one in found[name]:
+            one_of(f"{what}.{name}", one, possible[name])
+    return found
+
+
+def holds(when: Conditions, values: Mapping[str, Any], space: Mapping[str, Dimension]) -> bool:
+    """Whether conditions hold for the values of a combination; a dimension that does not vary has no value."""
+    return all(n not in space or (n in values and values[n] in allowed) for n, allowed in when.items())
+
+
+def written(when: Conditions) -> str:
+    """Conditions as a line of YAML."""
+    entries = (f"{n}: {allowed[0] if len(allowed) == 1 else list(allowed)}" for n, allowed in when.items())
+    return f"{{{', '.join(entries)}}}"
+
+
+def dimension(name: str, value: Any) -> Dimension:
+    """The dimension of a config field but for its `when`, e.g. {grid: [..]} or {loguniform: [low, high]}."""
+    what = f"space.{name}"
+    fits = [*LISTS, *INTERVALS.get((typing.get_args(HINTS[name]) or (HINTS[name],))[0], {})]
+    given = [kind for kind in value if kind != "when"] if isinstance(value, Mapping) else []
+    if len(given) != 1:
+        raise UserError(f"{what} must be one of {{{', '.join(fits)}}}: [..], and may have a when, got {value!r}")
+    kind, arguments = given[0], value[given[0]]
+    one_of(f"kind of {what}", kind, fits)
+    if not isinstance(arguments, list) or not arguments:
+        raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
+    return KINDS[kind](f"{what}.{kind}", arguments) if kind not in LISTS else finite(name, kind, arguments)
+
+
+def finite(name: str, kind: str, arguments: list[Any]) -> Finite:
+    """A list of plain values of a config field, all different."""
+    what = f"space.{name}.{kind}"
+    for value in arguments:
+        if not isinstance(value, (str, int, float, type(None))):
+            raise UserError(f"{what} must hold plain values, got {value!r}")
+    values = tuple(convert(FIELDS[name], value) for value in arguments)
+    if len(set(values)) < len(values):
+        raise UserError(f"{what} holds a value twice: {arguments}")
+    return Finite(values)
+
+
+def interval(
+    what: str, arguments: list[Any], whole: bool = False, log: bool = False, stepped: bool = False
+) -> Interval:
+    """[low, high] with low < high, above 0 for a logarithm, or [low, high, step] of whole steps."""
+    rule = f"[low, high{', step' * stepped}] with {'0 < ' * log}low < high{' and step > 0' * stepped}"
+    if len(arguments) != 2 + stepped:
+        raise UserError(f"{what} must be {rule}, got {arguments}")
+    low, high, *steps = (convert_to(int if whole else float, what, value) for value in arguments)
+    step = steps[0] if stepped else None
+    if not low < high or (log and low <= 0) or (step is not None and step <= 0):
+        raise UserError(f"{what} must be {rule}, got {arguments}")
+    if step is not None and not on_step(high - low, step):
+        end = low + max(1, (high - low) // step) * step
+        raise UserError(f"{what} must end a whole number of steps of {step:g} above {low:g}, got {high:g}: try {end:g}")
+    return Interval(low, high, log, step, whole)
+
+
+Parser = Callable[[str, list[Any]], Interval]
+
+LISTS = ("grid", "choice")
+INTERVALS: dict[type, dict[str, Parser]] = {
+    float: {
+        "uniform": interval,
+        "loguniform": partial(interval, log=True),
+        "quniform": partial(interval, stepped=True),
+    },
+    int: {
+        "int": partial(interval, whole=True),
+        "logint": partial(interval, whole=True, log=True),
+        "qint": partial(interval, whole=True, stepped=True),
+    },
+}
+KINDS = INTERVALS[float] | INTERVALS[int]

@@ -1,0 +1,210 @@
+"""A sweep from its parent run to its table: stage by stage, until it is done, its budget is spent or it is stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking.context.registry import resolve_tags
+
+from bel.checkpoint import code_version
+from bel.config import TrainConfig
+from launch.book import FAILED, FINISHED, STOPPED, WAITING, Book, Run
+from launch.early import scheduler
+from launch.legal import highs, lows, make_config
+from launch.plan import Plan, draw, strata
+from launch.proposer import Proposer
+from launch.provenance import changes, provenance
+from launch.records import Records
+from launch.screen import Screen
+from launch.source import Listed, Source, Suggested, open_study
+from launch.space import Sweep
+from launch.stages import best_of_each, folds_to_come, on_seeds, repeats
+from launch.state import Folder
+from launch.stop import FULL, INTERRUPTED, Stop
+from launch.store import Store, judged_before
+from launch.tables import print_folds, print_tables
+from launch.tracking import Tracker
+from launch.tuner import tuner
+
+PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
+HURRY = 5.0  # after a second Ctrl-C
+
+
+class Job:
+    """What a sweep has to run."""
+
+    def __init__(self, sweep: Sweep, plan: Plan, book: Book) -> None:
+        self.sweep, self.plan, self.book = sweep, plan, book
+        self.strata = strata(sweep, plan)
+        lists = [] if sweep.search.suggests else [draw(sweep, stratum) for stratum in self.strata]
+        self.listed = [[make_config(sweep, values) for values in drawn] for drawn in lists]
+
+    @property
+    def configs(self) -> list[TrainConfig]:
+        """The configurations that are known before any has run."""
+        return [config for drawn in self.listed for config in drawn]
+
+    def repeats(self, config: TrainConfig) -> list[TrainConfig]:
+        """The runs of a configuration; a tuned sweep comes to its folds later."""
+        return (on_seeds if self.sweep.search.tune else repeats)(self.sweep, config)
+
+    @property
+    def total(self) -> int:
+        """How many runs the sweep has, if early stopping spares no repeats and the budget suffices."""
+        if self.listed:
+            total = sum(len(self.repeats(config)) for config in self.configs) + folds_to_come(self.sweep, self.configs)
+        else:
+            one = self.repeats(make_config(self.sweep, self.plan.legal[0] | lows(self.sweep)))
+            total = (self.sweep.search.trials or 0) * len(one) * len(self.strata)
+        return min(total, self.sweep.budget.trials or total)
+
+    @property
+    def all_runs(self) -> list[TrainConfig]:
+        """The runs of all listed configurations; of a search those of every legal combination, which stand for it."""
+        configs = self.configs or [make_config(self.sweep, values | lows(self.sweep)) for values in self.plan.legal]
+        runs = [run for config in configs for run in self.repeats(config)]
+        if self.sweep.search.tune:
+            contenders = configs[:: len(self.sweep.finite[self.sweep.search.tune])]
+            runs += [fold for config in contenders for fold in repeats(self.sweep, config)]
+        return runs
+
+    @property
+    def done(self) -> int:
+        """How many trials earlier calls have decided."""
+        return sum(not lent for _, _, lent in self.book.known.values())
+
+    @property
+    def lent(self) -> int:
+        """How many of the listed trials other sweeps have finished."""
+        keys = {self.book.identify(c, self.book.facts_of(c)) for c in self.all_runs} if self.listed else set()
+        return sum(self.book.known[key][2] for key in keys & self.book.known.keys())
+
+    @property
+    def longest(self) -> int:
+        """The most epochs that a run takes."""
+        return max(make_config(self.sweep, values | highs(self.sweep)).epochs for values in self.plan.legal)
+
+
+class Shift:
+    """One call's work on a job: runs what is not decided yet, writes all of it, prints the table."""
+
+    def __init__(self, job: Job, store: Store, storage: Folder, quiet: bool) -> None:
+        self.job, self.sweep, self.book, self.store = job, job.sweep, job.book, store
+        self.folder = storage.of(f"{job.sweep.name}-{store.parent_id[:8]}")
+        self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
+        tags = resolve_tags() | provenance() | {"code_version": code_version()}
+        self.records = Records(store, self.trials, tags, changes())
+        self.screen = Screen(self.book, job.sweep.search.objectives[0], job.total, quiet)
+        self.stop = Stop(self.book)
+        self.tracker = Tracker(self.sweep, self.book, self.records, self.stop, self.screen, store.hours)
+
+    def work(self) -> int:
+        """Run the stages and conclude; the exit code."""
+        patience = PATIENCE
+        self.screen.say(f"parent run {self.store.parent_id}")
+        self.tune.remove()  # of a driver that was killed
+        self.records.replay(self.book)
+        try:
+            with self.stop.on_signals(self.screen.say):
+                self.stages()
+        except KeyboardInterrupt:
+            patience = HURRY
+        finally:
+            self.tracker.close()
+            self.records.progress(self.tracker.hours)
+            self.records.finish(self.status())
+            self.screen.close()
+            written = self.records.writer.drain(patience, self.screen.say)
+            self.tune.remove()
+        return self.conclude(written)
+
+    def stages(self) -> None:
+        """Each protocol that is searched by itself; then the folds of a tuned sweep."""
+        for number, plan in enumerate(self.job.strata):
+            self.stage(self.source(number, plan), self.job.repeats)
+        if self.sweep.search.tune and not self.stop.reason:
+            best = best_of_each(self.sweep, self.job.configs, self.book)
+            self.stage(Listed(best), lambda config: repeats(self.sweep, config))
+
+    def source(self, number: int, plan: Plan) -> Source:
+        """Where a stage's configurations come from."""
+        if not self.sweep.search.suggests:
+            return Listed(self.job.listed[number])
+        database = Path("runs/optuna.db").absolute()
+        database.parent.mkdir(exist_ok=True)
+        name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
+        study = open_study(self.sweep, name, f"sqlite:///{database}")
+        return Suggested(self.sweep, plan, study, self.sweep.search.trials or 0)
+
+    def stage(self, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:
+        """Let Tune run what a source gives, unless all of it is decided."""
+        for config in source.before:
+            self.book.recall(repeated(config))
+        proposer = Proposer(self.sweep, source, repeated, self.book, self.stop, self.records.adopt, self.order)
+        if proposer.look_ahead():
+            self.tracker.proposer = proposer
+            metric = self.sweep.search.objectives[0].metric
+            before = judged_before(self.store, metric) if self.sweep.search.early else {}
+            schedule = scheduler(self.sweep, self.job.longest, self.book, before)
+            tuner(self.sweep, proposer, self.tracker, schedule, self.tune).fit()
+
+    def order(self, run: Run) -> dict[str, Any]:
+        """Tune's config of a run: what its worker needs to know."""
+        facts = {"data_digest": run.facts["data_digest"], "code_version": code_version()}
+        return facts | {"key": run.key, "values": run.config.as_dict(), "folder": self.trials.of(run.key).url}
+
+    def status(self) -> str:
+        """MLflow's status of the parent."""
+        if self.stop.reason in (INTERRUPTED, FULL):
+            return "KILLED"
+        return "FAILED" if self.book.having(FAILED) else "FINISHED"
+
+    def conclude(self, written: bool) -> int:
+        """Print the table and what is to be done next; the exit code."""
+        print_tables(self.sweep, self.book)
+        if self.sweep.search.tune and not self.stop.reason:
+            print_folds(self.sweep, self.store.parent_id)
+        code = 1 if self.book.having(FAILED) or not self.book.having(FINISHED, STOPPED) else 0
+        for refused in self.records.writer.refused:
+            print(f"MLflow refused a write: {refused}", file=sys.stderr)
+        if self.stop.reason:
+            print(f"{self.stop.text}: the same command goes on with the trials that are not finished", file=sys.stderr)
+            code = {INTERRUPTED: 130, FULL: 2}.get(self.stop.reason, code)
+        if not written:
+            print(
+                f"the MLflow store is away ({self.records.writer.reason}): what it lacks is in {self.trials.url}, and the "
+                "same command writes it",
+                file=sys.stderr,
+            )
+            code = code or 1
+        elif not self.stop.reason and not self.book.having(FAILED, WAITING):
+            self.folder.remove()
+        self.notify(code)
+        return code
+
+    def notify(self, code: int) -> None:
+        """Run the command that the sweep names for its end, which finds in its environment what came of it."""
+        if not self.sweep.on_end:
+            return
+        objective = self.sweep.search.objectives[0]
+        best = min(self.book.having(FINISHED, STOPPED), key=lambda run: run.value(objective), default=None)
+        told = {
+            "BEL_SWEEP": self.sweep.name,
+            "BEL_PARENT": self.store.parent_id,
+            "BEL_EXIT": str(code),
+            "BEL_STATUS": self.status(),
+        }
+        if best:
+            told |= {
+                "BEL_BEST": f"{best.value(objective):.6g}",
+                "BEL_BEST_RUN": str(best.run_id),
+                "BEL_BEST_NAME": best.name,
+            }
+        done = subprocess.run(self.sweep.on_end, shell=True, env=os.environ | told)
+        if done.returncode:
+            print(f"on_end ended with exit code {done.returncode}: {self.sweep.on_end}", file=sys.stderr)

@@ -1,0 +1,37 @@
+"""What a run is called, and what MLflow is told of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from bel.codes import short_name
+from bel.config import TrainConfig
+from bel.evaluate import unit
+from bel.heads import HEADS
+from launch.identity import file_digests
+from launch.space import Sweep
+
+SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
+
+
+def label(config: TrainConfig, sweep: Sweep) -> str:
+    """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
+    levels = max(axis.levels for axis in config.axes)
+    name = short_name(config.code, levels) if config.code else config.head
+    rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
+    varied = [*sweep.space, *(["fold"] if sweep.search.folds and config.folds else [])]
+    also = "".join(f" {field}={getattr(config, field)}" for field in varied if field not in SHOWN)
+    return f"{name}-{levels} {config.loss} lr={rate} s{config.seed}{also}"
+
+
+def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
+    """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
+    values = config.as_dict() | facts | file_digests(config) | {"unit": unit(config.axes)}
+    if not isinstance(config.protocol, str):
+        values["protocol_definition"] = json.dumps(config.protocol)
+    for axis in config.axes:
+        values |= {f"levels_{axis.name}": axis.levels, f"unit_{axis.name}": axis.unit}
+        values[f"bits_{axis.name}"] = HEADS[config.head].code_width(axis, config)
+    return {name: str(value) for name, value in values.items() if value is not None}

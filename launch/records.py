@@ -1,0 +1,163 @@
+"""What a sweep writes into MLflow: a run a trial, a batch an epoch, files at the end; each may be written twice."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
+
+from bel import checkpoint
+from bel.config import TrainConfig
+from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, Book, Entry, Run
+from launch.labels import parameters
+from launch.pictures import draw_code, draw_curve
+from launch.state import BEST, END, LAST, Folder
+from launch.store import HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, Store, search
+from launch.writer import Writer
+
+ENDING = ("outcome", "reason", "history", "machine")  # of a run, in its folder
+STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
+
+
+class Records:
+    """The runs of a sweep in its store; every write is one thread's, in order, and does nothing the second time."""
+
+    def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: str) -> None:
+        self.store, self.folder, self.diff = store, folder, diff
+        self.writer = Writer()
+        self.tags = tags | {PARENT: store.parent_id}
+        self.ids = {key: run.info.run_id for key, run in store.children.items()}
+        self.tried: set[str] = set()  # keys whose run may be there though no answer came
+        self.steps: dict[str, int] = {}  # key -> the last epoch that is logged
+        self.put: dict[str, int] = {}  # key -> the last epoch that is on its way
+
+    def begin(self, run: Run) -> None:
+        """Make the run, or go on with the one that is there."""
+        self.writer.put(partial(self.open, run))
+
+    def epochs(self, run: Run) -> None:
+        """Log the epochs that were not handed on yet."""
+        new = [entry for entry in run.history if entry["epoch"] > self.put.get(run.key, 0)]
+        if new:
+            self.put[run.key] = run.epoch
+            self.writer.put(partial(self.log, run, new))
+
+    def end(self, run: Run) -> None:
+        """Note on disk how a run ended, then write its files and close it; what is written needs no folder any more."""
+        if run.outcome in DECIDED:
+            ending = {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()}
+            self.folder.of(run.key).write_json(END, ending)
+        self.epochs(run)
+        self.writer.put(partial(self.close, run, run.outcome, int(time.time() * 1000)))
+
+    def open(self, run: Run, client: MlflowClient) -> None:
+        """The write of `begin`."""
+        if run.key in self.tried and run.key not in self.ids:
+            found = search(client, [self.store.experiment_id], {TRIAL: run.key, PARENT: self.store.parent_id})
+            if found:
+                self.ids[run.key] = found[0].info.run_id
+        self.tried.add(run.key)
+        if run.key in self.ids:
+            client.update_run(self.ids[run.key], status="RUNNING")
+            history = client.get_metric_history(self.ids[run.key], "epoch")
+            self.steps[run.key] = max((metric.step for metric in history), default=0)
+        else:
+            tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, JUDGED: str(run.judged)}
+            start = int(run.begun * 1000)
+            made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
+            self.ids[run.key] = made.info.run_id
+        params = [Param(name, value) for name, value in parameters(run.config, run.facts).items()]
+        client.log_batch(self.ids[run.key], params=params)
+        run.run_id = self.ids[run.key]
+
+    def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
+        """The write of `epochs`; the time of a metric is its epoch's, so that MLflow knows it again."""
+        for entry in entries:
+            step = int(entry["epoch"])
+            if step > self.steps.get(run.key, 0):
+                at = int(entry["time"] * 1000)
+                metrics = [Metric(name, float(value), at, step) for name, value in entry.items() if name != "time"]
+                client.log_batch(self.ids[run.key], metrics=metrics)
+                self.steps[run.key] = step
+
+    def close(self, run: Run, outcome: str, at: int, client: MlflowClient) -> None:
+        """The write of `end`."""
+        run_id, folder = self.ids[run.key], self.folder.of(run.key)
+        tags = (
+            run.machine | ({"error": run.reason} if run.reason else {}) | ({OUTCOME: outcome} if outcome != CUT else {})
+        )
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if outcome in DECIDED:
+            self.upload(run, folder, client)
+        client.set_terminated(run_id, STATUS[outcome], at)
+        if outcome in DECIDED:
+            folder.remove()
+
+    def upload(self, run: Run, folder: Folder, client: MlflowClient) -> None:
+        """Store what is in a run's folder, and the pictures of what it learned."""
+        run_id = self.ids[run.key]
+        with tempfile.TemporaryDirectory() as work, folder.reading(BEST) as best:
+            if best:
+                draw_code(run.config, checkpoint.load(best)["weights"], Path(work) / "code.png")
+                draw_curve(run.history, Path(work) / "learning_curve.png")
+            if self.diff:
+                (Path(work) / "changes.diff").write_text(self.diff)
+            client.log_artifacts(run_id, work)
+        for name in folder.names():
+            if name not in (LAST, END) and (name != BEST or run.kept):
+                with folder.reading(name) as path:
+                    client.log_artifact(run_id, str(path))
+
+    def drop(self, run: Run) -> None:
+        """Delete the checkpoint of a run that is no longer among those that are kept."""
+        run.kept = False
+        self.writer.put(partial(self.delete, run))
+
+    def delete(self, run: Run, client: MlflowClient) -> None:
+        """The write of `drop`."""
+        repository = get_artifact_repository(client.get_run(self.ids[run.key]).info.artifact_uri)
+        if any(file.path == BEST for file in repository.list_artifacts()):
+            repository.delete_artifacts(BEST)
+
+    def replay(self, book: Book) -> None:
+        """Write what an earlier call noted of runs that ended, and did not come to write."""
+        for name in self.folder.names():
+            ending = self.folder.of(name).read_json(END)
+            if ending is not None:
+                run = book.run(TrainConfig.make(ending["values"]))
+                for key in ENDING:
+                    setattr(run, key, ending[key])
+                self.begin(run)
+                self.end(run)
+
+    def progress(self, hours: float) -> None:
+        """Note on the parent how long the sweep has taken."""
+        self.writer.put(lambda client: client.set_tag(self.store.parent_id, HOURS, f"{hours:.4f}"))
+
+    def finish(self, status: str) -> None:
+        """Close the parent."""
+        self.writer.put(lambda client: client.set_terminated(self.store.parent_id, status))
+
+    def adopt(self, run: Run) -> None:
+        """Enter what another sweep has trained as a run of this one, which names it."""
+        self.writer.put(partial(self.copy, run))
+
+    def copy(self, run: Run, client: MlflowClient) -> None:
+        """The write of `adopt`."""
+        assert run.logged is not None
+        source = run.logged
+        self.open(run, client)
+        names = [name for name in source.data.metrics if not name.startswith("test/")]
+        metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
+        for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once
+            client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
+        origin = ("host", "device", "git_commit", "git_dirty", "packages")
+        kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
+        tags = kept | {LENT: source.data.tags.get(LENT, source.info.run_id), OUTCOME: run.outcome}
+        client.log_batch(self.ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])
+        client.set_terminated(self.ids[run.key], STATUS[run.outcome])

@@ -1,0 +1,135 @@
+"""Where configurations come from: a list, or a search by Optuna whose study is kept in a database."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from bel.config import TrainConfig
+from launch.book import FINISHED, STOPPED, Run, mean
+from launch.legal import Values, make_config
+from launch.plan import Plan, as_parameters, points, suggest
+from launch.space import Sweep
+
+MOST_SAME = 20  # suggestions in a row that were made before; then one is drawn that was not
+
+
+class Source(Protocol):
+    """Gives configurations and hears what became of each."""
+
+    before: list[TrainConfig]  # configurations that it gave in earlier calls, or may give
+    past: list[float]  # values of the first objective that were told before, in order
+
+    def ask(self) -> TrainConfig | None:
+        """The next configuration; None where there is none left."""
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """All runs of a configuration have ended."""
+
+
+class Listed:
+    """Configurations of a list, in order."""
+
+    def __init__(self, configs: Iterable[TrainConfig]) -> None:
+        self.before = list(configs)
+        self.left = deque(self.before)
+        self.past: list[float] = []
+
+    def ask(self) -> TrainConfig | None:
+        """The next one."""
+        return self.left.popleft() if self.left else None
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """A list learns nothing."""
+
+
+class Suggested:
+    """Configurations that a study suggests, `most` of them at most; those that a dead driver left open come first."""
+
+    def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
+        self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
+        self.open: dict[str, Trial] = {}  # by config
+        asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
+        self.before = [self.config(trial) for trial in asked]
+        self.seen = {str(config) for config in self.before}
+        self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
+        told = [trial for trial in asked if trial.state.is_finished()]
+        self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in told]
+        if not study.get_trials(deepcopy=False):
+            for values in points(sweep, plan):
+                study.enqueue_trial(as_parameters(sweep, plan, values))
+
+    @staticmethod
+    def config(trial: FrozenTrial) -> TrainConfig:
+        """The config of a trial of the study."""
+        return TrainConfig.make(json.loads(trial.user_attrs["values"]))
+
+    def ask(self) -> TrainConfig | None:
+        """One that was left open, or a new one; in a space of lists none comes twice."""
+        if self.left_open:
+            frozen = self.left_open.popleft()
+            self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
+            return self.config(frozen)
+        for tried in range(MOST_SAME + 1):
+            if len(self.seen) >= self.most or (tried == MOST_SAME and not self.draw_unseen()):
+                return None
+            trial = self.study.ask()
+            config = make_config(self.sweep, suggest(self.sweep, self.plan, trial))
+            if str(config) not in self.seen:
+                trial.set_user_attr("values", json.dumps(config.as_dict()))
+                self.seen.add(str(config))
+                self.open[str(config)] = trial
+                return config
+            self.study.tell(trial, state=TrialState.FAIL)  # which a sampler does not count
+        return None
+
+    def draw_unseen(self) -> bool:
+        """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
+        left = [values for values in self.plan.legal if str(make_config(self.sweep, values)) not in self.seen]
+        if not left:
+            return False
+        values: Values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
+        self.study.enqueue_trial(as_parameters(self.sweep, self.plan, values))
+        return True
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """Tell the means of the repeats; how far the first one came where it was stopped early; else that it is no good."""
+        trial = self.open.pop(str(config))
+        objectives = self.sweep.search.objectives
+        if all(run.outcome == FINISHED for run in runs):
+            self.study.tell(trial, [mean(runs, objective) for objective in objectives])
+            return
+        for entry in runs[0].history if runs[0].outcome == STOPPED else ():
+            trial.report(entry[objectives[0].metric], int(entry["epoch"]))
+        self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all: it diverged or failed
+
+
+def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
+    """The study of a sweep, made where there is none; a sampler that goes on draws anew."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=name,
+        storage=database,
+        load_if_exists=True,
+        directions=[objective.direction for objective in sweep.search.objectives],
+    )
+    study.sampler = sampler(sweep, (sweep.search.seed or 0) + len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def sampler(sweep: Sweep, seed: int) -> BaseSampler:
+    """Optuna's sampler of a search method."""
+    start = max(5, (sweep.search.trials or 0) // 4)
+    made: dict[str, Any] = {
+        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=start, constant_liar=True),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=start),
+        "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=start),
+    }
+    return made[sweep.search.method]()

@@ -1,0 +1,83 @@
+"""What a trial keeps while it runs: files in a folder of its own on a disk or a bucket, each whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+LAST, BEST, END = "last.pt", "best.pt", "end.json"
+
+
+class Folder:
+    """A folder below a path or an fsspec URL, the same for every process that is told of it."""
+
+    def __init__(self, url: str) -> None:
+        self.fs, self.path = url_to_fs(url)
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def of(self, name: str) -> Folder:
+        """A folder within."""
+        return Folder(f"{self.url}/{name}")
+
+    @property
+    def url(self) -> str:
+        """Where it is, for another process."""
+        return self.path if self.local else str(self.fs.unstrip_protocol(self.path))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A local path to write to, which then becomes the file `name`; after an error the older one is still there."""
+        self.fs.makedirs(self.path, exist_ok=True)
+        if not self.local:
+            with tempfile.TemporaryDirectory() as work:
+                yield Path(work) / name
+                self.fs.put_file(str(Path(work) / name), f"{self.path}/{name}")
+            return
+        path = Path(self.path) / f".{name}.{os.getpid()}"
+        try:
+            yield path
+            os.replace(path, Path(self.path) / name)
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path | None]:
+        """A local path of the file `name`; None where there is none."""
+        if not self.fs.exists(f"{self.path}/{name}"):
+            yield None
+        elif self.local:
+            yield Path(self.path) / name
+        else:
+            with tempfile.TemporaryDirectory() as work:
+                self.fs.get_file(f"{self.path}/{name}", str(Path(work) / name))
+                yield Path(work) / name
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write plain values."""
+        with self.writing(name) as path:
+            path.write_text(json.dumps(value))
+
+    def read_json(self, name: str) -> Any:
+        """Plain values; None where there is no such file."""
+        with self.reading(name) as path:
+            return None if path is None else json.loads(path.read_text())
+
+    def names(self) -> list[str]:
+        """Names of the whole files and folders within."""
+        if not self.fs.exists(self.path):
+            return []
+        found = [Path(path).name for path in self.fs.ls(self.path, detail=False)]
+        return sorted(name for name in found if not name.startswith("."))
+
+    def remove(self) -> None:
+        """Delete the folder with all that is in it."""
+        if self.fs.exists(self.path):
+            self.fs.rm(self.path, recursive=True)
