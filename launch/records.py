@@ -68,7 +68,7 @@ class Records:
             self.steps[run.key] = max((metric.step for metric in history), default=0)
         else:
             tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, JUDGED: str(run.judged)}
-            start = int(run.begun * 1000)
+            start = int((run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
             self.ids[run.key] = made.info.run_id
         params = [Param(name, value) for name, value in parameters(run.config, run.facts).items()]
@@ -151,6 +151,7 @@ class Records:
         """The write of `adopt`."""
         assert run.logged is not None
         source = run.logged
+        run.begun = source.info.start_time / 1000
         self.open(run, client)
         names = [name for name in source.data.metrics if not name.startswith("test/")]
         metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
@@ -160,4 +161,4 @@ class Records:
         kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
         tags = kept | {LENT: source.data.tags.get(LENT, source.info.run_id), OUTCOME: run.outcome}
         client.log_batch(self.ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])
-        client.set_terminated(self.ids[run.key], STATUS[run.outcome])
+        client.set_terminated(self.ids[run.key], STATUS[run.outcome], source.info.end_time)

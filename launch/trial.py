@@ -120,12 +120,14 @@ class Trial(tune.Trainable):
 
     def advance(self) -> None:
         """Train one epoch and keep its state: the best one first, because the last one knows of it."""
+        start = time.perf_counter()
         epoch = next(self.epochs)
+        seconds = time.perf_counter() - start
         state = epoch.state()
         if not self.history:
             self.describe(state)
-        bits = outputs(self.train_config)
-        history = [*self.history, {**epoch.metrics, "bits": bits, "epoch": epoch.number, "time": time.time()}]
+        more = {"bits": outputs(self.train_config), "seconds": seconds, "epoch": epoch.number, "time": time.time()}
+        history = [*self.history, {**epoch.metrics, **more}]
         if epoch.is_best:
             self.best = state
             with self.folder.writing(BEST) as path:
