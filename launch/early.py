@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,32 @@ class ByKey(FIFOScheduler):
             self.judge(run.key, run.history)
 
 
+class Median(MedianStoppingRule):
+    """Ray's rule, for runs of which it may hear after it stopped them, and which no other run waits for."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The decision on an epoch; a run that has more of them was not stopped, or by another call."""
+        self._stopped_trials.discard(trial)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
+        """Go on, where Ray would look for a trial to make room for."""
+        return str(TrialScheduler.CONTINUE)
+
+
+class Population(PopulationBasedTraining):
+    """Ray's, with a searcher beside it; a run that takes over another's state and fields keeps its own key and folder."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Ray refuses all searchers here, because most of them would learn from runs whose fields change."""
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Tune's config of a run that takes over another's state, and what was done to the fields."""
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        return trial.config | {"values": config["values"]}, operations
+
+
 def scheduler(sweep: Sweep, longest: int, book: Book, before: dict[str, list[Entry]]) -> TrialScheduler | None:
     """The scheduler that a sweep asks for, which knows the epochs of runs `before` this call; None for none.
 
@@ -85,7 +112,7 @@ def scheduler(sweep: Sweep, longest: int, book: Book, before: dict[str, list[Ent
 def inner_scheduler(name: str, common: dict[str, str], longest: int) -> TrialScheduler:
     """Median stopping, or successive halving with one bracket (asha) or three (hyperband), all of them asynchronous."""
     if name == "median":
-        return MedianStoppingRule(**common, grace_period=max(1, longest // 4), min_time_slice=10**9)
+        return Median(**common, grace_period=max(1, longest // 4))
     return ASHAScheduler(
         **common,
         max_t=longest,
@@ -96,14 +123,14 @@ def inner_scheduler(name: str, common: dict[str, str], longest: int) -> TrialSch
     )
 
 
-def population(sweep: Sweep, common: dict[str, str], longest: int) -> PopulationBasedTraining:
+def population(sweep: Sweep, common: dict[str, str], longest: int) -> Population:
     """Population-based training (Jaderberg et al., 2017): the worst quarter takes over state and fields of the best one."""
     generator = np.random.default_rng(sweep.search.seed or 0)
     fields = {
         name: partial(d.sample, generator) if isinstance(d, Interval) else list(d.values)
         for name, d in sweep.space.items()
     }
-    return PopulationBasedTraining(
+    return Population(
         **common,
         perturbation_interval=max(1, longest // 5),
         hyperparam_mutations={"values": fields},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ VALIDATION = 1 / 3  # of the time of a training image
 
 @dataclass(frozen=True)
 class Probe:
-    """What two training batches took: seconds an image of the second, bytes at most, of the device, and of the weights."""
+    """What training batches took: seconds an image, bytes at most, of the device (or host), and of the weights."""
 
     seconds: float
     peak: float
@@ -32,14 +33,15 @@ class Probe:
 
 
 def probe(config: TrainConfig, threads: int) -> Probe:
-    """Train on two batches of noise. On a CPU the memory is that of the process, its libraries included."""
+    """Train on a batch of noise, and on two that count. On a CPU the memory is the process's, its libraries included."""
     torch.set_num_threads(threads)
     device = pick_device(config.device)
     model = build_model(config, initial=False).to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
     optimiser = Optimiser(optimiser_groups(model, config), config.lr)
     images = torch.randn(config.batch_size, 3, config.image_size, config.image_size, device=device)
     targets = torch.zeros(config.batch_size, len(config.axes), device=device)
-    for _ in range(2):
+    took = []
+    for _ in range(3):
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=autocasts(config.precision, device)):
             outputs = model(images.to(memory_format=config.layout))
@@ -48,13 +50,14 @@ def probe(config: TrainConfig, threads: int) -> Probe:
         loss.backward()
         optimiser.step()
         loss.item()  # waits for a GPU
-    seconds = (time.perf_counter() - start) / config.batch_size
+        took.append((time.perf_counter() - start) / config.batch_size)
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if device.type == "cuda":
         peak, memory = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
     else:
-        peak, memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0
-    return Probe(seconds, peak, memory, weights)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Probe(min(took[1:]), peak, memory, weights)
 
 
 def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[TrainConfig, Probe]:
@@ -117,17 +120,24 @@ def print_costs(job: Job) -> None:
         seconds += (trained + validated * VALIDATION) * speed
     share = max(job.total - job.done - job.lent, 0) / max(len(configs), 1)
     slots = places(job.sweep)
-    print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images at most; early stopping takes less")
+    less = "; early stopping takes less" if job.sweep.search.early else ""
+    print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
     print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
     weights = max(p.weights for p in probes.values())
     kept = min(job.sweep.keep, job.total) * weights
     print(
         f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
     )
+    part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
     for config, p in probes.items():
-        of = f" of {p.memory / GB:.1f} GB: {p.peak / p.memory:.0%}" if p.memory else " of the host"
-        name = f"{config.backbone}, {config.image_size} px, batch {config.batch_size}"
-        print(f"{name}: {1 / p.seconds:.0f} images/s, {p.peak / GB:.2f} GB{of}, weights {p.weights / 1e6:.1f} MB")
+        print(
+            f"{config.backbone}, {config.image_size} px, batch {config.batch_size}: {1 / p.seconds:.0f} images/s, "
+            f"{p.peak / GB:.2f} of {p.memory / GB:.1f} GB memory, weights {p.weights / 1e6:.1f} MB"
+        )
+        if p.peak > part * p.memory:
+            print(
+                f"warning: a trial's share is {part * p.memory / GB:.2f} GB: let fewer run at once, or lower batch_size"
+            )
 
 
 def places(sweep: Sweep) -> int:

@@ -157,6 +157,9 @@ class Trial(tune.Trainable):
         checkpoint.save(self.best, Path(checkpoint_dir) / BEST)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a state that a scheduler chose, perhaps another trial's."""
-        self.begin(*(checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST)))
-        self.reported = len(self.history)
+        """Go on from a state that a scheduler chose, perhaps another trial's, whose epochs past the own ones are reported."""
+        self.last, best = (checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST))
+        self.begin(self.last, best)
+        for name, state in ((BEST, best), (LAST, self.last)):
+            with self.folder.writing(name) as path:
+                checkpoint.save(state, path)
