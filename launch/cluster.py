@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from bel.errors import UserError
 from launch.space import Sweep
 
 SECONDS = 5.0  # to reach the head of a cluster
+DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial outlives one of them
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
 PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
 
 
@@ -23,19 +28,36 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        how = HERE
         if address and address != "local":
             refuse_unreachable(address)
             environment = {"py_modules": PACKAGES, "env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
-            quiet |= {"address": address, "runtime_env": environment}
-        else:
-            quiet |= {"address": "local", "include_dashboard": False}
+            how = QUIET | {"address": address, "runtime_env": environment}
         try:
-            ray.init(**quiet)
+            ray.init(**how)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {address}" if address else "here"
             raise UserError(f"cannot start or reach Ray {where}: {str(error).splitlines()[0]}") from error
     refuse_impossible(sweep)
+
+
+class RayDied(BaseException):
+    """Gets the driver out of Tune, which after an `Exception` would ask a dead Ray to clean up, and wait for a minute."""
+
+
+def ray_died() -> bool:
+    """Whether a daemon of the Ray that this process started is dead; Tune would wait for ever for another one."""
+    node = ray._private.worker._global_node
+    return node is not None and any(kind in DAEMONS for kind, _ in node.dead_processes())
+
+
+def restart_ray() -> None:
+    """Start Ray here anew, after what is left of the dead one's objects; what Ctrl-C does stays as it is."""
+    gc.collect()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ray.init(**HERE)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def refuse_unreachable(address: str) -> None:

@@ -80,8 +80,12 @@ def data_key(config: TrainConfig) -> str:
 
 
 def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
-    """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped."""
-    if len({values["split_hash"] for values in facts}) > 1 and compares(sweep):
+    """Raise `UserError` where a search or a scheduler would compare errors after different images were skipped.
+
+    Protocols are never compared with each other.
+    """
+    splits = {(values["protocol"], values["split_hash"]) for values in facts}
+    if len(splits) > len({protocol for protocol, _ in splits}) and compares(sweep):
         raise UserError(
             "search compares trials by one number, and different images can be used at different crop or image_size: "
             "set on_missing to error, or use method grid or random and scheduler none"

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from mlflow.tracking.context.registry import resolve_tags
+from ray.tune.schedulers import TrialScheduler
 
 from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from launch.book import FAILED, FINISHED, STOPPED, WAITING, Book, Run
-from launch.early import scheduler
+from launch.cluster import RayDied, ray_died, restart_ray
+from launch.early import ByKey, scheduler
 from launch.legal import highs, lows, make_config
 from launch.plan import Plan, draw, strata
 from launch.proposer import Proposer
@@ -114,6 +117,9 @@ class Shift:
                 self.stages()
         except KeyboardInterrupt:
             patience = HURRY
+        except Exception:
+            self.stop.ask(INTERRUPTED, "an error")  # so that the parent is not taken for finished
+            raise
         finally:
             self.tracker.close()
             self.records.progress(self.tracker.hours)
@@ -151,7 +157,26 @@ class Shift:
             metric = self.sweep.search.objectives[0].metric
             before = judged_before(self.store, metric) if self.sweep.search.early else {}
             schedule = scheduler(self.sweep, self.job.longest, self.book, before)
+            while not self.tuned(proposer, schedule):
+                self.tracker.ray_died()
+                if self.stop.reason:
+                    break
+                self.screen.say("Ray has died on this machine: it is started again, and the trials go on", always=True)
+                self.tune.remove()
+                restart_ray()
+                if not isinstance(schedule, ByKey):  # it knows trials of the Tune that is gone
+                    schedule = scheduler(self.sweep, self.job.longest, self.book, before)
+
+    def tuned(self, proposer: Proposer, schedule: TrialScheduler | None) -> bool:
+        """Let Tune run what the proposer gives; False where Ray dies on the way."""
+        try:
             tuner(self.sweep, proposer, self.tracker, schedule, self.tune).fit()
+        except (RayDied, Exception):
+            if not ray_died():
+                raise
+            ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
+            return False
+        return True
 
     def order(self, run: Run) -> dict[str, Any]:
         """Tune's config of a run: what its worker needs to know."""
@@ -169,7 +194,8 @@ class Shift:
         print_tables(self.sweep, self.book)
         if self.sweep.search.tune and not self.stop.reason:
             print_folds(self.sweep, self.store.parent_id)
-        code = 1 if self.book.having(FAILED) or not self.book.having(FINISHED, STOPPED) else 0
+        idle = not self.book.having(FINISHED, STOPPED) and not self.stop.reason  # a spent budget is no fault
+        code = 1 if self.book.having(FAILED) or idle else 0
         for refused in self.records.writer.refused:
             print(f"MLflow refused a write: {refused}", file=sys.stderr)
         if self.stop.reason:

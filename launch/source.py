@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bel.config import TrainConfig
-from launch.book import FINISHED, STOPPED, Run, mean
+from launch.book import FAILED, FINISHED, STOPPED, Run, mean
 from launch.legal import Values, make_config
 from launch.plan import Plan, as_parameters, points, suggest
 from launch.space import Sweep
@@ -77,21 +79,26 @@ class Suggested:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
             return self.config(frozen)
-        for tried in range(MOST_SAME + 1):
-            if len(self.seen) >= self.most or (tried == MOST_SAME and not self.draw_unseen()):
-                return None
-            trial = self.study.ask()
-            config = make_config(self.sweep, suggest(self.sweep, self.plan, trial))
-            if str(config) not in self.seen:
-                trial.set_user_attr("values", json.dumps(config.as_dict()))
-                self.seen.add(str(config))
-                self.open[str(config)] = trial
-                return config
-            self.study.tell(trial, state=TrialState.FAIL)  # which a sampler does not count
-        return None
+        same: list[Trial] = []
+        try:
+            while len(self.seen) < self.most and (len(same) < MOST_SAME or self.draw_unseen()):
+                trial = self.study.ask()
+                config = make_config(self.sweep, suggest(self.sweep, self.plan, trial))
+                if str(config) not in self.seen:
+                    trial.set_user_attr("values", json.dumps(config.as_dict()))
+                    self.seen.add(str(config))
+                    self.open[str(config)] = trial
+                    return config
+                same.append(trial)
+            return None
+        finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
+            for trial in same:
+                self.study.tell(trial, state=TrialState.FAIL)
 
     def draw_unseen(self) -> bool:
         """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
+        if self.sweep.intervals:  # whole numbers, few enough to be exhausted
+            return False
         left = [values for values in self.plan.legal if str(make_config(self.sweep, values)) not in self.seen]
         if not left:
             return False
@@ -100,15 +107,20 @@ class Suggested:
         return True
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """Tell the means of the repeats; how far the first one came where it was stopped early; else that it is no good."""
+        """Tell the means of the repeats; how far the first one came where it was stopped early; else that it diverged.
+
+        Where one failed, which says nothing about its configuration, the trial stays open: the next call tries it again.
+        """
         trial = self.open.pop(str(config))
         objectives = self.sweep.search.objectives
+        if any(run.outcome == FAILED for run in runs):
+            return
         if all(run.outcome == FINISHED for run in runs):
             self.study.tell(trial, [mean(runs, objective) for objective in objectives])
             return
         for entry in runs[0].history if runs[0].outcome == STOPPED else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
-        self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all: it diverged or failed
+        self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all
 
 
 def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
@@ -126,10 +138,12 @@ def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
 
 def sampler(sweep: Sweep, seed: int) -> BaseSampler:
     """Optuna's sampler of a search method."""
-    start = max(5, (sweep.search.trials or 0) // 4)
     made: dict[str, Any] = {
-        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=start, constant_liar=True),
-        "gp": lambda: GPSampler(seed=seed, n_startup_trials=start),
-        "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=start),
+        "tpe": lambda: TPESampler(seed=seed, constant_liar=True, multivariate=True, group=True),
+        "gp": lambda: GPSampler(seed=seed),
+        "cmaes": lambda: CmaEsSampler(seed=seed),
     }
-    return made[sweep.search.method]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler: BaseSampler = made[sweep.search.method]()
+    return sampler

@@ -106,7 +106,7 @@ def open_store(sweep: Sweep, key: str, fresh: bool) -> Store:
         client.get_run(found.parent_id) if found.parent_id else make_parent(client, experiment_id, sweep, key, fresh)
     )
     refuse_second_driver(parent)
-    client.set_tag(parent.info.run_id, DRIVER, f"{socket.gethostname()} {os.getpid()}")
+    client.set_tag(parent.info.run_id, DRIVER, driver(os.getpid()))
     client.update_run(parent.info.run_id, status="RUNNING")
     bury(client, experiment_id, parent)
     return replace(found, experiment_id=experiment_id, parent_id=parent.info.run_id)
@@ -114,32 +114,41 @@ def open_store(sweep: Sweep, key: str, fresh: bool) -> Store:
 
 def bury(client: MlflowClient, experiment_id: str, present: Run) -> None:
     """Close what dead drivers of other sweeps on this machine left running in the experiment."""
-    parents = [run for run in search(client, [experiment_id], {}) if DRIVER in run.data.tags]
-    for run in parents:
-        if run.info.status == "RUNNING" and run.info.run_id != present.info.run_id and not alive(run):
+    for run in client.search_runs([experiment_id], f"tags.`{DRIVER}` LIKE '%' and attributes.status = 'RUNNING'"):
+        if run.info.run_id != present.info.run_id and not alive(run):
             for child in search(client, [experiment_id], {PARENT: run.info.run_id}):
                 if child.info.status == "RUNNING":
                     client.set_terminated(child.info.run_id, "KILLED")
             client.set_terminated(run.info.run_id, "KILLED")
 
 
+def driver(pid: int) -> str:
+    """What identifies a process on this machine: host, number, and when it began, where the system says so."""
+    try:
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        began = "?"
+    return f"{socket.gethostname()} {pid} {began}"
+
+
 def alive(parent: Run) -> bool:
     """Whether the process that last ran a sweep may be at it: it is, or it was on another machine."""
-    host, _, pid = parent.data.tags.get(DRIVER, "").partition(" ")
+    host, pid, *_ = noted = parent.data.tags[DRIVER].split()
     if host != socket.gethostname():
         return True
     with suppress(ProcessLookupError):
         os.kill(int(pid), 0)
-        return True
+        return driver(int(pid)).split() == noted
     return False
 
 
 def refuse_second_driver(parent: Run) -> None:
     """Raise `UserError` where the process that last ran this sweep on this machine is alive and at it."""
-    host, _, pid = parent.data.tags.get(DRIVER, "").partition(" ")
-    if parent.info.status == "RUNNING" and host == socket.gethostname() and int(pid) != os.getpid() and alive(parent):
+    noted = parent.data.tags.get(DRIVER, "")
+    elsewhere = noted.split()[:1] != [socket.gethostname()]
+    if parent.info.status == "RUNNING" and not elsewhere and noted != driver(os.getpid()) and alive(parent):
         raise UserError(
-            f"process {pid} is running this very sweep (parent run {parent.info.run_id}): wait for it or stop it"
+            f"process {noted.split()[1]} is running this very sweep (parent run {parent.info.run_id}): wait for it or stop it"
         )
 
 

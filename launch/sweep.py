@@ -13,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of every run that ends
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial that failed reports no metric
@@ -49,6 +50,8 @@ from launch.state import Folder
 from launch.store import look, open_store, reach_store, sweep_key
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locked database: the writer tries again
 
 
 @command
@@ -72,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = look(sweep, key, arguments.fresh)
     book = Book(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known)
     job = Job(sweep, plan, book)
-    announce(job, full=arguments.plan)
+    if arguments.plan or not arguments.quiet:
+        announce(job, full=arguments.plan)
     if arguments.plan:
         return 0
     return Shift(job, open_store(sweep, key, arguments.fresh), Folder(arguments.storage), arguments.quiet).work()

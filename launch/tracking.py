@@ -7,7 +7,8 @@ from typing import Any
 
 from ray import tune
 
-from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, Book, Run, by_configuration, mean
+from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run, by_configuration, mean
+from launch.cluster import RayDied, ray_died
 from launch.proposer import MOST_DEATHS, Proposer
 from launch.records import Records
 from launch.screen import Screen
@@ -57,8 +58,11 @@ class Tracker(tune.Callback):
         self.end(run, CUT if outcome == DISK_FULL else outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker died: another one goes on with the run, unless several died with it in one epoch."""
-        run = self.book.runs[trial.config["key"]]
+        """A worker died."""
+        self.died(self.book.runs[trial.config["key"]])
+
+    def died(self, run: Run) -> None:
+        """Another worker goes on with a run, unless several died with it in one epoch."""
         if self.stop.reason:
             self.end(run, CUT)
         elif self.proposer is not None and self.proposer.again(run):
@@ -67,8 +71,19 @@ class Tracker(tune.Callback):
             run.reason = f"{MOST_DEATHS + 1} workers died in epoch {run.epoch + 1}: out of memory?"
             self.end(run, FAILED)
 
+    def ray_died(self) -> None:
+        """All workers died, and what waited for one has to be sent out again."""
+        assert self.proposer is not None
+        for run in [self.book.runs[key] for key in self.proposer.out]:
+            if run.outcome == WAITING:
+                self.proposer.again(run)
+            else:
+                self.died(run)
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keep the screen up to date, and the hours."""
+        """Keep the screen up to date, and the hours. Raises `RayDied`."""
+        if ray_died():
+            raise RayDied
         if self.sweep.budget.hours is not None and self.hours > self.sweep.budget.hours:
             self.stop.ask(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
         self.screen.refresh()
