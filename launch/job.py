@@ -208,7 +208,10 @@ class Shift:
                 file=sys.stderr,
             )
             code = code or 1
-        elif not self.stop.reason and not self.book.having(FAILED, WAITING):
+        else:
+            count, size = self.records.kept(self.book.having(FINISHED, STOPPED))
+            self.screen.say(f"checkpoints kept: {count} of {len(self.book.ended)} trials, {size / 1e9:.3f} GB")
+        if written and not self.stop.reason and not self.book.having(FAILED, WAITING):
             self.folder.remove()
         self.notify(code)
         return code

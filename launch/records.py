@@ -64,6 +64,8 @@ class Records:
         self.tried.add(run.key)
         if run.key in self.ids:
             client.update_run(self.ids[run.key], status="RUNNING")
+            if "error" in client.get_run(self.ids[run.key]).data.tags:  # of an attempt before
+                client.delete_tag(self.ids[run.key], "error")
             history = client.get_metric_history(self.ids[run.key], "epoch")
             self.steps[run.key] = max((metric.step for metric in history), default=0)
         else:
@@ -123,6 +125,13 @@ class Records:
         repository = get_artifact_repository(client.get_run(self.ids[run.key]).info.artifact_uri)
         if any(file.path == BEST for file in repository.list_artifacts()):
             repository.delete_artifacts(BEST)
+
+    def kept(self, runs: list[Run]) -> tuple[int, int]:
+        """How many checkpoints of some runs are in the store, and their bytes."""
+        client = MlflowClient()
+        files = [file for run in runs if run.run_id and run.kept for file in client.list_artifacts(run.run_id)]
+        sizes = [file.file_size or 0 for file in files if file.path == BEST]
+        return len(sizes), sum(sizes)
 
     def replay(self, book: Book) -> None:
         """Write what an earlier call noted of runs that ended, and did not come to write."""

@@ -48,6 +48,7 @@ from launch.space import Sweep, read_sweep
 from launch.stages import on_seeds, repeats
 from launch.state import Folder
 from launch.store import look, open_store, reach_store, sweep_key
+from launch.writer import patiently
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so
@@ -72,14 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches([make_config(sweep, values | highs(sweep)) for values in plan.legal] + runs, facts)
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
-    store = look(sweep, key, arguments.fresh)
+    store = patiently(lambda: look(sweep, key, arguments.fresh))
     book = Book(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known)
     job = Job(sweep, plan, book)
     if arguments.plan or not arguments.quiet:
         announce(job, full=arguments.plan)
     if arguments.plan:
         return 0
-    return Shift(job, open_store(sweep, key, arguments.fresh), Folder(arguments.storage), arguments.quiet).work()
+    store = patiently(lambda: open_store(sweep, key, arguments.fresh))
+    return Shift(job, store, Folder(arguments.storage), arguments.quiet).work()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:

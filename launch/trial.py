@@ -129,7 +129,7 @@ class Trial(tune.Trainable):
         more = {"bits": outputs(self.train_config), "seconds": seconds, "epoch": epoch.number, "time": time.time()}
         history = [*self.history, {**epoch.metrics, **more}]
         if epoch.is_best:
-            self.best = state
+            self.best = state | {"optimiser": []}  # two thirds of it, and a run goes on from its last one
             with self.folder.writing(BEST) as path:
                 checkpoint.save(self.best, path)
         self.last = state | {"history": history}

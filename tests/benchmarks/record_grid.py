@@ -1,6 +1,6 @@
 """Train every cell of a grid with all its epochs, for the replays of search.py: `python tests/benchmarks/record_grid.py`.
 
-Wants the BIWI crops in datasets/ and half an hour of one core; goes on where an interrupted recording stopped.
+Wants the BIWI crops in datasets/ and forty minutes of one core; goes on where an interrupted recording stopped.
 """
 
 from __future__ import annotations

@@ -25,9 +25,10 @@ def test_the_grid_is_whole_and_worth_searching(grid: Table) -> None:
 
 
 def test_tpe_with_asha_needs_a_third_of_the_epochs_and_less_than_random_with_asha(grid: Table) -> None:
-    ours = median(shares(grid, "tpe", "asha", range(10)))
-    assert ours <= BAR
-    assert ours < median(shares(grid, "random", "asha", range(100)))
+    ours = sorted(shares(grid, "tpe", "asha", range(10)))
+    others = median(shares(grid, "random", "asha", range(100)))
+    assert ours[-2] <= BAR  # nine of ten; the bar wants five, which a study that learns nothing reaches too
+    assert median(ours) < 0.75 * others
 
 
 def test_a_pool_counts_the_epochs_that_were_begun() -> None:
