@@ -23,8 +23,11 @@ KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "e
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that `path` is the old one or the whole new one, never a part."""
     work = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, work)
-    os.replace(work, path)
+    try:
+        torch.save(state, work)
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Any:

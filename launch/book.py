@@ -112,7 +112,8 @@ class Book:
     def recall(self, configs: list[TrainConfig]) -> None:
         """Enter the runs of a configuration, if one of them was decided in an earlier call."""
         found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
-        if any(known and not known[2] for known in found):
+        noted = any(self.identify(config, self.facts_of(config)) in self.runs for config in configs)
+        if noted or any(known and not known[2] for known in found):
             self.repeats(configs)
 
     def enter(self, key: str, result: Mapping[str, Any]) -> Run:

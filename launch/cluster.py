@@ -14,6 +14,7 @@ import ray
 from bel.errors import UserError
 from launch.space import Sweep
 
+TOLD = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TORCH_HOME")  # variables that workers get from the driver
 SECONDS = 5.0  # to reach the head of a cluster
 DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial outlives one of them
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -31,7 +32,8 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
         how = HERE
         if address and address != "local":
             refuse_unreachable(address)
-            environment = {"py_modules": PACKAGES, "env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
+            told = {name: os.environ[name] for name in TOLD if name in os.environ}
+            environment = {"py_modules": PACKAGES, "env_vars": told}
             how = QUIET | {"address": address, "runtime_env": environment}
         try:
             ray.init(**how)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import ray
 import torch
 
+from bel.accumulate import SMALLEST
 from bel.config import TrainConfig
-from bel.model import autocasts, build_model, optimiser_groups, pick_device
+from bel.errors import UserError
+from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device
 from bel.optimiser import Optimiser
 from launch.cluster import most
 from launch.job import Job
@@ -38,19 +40,17 @@ def probe(config: TrainConfig, threads: int) -> Probe:
     device = pick_device(config.device)
     model = build_model(config, initial=False).to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
     optimiser = Optimiser(optimiser_groups(model, config), config.lr)
-    images = torch.randn(config.batch_size, 3, config.image_size, config.image_size, device=device)
-    targets = torch.zeros(config.batch_size, len(config.axes), device=device)
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocasts(config.precision, device)):
-            outputs = model(images.to(memory_format=config.layout))
-        loss = model.head.loss(outputs, targets)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        loss.item()  # waits for a GPU
-        took.append((time.perf_counter() - start) / config.batch_size)
+    count = config.batch_size
+    took: list[float] = []
+    while len(took) < 3:
+        try:
+            took.append(step(model, optimiser, config, count, device))
+        except torch.OutOfMemoryError:  # training then computes its batches in parts, too
+            count, took = count // 2, []
+            if count < SMALLEST:
+                raise UserError(
+                    f"two images of {config.image_size} px do not fit into memory: lower image_size"
+                ) from None
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if device.type == "cuda":
         peak, memory = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
@@ -58,6 +58,20 @@ def probe(config: TrainConfig, threads: int) -> Probe:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Probe(min(took[1:]), peak, memory, weights)
+
+
+def step(model: Model, optimiser: Optimiser, config: TrainConfig, count: int, device: torch.device) -> float:
+    """Seconds an image that a training step on `count` images of noise takes."""
+    images = torch.randn(count, 3, config.image_size, config.image_size, device=device)
+    start = time.perf_counter()
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocasts(config.precision, device)):
+        outputs = model(images.to(memory_format=config.layout))
+    loss = model.head.loss(outputs, torch.zeros(count, len(config.axes), device=device))
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    loss.item()  # waits for a GPU
+    return (time.perf_counter() - start) / count
 
 
 def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[TrainConfig, Probe]:

@@ -85,7 +85,8 @@ class Proposer(Searcher):
 
     def spent(self) -> bool:
         """Whether the budget allows no further configuration."""
-        many = self.budget.trials is not None and len(self.book.runs) >= self.budget.trials
+        ran = {run.key for run in self.book if run.outcome != WAITING and not run.lent} | self.out
+        many = self.budget.trials is not None and len(ran) >= self.budget.trials
         return many or (self.budget.patience is not None and self.since >= self.budget.patience)
 
     def proceed(self, group: Group) -> None:
@@ -111,8 +112,8 @@ class Proposer(Searcher):
         self.proceed(self.groups[run.group])
 
     def again(self, run: Run) -> bool:
-        """Queue a run whose worker died, unless too many did since its last epoch."""
-        run.deaths += 1
+        """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
+        run.deaths += run.outcome != WAITING
         if run.deaths > MOST_DEATHS:
             return False
         self.out.discard(run.key)

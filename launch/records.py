@@ -17,10 +17,10 @@ from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, Book,
 from launch.labels import parameters
 from launch.pictures import draw_code, draw_curve
 from launch.state import BEST, END, LAST, Folder
-from launch.store import HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, Store, search
+from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, Store, search
 from launch.writer import Writer
 
-ENDING = ("outcome", "reason", "history", "machine")  # of a run, in its folder
+ENDING = ("group", "outcome", "reason", "history", "machine")  # of a run, in its folder
 STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
 
 
@@ -33,6 +33,7 @@ class Records:
         self.tags = tags | {PARENT: store.parent_id}
         self.ids = {key: run.info.run_id for key, run in store.children.items()}
         self.tried: set[str] = set()  # keys whose run may be there though no answer came
+        self.bare: set[str] = set()  # keys whose run lacks its parameters yet
         self.steps: dict[str, int] = {}  # key -> the last epoch that is logged
         self.put: dict[str, int] = {}  # key -> the last epoch that is on its way
 
@@ -73,12 +74,17 @@ class Records:
             start = int((run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
             self.ids[run.key] = made.info.run_id
-        params = [Param(name, value) for name, value in parameters(run.config, run.facts).items()]
-        client.log_batch(self.ids[run.key], params=params)
+            self.bare.add(run.key)
         run.run_id = self.ids[run.key]
+        if run.key in self.bare:  # a run that goes on keeps those it was made with: paths may have changed
+            params = [Param(name, value) for name, value in parameters(run.config, run.facts).items()]
+            client.log_batch(run.run_id, params=params)
+            self.bare.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
         """The write of `epochs`; the time of a metric is its epoch's, so that MLflow knows it again."""
+        if run.key not in self.ids:
+            self.open(run, client)
         for entry in entries:
             step = int(entry["epoch"])
             if step > self.steps.get(run.key, 0):
@@ -89,18 +95,20 @@ class Records:
 
     def close(self, run: Run, outcome: str, at: int, client: MlflowClient) -> None:
         """The write of `end`."""
+        if run.key not in self.ids:
+            self.open(run, client)
         run_id, folder = self.ids[run.key], self.folder.of(run.key)
+        if outcome in DECIDED:
+            self.upload(run, outcome, folder, client)
         tags = (
             run.machine | ({"error": run.reason} if run.reason else {}) | ({OUTCOME: outcome} if outcome != CUT else {})
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        if outcome in DECIDED:
-            self.upload(run, folder, client)
         client.set_terminated(run_id, STATUS[outcome], at)
         if outcome in DECIDED:
             folder.remove()
 
-    def upload(self, run: Run, folder: Folder, client: MlflowClient) -> None:
+    def upload(self, run: Run, outcome: str, folder: Folder, client: MlflowClient) -> None:
         """Store what is in a run's folder, and the pictures of what it learned."""
         run_id = self.ids[run.key]
         with tempfile.TemporaryDirectory() as work, folder.reading(BEST) as best:
@@ -111,7 +119,7 @@ class Records:
                 (Path(work) / "changes.diff").write_text(self.diff)
             client.log_artifacts(run_id, work)
         for name in folder.names():
-            if name not in (LAST, END) and (name != BEST or run.kept):
+            if name not in (LAST, END) and (name != BEST or (run.kept and outcome != DIVERGED)):
                 with folder.reading(name) as path:
                     client.log_artifact(run_id, str(path))
 
@@ -125,6 +133,7 @@ class Records:
         repository = get_artifact_repository(client.get_run(self.ids[run.key]).info.artifact_uri)
         if any(file.path == BEST for file in repository.list_artifacts()):
             repository.delete_artifacts(BEST)
+            client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
 
     def kept(self, runs: list[Run]) -> tuple[int, int]:
         """How many checkpoints of some runs are in the store, and their bytes."""
@@ -166,6 +175,8 @@ class Records:
         metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
         for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once
             client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
+        with tempfile.TemporaryDirectory() as work:
+            client.log_artifacts(self.ids[run.key], client.download_artifacts(source.info.run_id, "", work))
         origin = ("host", "device", "git_commit", "git_dirty", "packages")
         kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
         tags = kept | {LENT: source.data.tags.get(LENT, source.info.run_id), OUTCOME: run.outcome}

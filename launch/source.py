@@ -20,6 +20,7 @@ from launch.legal import Values, make_config
 from launch.plan import Plan, as_parameters, points, suggest
 from launch.space import Sweep
 
+LOCKED = 600  # seconds to wait for another process that writes into the database
 MOST_SAME = 20  # suggestions in a row that were made before; then one is drawn that was not
 
 
@@ -58,6 +59,7 @@ class Suggested:
     def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
         self.open: dict[str, Trial] = {}  # by config
+        self.exhausted = False
         asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
         self.before = [self.config(trial) for trial in asked]
         self.seen = {str(config) for config in self.before}
@@ -75,6 +77,8 @@ class Suggested:
 
     def ask(self) -> TrainConfig | None:
         """One that was left open, or a new one; in a space of lists none comes twice."""
+        if self.exhausted:
+            return None
         if self.left_open:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
@@ -90,6 +94,7 @@ class Suggested:
                     self.open[str(config)] = trial
                     return config
                 same.append(trial)
+            self.exhausted = True
             return None
         finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
             for trial in same:
@@ -128,7 +133,7 @@ def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=name,
-        storage=database,
+        storage=optuna.storages.RDBStorage(database, engine_kwargs={"connect_args": {"timeout": LOCKED}}),
         load_if_exists=True,
         directions=[objective.direction for objective in sweep.search.objectives],
     )

@@ -66,9 +66,12 @@ class Folder:
             path.write_text(json.dumps(value))
 
     def read_json(self, name: str) -> Any:
-        """Plain values; None where there is no such file."""
+        """Plain values; None where there is no such file that can be read."""
         with self.reading(name) as path:
-            return None if path is None else json.loads(path.read_text())
+            try:
+                return None if path is None else json.loads(path.read_text())
+            except ValueError:  # a machine that lost its power leaves half a file
+                return None
 
     def names(self) -> list[str]:
         """Names of the whole files and folders within."""

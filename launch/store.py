@@ -26,7 +26,14 @@ from launch.space import Sweep
 from launch.writer import patiently
 
 PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
-OUTCOME, LENT, HOURS, FRESH, JUDGED = "bel.outcome", "bel.lent_by", "bel.hours", "bel.fresh", "bel.judged"
+OUTCOME, LENT, HOURS, FRESH, JUDGED, DROPPED = (
+    "bel.outcome",
+    "bel.lent_by",
+    "bel.hours",
+    "bel.fresh",
+    "bel.judged",
+    "bel.dropped",
+)
 DECIDES = ("name", "base", "space", "exclude", "points", "search")  # what makes a sweep another one
 
 
@@ -89,9 +96,11 @@ def look(sweep: Sweep, key: str, fresh: bool) -> Store:
 
 
 def others(client: MlflowClient) -> list[Run]:
-    """Trials of any sweep that ran to their end with this code, the newest first to be replaced by the oldest."""
+    """Trials of any sweep that ran to their end with this code and have their checkpoint, the newest first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    return search(client, experiments, {OUTCOME: "finished", "code_version": code_version()}) if experiments else []
+    wanted = {OUTCOME: "finished", "code_version": code_version()}
+    found = search(client, experiments, wanted) if experiments else []
+    return [run for run in found if DROPPED not in run.data.tags]
 
 
 def open_store(sweep: Sweep, key: str, fresh: bool) -> Store:
@@ -152,12 +161,12 @@ def refuse_second_driver(parent: Run) -> None:
         )
 
 
-def judged_before(store: Store, metric: str) -> dict[str, list[dict[str, float]]]:
-    """By key the epochs of the sweep's own trials that early stopping has judged, with the value of a metric."""
+def judged_before(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
+    """By key the epochs of the sweep's own trials of some protocols that early stopping judged, with a metric's value."""
     client = MlflowClient()
     found = {}
     for key, (run, _, lent) in store.known.items():
-        if not lent and run.data.tags.get(JUDGED) == "True":
+        if not lent and run.data.tags.get(JUDGED) == "True" and run.data.params.get("protocol") in protocols:
             history = client.get_metric_history(run.info.run_id, metric)
             found[key] = [{"epoch": float(m.step), metric: m.value} for m in sorted(history, key=lambda m: m.step)]
     return found

@@ -40,10 +40,11 @@ from launch.identity import (
     refuse_large_batches,
     refuse_other_images,
 )
-from launch.job import Job, Shift
+from launch.job import Job
 from launch.labels import label
 from launch.legal import highs, lows, make_config
 from launch.plan import make_plan
+from launch.shift import Shift
 from launch.space import Sweep, read_sweep
 from launch.stages import on_seeds, repeats
 from launch.state import Folder

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from bel.errors import sentence
 from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run, by_configuration, mean
 from launch.cluster import RayDied, ray_died
 from launch.proposer import MOST_DEATHS, Proposer
@@ -14,6 +15,7 @@ from launch.records import Records
 from launch.screen import Screen
 from launch.space import Sweep
 from launch.stop import FULL, HOURS, Stop
+from launch.tables import front
 
 DISK_FULL = "full"  # the outcome of a trial whose folder takes no more
 
@@ -91,26 +93,33 @@ class Tracker(tune.Callback):
     def end(self, run: Run, outcome: str) -> None:
         """Close a run and say so."""
         run.outcome = outcome
-        if outcome == FINISHED:
-            self.retain(run)
-        self.records.end(run)
+        if outcome in (FINISHED, STOPPED):
+            self.retain()
+        try:
+            self.records.end(run)
+        except OSError as error:
+            self.stop.ask(FULL, f"the disk is full ({sentence(error)}); when there is room again")
         self.records.progress(self.hours)
         self.screen.ended(run)
         if self.proposer is not None and outcome != CUT:
             self.proposer.ended(run)
 
-    def retain(self, run: Run) -> None:
-        """Keep the checkpoints of the best configurations of each protocol only; those of a tuned sweep's folds all."""
-        objective = self.sweep.search.objectives[0]
-        mine = [
-            other for other in self.book.having(FINISHED, STOPPED) if other.facts["protocol"] == run.facts["protocol"]
-        ]
+    def retain(self) -> None:
+        """Keep the checkpoints of the best configurations of each table and of a Pareto front; of a tuned sweep's folds all."""
+        runs = self.book.having(FINISHED, STOPPED)
         if self.sweep.search.tune:
-            mine = [other for other in mine if other.config.folds is None]
-        groups = sorted(by_configuration(mine).values(), key=lambda group: mean(group, objective))
-        for other in (other for group in groups[self.sweep.keep :] for other in group):
-            if other.kept:
-                self.records.drop(other)
+            runs = [run for run in runs if run.config.folds is None]
+        tables: dict[tuple[str, str], list[list[Run]]] = {}
+        for group in by_configuration(runs).values():
+            first = next((run for run in group if run.judged), group[0])
+            tables.setdefault((first.facts["protocol"], first.facts["split_hash"]), []).append(group)
+        objective = self.sweep.search.objectives[0]
+        for groups in tables.values():
+            best = sorted(groups, key=lambda group: mean(group, objective))[: self.sweep.keep]
+            best += front(self.sweep, groups) if len(self.sweep.search.objective) > 1 else []
+            kept = {run.key for group in best for run in group}
+            for run in (run for group in groups for run in group if run.kept and run.key not in kept):
+                self.records.drop(run)
 
     def close(self) -> None:
         """Close the runs that were cut off."""

@@ -22,7 +22,7 @@ from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.model import pick_device
 from bel.train import Epoch, fit
-from launch.identity import pixels_key
+from launch.identity import file_digests, pixels_key
 from launch.pictures import draw_labels
 from launch.state import BEST, LAST, Folder
 
@@ -82,6 +82,10 @@ class Trial(tune.Trainable):
             key := pixels_key(self.train_config)
         ) != self.held:  # a map that is there spares asking for every file again
             self.data, self.held = load(self.train_config, "train"), key
+        if file_digests(self.train_config) != config["file_digests"]:
+            raise UserError(
+                f"the weights or the code's file on {socket.gethostname()} are not the driver's: copy them there"
+            )
         if self.data.digest != config["data_digest"]:
             raise UserError(
                 f"the images in {self.train_config.data_root} on {socket.gethostname()} are not the driver's: copy them there"

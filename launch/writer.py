@@ -17,7 +17,9 @@ from bel.errors import sentence
 
 T = TypeVar("T")
 Write = Callable[[MlflowClient], None]  # may run again after it failed half way: it must not do a thing twice
-AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+AWAY = (
+    "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"
+)  # fmt: skip
 PAUSE = 2.0  # seconds between tries
 
 

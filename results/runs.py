@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
 
-PARENT, LENT = "mlflow.parentRunId", "bel.lent_by"
+PARENT = "mlflow.parentRunId"
 OBJECTIVE = "val/best_mae"
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
 
@@ -88,10 +88,9 @@ def on_fold(run: Run) -> bool:
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:
-    """Download a run's best checkpoint, its own or that of the very same run elsewhere. Raises `UserError` for none."""
+    """Download a run's best checkpoint into a folder. Raises `UserError` where the run has none."""
     try:
-        holder = run.data.tags.get(LENT, run.info.run_id)
-        return Path(MlflowClient().download_artifacts(holder, CHECKPOINT, str(folder)))
+        return Path(MlflowClient().download_artifacts(run.info.run_id, CHECKPOINT, str(folder)))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -26,7 +26,7 @@ BEL_DATA = Path(sys.executable).with_name("bel-data")
 
 def noop(sweep_file: Path) -> float:
     """Run a sweep whose epochs train nothing; seconds from its first trial's start to its end."""
-    import launch.job
+    import launch.shift
     import launch.tuner
     from bel.train import Epoch, fit
     from launch import sweep
@@ -36,7 +36,7 @@ def noop(sweep_file: Path) -> float:
     class Noop(Trial):
         """A trial with a real network's state, whose only epoch is there at once."""
 
-        made: dict[str, Any] = {}
+        made: ClassVar[dict[str, Any]] = {}
 
         def begin(self, last: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
             if not self.made:
@@ -50,13 +50,13 @@ def noop(sweep_file: Path) -> float:
     class Watch(Tracker):
         """Notes when the first trial starts."""
 
-        started: list[float] = []
+        started: ClassVar[list[float]] = []
 
         def on_trial_start(self, *arguments: Any, **info: Any) -> None:
             self.started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.tuner.Trial, launch.job.Tracker = Noop, Watch  # type: ignore[misc]
+    launch.tuner.Trial, launch.shift.Tracker = Noop, Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     assert code == 0, f"the sweep ended with {code}"
     return time.monotonic() - Watch.started[0]
@@ -66,7 +66,7 @@ def real(sweep_file: Path) -> tuple[float, float]:
     """Run a sweep; seconds from its first trial's start to its end, and the sum of its epochs' seconds."""
     import mlflow
 
-    import launch.job
+    import launch.shift
     from launch import sweep
     from launch.tracking import Tracker
 
@@ -79,7 +79,7 @@ def real(sweep_file: Path) -> tuple[float, float]:
             started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.job.Tracker = Watch  # type: ignore[misc]
+    launch.shift.Tracker = Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     wall = time.monotonic() - started[0]
     assert code == 0, f"the sweep ended with {code}"
@@ -100,14 +100,20 @@ def child(kind: str, content: dict[str, Any], folder: Path) -> Any:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def render(folder: Path, **how: int) -> None:
+    """Render heads in the BIWI layout."""
+    options = [part for name, value in how.items() for part in (f"--{name}", str(value))]
+    arguments = [BEL_DATA, "synth", "--layout", "biwi", "--out", folder, *options]
+    subprocess.run(arguments, cwd=PROJECT, check=True, capture_output=True)
+
+
 def overhead(folder: Path) -> bool:
     """Print seconds a trial of no-op sweeps, and whether they stay flat."""
     base = {
         "protocol": "biwi", "data_root": str(folder / "data"), "cache_dir": str(folder / "prepared"), "crop": "frame",
         "image_size": 32, "backbone": "resnet10", "weights": "none", "batch_size": 8, "epochs": 1, "code": "u", "code_bits": 38,
     }  # fmt: skip
-    subprocess.run([BEL_DATA, "synth", "--layout", "biwi", "--out", folder / "data",
-                    "--subjects", "6", "--frames", "8", "--size", "40"], cwd=PROJECT, check=True, capture_output=True)  # fmt: skip
+    render(folder / "data", subjects=6, frames=8, size=40)
     times = {}
     print(f"no-op epochs, tpe, {SLOTS} slots, {os.cpu_count()} cores\ntrials   seconds  a trial")
     for n in SIZES:
@@ -123,8 +129,7 @@ def overhead(folder: Path) -> bool:
 
 def demo(folder: Path, epochs: int) -> bool:
     """Print wall time over training time per slot of 16 trials of the demo."""
-    subprocess.run([BEL_DATA, "synth", "--layout", "biwi", "--out", folder / "heads",
-                    "--subjects", "160", "--frames", "16", "--size", "80"], cwd=PROJECT, check=True, capture_output=True)  # fmt: skip
+    render(folder / "heads", subjects=160, frames=16, size=80)
     content = yaml.safe_load((PROJECT / "sweeps" / "demo.yaml").read_text())
     content["base"] |= {"data_root": str(folder / "heads"), "cache_dir": str(folder / "prepared"), "epochs": epochs}
     content["space"]["seed"] = {"grid": [0, 1]}

@@ -15,7 +15,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.data.synthetic import synthesise
 from bel.train import fit
-from launch import job, sweep
+from launch import shift, sweep
 from launch.dimensions import FIELDS
 from launch.store import driver
 from launch.tracking import Tracker
@@ -258,7 +258,7 @@ def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
                 (Path(trial.config["folder"]) / "best.pt").mkdir(parents=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "Tracker", Spoiling)
+        patch.setattr(shift, "Tracker", Spoiling)
         assert sweep.main(arguments) == 1
     by_code = {t.data.params["code"]: t for t in children("raises")[1]}
     assert by_code["u"].info.status == "FINISHED" and by_code["j"].info.status == "FAILED"
@@ -351,7 +351,7 @@ killed: list[int] = []
 
 
 def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch, capsys):
-    monkeypatch.setattr(job, "Tracker", Killer)
+    monkeypatch.setattr(shift, "Tracker", Killer)
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
