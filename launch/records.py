@@ -113,7 +113,8 @@ class Records:
         run_id = self.ids[run.key]
         with tempfile.TemporaryDirectory() as work, folder.reading(BEST) as best:
             if best:
-                draw_code(run.config, checkpoint.load(best)["weights"], Path(work) / "code.png")
+                learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code needs no weights
+                draw_code(run.config, learned, Path(work) / "code.png")
                 draw_curve(run.history, Path(work) / "learning_curve.png")
             if self.diff:
                 (Path(work) / "changes.diff").write_text(self.diff)
@@ -133,7 +134,7 @@ class Records:
         repository = get_artifact_repository(client.get_run(self.ids[run.key]).info.artifact_uri)
         if any(file.path == BEST for file in repository.list_artifacts()):
             repository.delete_artifacts(BEST)
-            client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
+        client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
 
     def kept(self, runs: list[Run]) -> tuple[int, int]:
         """How many checkpoints of some runs are in the store, and their bytes."""

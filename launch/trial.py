@@ -134,12 +134,18 @@ class Trial(tune.Trainable):
         history = [*self.history, {**epoch.metrics, **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of it, and a run goes on from its last one
-            with self.folder.writing(BEST) as path:
-                checkpoint.save(self.best, path)
+            self.keep(BEST, self.best)
         self.last = state | {"history": history}
-        with self.folder.writing(LAST) as path:
-            checkpoint.save(self.last, path)
+        self.keep(LAST, self.last)
         self.history = history
+
+    def keep(self, name: str, state: dict[str, Any]) -> None:
+        """Write a state into the run's folder. Raises `OSError` for a full disk, of which torch alone would not tell."""
+        try:
+            with self.folder.writing(name) as path, path.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def describe(self, state: dict[str, Any]) -> None:
         """Write the config, the split and a picture of the labels."""
@@ -165,5 +171,4 @@ class Trial(tune.Trainable):
         self.last, best = (checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST))
         self.begin(self.last, best)
         for name, state in ((BEST, best), (LAST, self.last)):
-            with self.folder.writing(name) as path:
-                checkpoint.save(state, path)
+            self.keep(name, state)
