@@ -79,7 +79,7 @@ class Campaign:
                 strikes[fault.kind](self, fault)
                 fault.hung = not self.settle(fault)
                 fault.over = time.time()
-                say(f"{fault.struck - self.began:6.0f} s  {fault.kind:<20} {outcome(fault)}")
+                say(f"{fault.struck - self.began:6.0f} s  {fault.kind:<22} {outcome(fault)}")
             self.wait(lambda: False, 10 * PATIENCE)
         finally:
             self.took = time.time() - self.began

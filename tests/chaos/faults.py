@@ -18,7 +18,7 @@ LOCK = 30.0  # seconds
 def driver(campaign: Campaign, fault: Fault) -> None:
     """Kill the driver."""
     assert campaign.driver is not None
-    fault.hit = f"driver {campaign.driver.pid}"
+    fault.hit, fault.in_training = f"driver {campaign.driver.pid}", len(campaign.training(0))
     kill(campaign.driver.pid)
     campaign.driver.wait()
 
@@ -85,8 +85,22 @@ def lock(campaign: Campaign, fault: Fault, seconds: float = LOCK) -> None:
 def meanwhile(campaign: Campaign, fault: Fault, seconds: float) -> int:
     """Let the sweep go on for a while; how many epochs it does."""
     before = len(campaign.kept())
-    campaign.wait(lambda: time.time() > fault.struck + seconds, seconds + 1, fault)
+    end = time.time() + seconds
+    campaign.wait(lambda: time.time() > end, seconds + 1, fault)
     return len(campaign.kept()) - before
+
+
+def lock_and_driver(campaign: Campaign, fault: Fault) -> None:
+    """The database is held, the driver dies with what it could not write, and the next one finds it still held."""
+    store = sqlite3.connect(campaign.folder / "mlflow.db", timeout=30, isolation_level=None)
+    store.execute("BEGIN EXCLUSIVE")
+    fault.struck = time.time()
+    epochs = meanwhile(campaign, fault, 12)
+    driver(campaign, fault)
+    fault.hit += f", {epochs} epochs meanwhile"
+    meanwhile(campaign, fault, LOCK)
+    store.execute("ROLLBACK")
+    store.close()
 
 
 def short_lock(campaign: Campaign, fault: Fault) -> None:
@@ -105,6 +119,16 @@ def server(campaign: Campaign, fault: Fault) -> None:
     campaign.server.start()
 
 
+def server_and_driver(campaign: Campaign, fault: Fault) -> None:
+    """The server stops, the driver dies with what it could not write, and both come back."""
+    assert campaign.server is not None
+    campaign.server.stop()
+    epochs = meanwhile(campaign, fault, campaign.random.uniform(10, 20))
+    driver(campaign, fault)
+    fault.hit += f", {epochs} epochs meanwhile"
+    campaign.server.start()
+
+
 STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "driver SIGKILL": driver,
     "worker SIGKILL": worker,
@@ -113,10 +137,11 @@ STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "Ctrl-C": interrupt,
     "Ctrl-C twice": interrupt_twice,
     "lock": lock,
+    "lock, driver SIGKILL": lock_and_driver,
     "short lock": short_lock,
     "server restart": server,
+    "server, driver SIGKILL": server_and_driver,
 }
-KILLS = ("driver SIGKILL", "worker SIGKILL", "raylet SIGKILL", "gcs SIGKILL", "Ctrl-C twice")  # cut epochs short
 ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit codes are what a fault should lead to
     "driver SIGKILL": lambda codes: codes == [-9],
     "worker SIGKILL": lambda codes: not codes,
@@ -125,10 +150,17 @@ ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit code
     "Ctrl-C": lambda codes: codes == [130],
     "Ctrl-C twice": lambda codes: codes == [130],
     "lock": lambda codes: not codes,
+    "lock, driver SIGKILL": lambda codes: codes == [-9],
     "short lock": lambda codes: not codes,
     "server restart": lambda codes: not codes,
+    "server, driver SIGKILL": lambda codes: codes == [-9],
 }
+SPARE = ("Ctrl-C", "lock", "short lock", "server restart")  # kinds that cut no epoch short
 ANYWHERE = ["driver SIGKILL", "worker SIGKILL", "raylet SIGKILL", "gcs SIGKILL", "Ctrl-C", "Ctrl-C twice"]
+KINDS = {
+    "sqlite": [*ANYWHERE, "lock", "lock, driver SIGKILL"],
+    "server": [*ANYWHERE, "server restart", "server, driver SIGKILL"],
+}
 
 
 def draw(random: Random, kinds: list[str], count: int, epochs: int) -> list[Fault]:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.chaos.campaign import Campaign, outcome
 from tests.chaos.checks import Check, verify
-from tests.chaos.faults import ANYWHERE, STRIKES, draw
+from tests.chaos.faults import KINDS, STRIKES, draw
 from tests.chaos.server import Server
 from tests.chaos.sweeps import GRID, TPE, write_sweep
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=30, help="of both sweeps together")
     parser.add_argument("--seed", type=int, default=0, help="of kinds, moments and victims")
     parser.add_argument("--only", choices=["sqlite", "server"], help="one sweep, with all of the faults")
-    parser.add_argument("--kinds", help="comma-separated, instead of all")
+    parser.add_argument("--kinds", help="separated by '; ', instead of all")
     parser.add_argument("--frames", type=int, default=32, help="pictures of each head: how long an epoch takes")
     parser.add_argument("--out", type=Path, help="an empty folder to work in, which is kept; default: a temporary one")
     arguments = parser.parse_args()
@@ -42,8 +42,7 @@ def main() -> int:
     random, good = Random(arguments.seed), True
     for where in [arguments.only] if arguments.only else ["sqlite", "server"]:
         count = arguments.faults if arguments.only else (arguments.faults + (where == "sqlite")) // 2
-        kinds = [*ANYWHERE, "lock" if where == "sqlite" else "server restart"]
-        kinds = arguments.kinds.split(",") if arguments.kinds else kinds
+        kinds = arguments.kinds.split("; ") if arguments.kinds else KINDS[where]
         sweep = GRID if where == "sqlite" else TPE
         path = write_sweep(out / where, sweep, out / "data", arguments.frames, EPOCHS)
         server = Server(path.parent) if where == "server" else None
@@ -67,9 +66,9 @@ def report(where: str, campaign: Campaign, checks: list[Check]) -> None:
     """Print the tables of a campaign."""
     print(f"\n{where}: {campaign.starts} starts of the driver, {campaign.took:.0f} s")
     for number, fault in enumerate(campaign.faults, 1):
-        print(f"{number:3} {max(fault.struck - campaign.began, 0):6.0f} s  {fault.kind:<15} {outcome(fault)}")
+        print(f"{number:3} {max(fault.struck - campaign.began, 0):6.0f} s  {fault.kind:<22} {outcome(fault)}")
         if fault.said:
-            print(f"{'':30} said: {fault.said[:160]}")
+            print(f"{'':37} said: {fault.said[:160]}")
     for check in checks:
         print(f"{'ok  ' if check.holds else 'FAIL'} {check.what:<60} {check.figures}")
     print(flush=True)
