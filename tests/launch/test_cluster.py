@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import mlflow
 import pytest
@@ -40,7 +41,7 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_p
     with (tmp_path / "code" / "bel" / "__init__.py").open("a") as file:
         file.write("# shipped\n")
     settings = ["name=cluster", "space.head.grid=[bel]", "space.code.grid=[u, j]", "space.code_bits.grid=[38, 76]", "loss=ce",
-                "search.method=grid", "search.trials=null", "epochs=6"]  # fmt: skip
+                "search.method=grid", "search.trials=null", "epochs=20"]  # fmt: skip
     arguments = [sys.executable, str(tmp_path / "code" / "launch" / "sweep.py"), str(swept[1]), "--address", address]
     arguments += ["--storage", f"file://{tmp_path / 'shared'}"]
     arguments += [part for setting in settings for part in ("--set", setting)]
@@ -56,6 +57,7 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_p
     for line in driver.stdout:
         said.append(line)
         if line.startswith("[1/4]"):
+            time.sleep(2)  # until the node has its next trial, which takes longer
             process.stdin.write("0\n")
             process.stdin.flush()
             assert process.stdout.readline().strip() == "killed"
@@ -67,6 +69,6 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_p
         client = mlflow.MlflowClient()
         for trial in trials:
             history = client.get_metric_history(trial.info.run_id, "val/mae")
-            assert [m.step for m in history] == [1, 2, 3, 4, 5, 6]
+            assert [m.step for m in history] == list(range(1, 21))
         config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
         assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
