@@ -20,7 +20,7 @@ from launch.state import BEST, END, LAST, Folder
 from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, Store, search
 from launch.writer import Writer
 
-ENDING = ("group", "outcome", "reason", "history", "machine")  # of a run, in its folder
+ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
 STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
 
 
@@ -127,7 +127,8 @@ class Records:
     def drop(self, run: Run) -> None:
         """Delete the checkpoint of a run that is no longer among those that are kept."""
         run.kept = False
-        self.writer.put(partial(self.delete, run))
+        if run.logged is None or run.lent or DROPPED not in run.logged.data.tags:
+            self.writer.put(partial(self.delete, run))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
         """The write of `drop`."""

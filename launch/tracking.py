@@ -122,6 +122,7 @@ class Tracker(tune.Callback):
                 self.records.drop(run)
 
     def close(self) -> None:
-        """Close the runs that were cut off."""
+        """Close the runs that were cut off, and drop the checkpoints that a driver did not come to drop before it died."""
         for run in self.book.having(RUNNING):
             self.end(run, CUT)
+        self.retain()

@@ -81,9 +81,9 @@ class Writer:
 
     def drain(self, patience: float, say: Callable[[str], Any]) -> bool:
         """Wait until all is written; False where the store stays away for `patience` seconds."""
-        said = False
+        said, began = False, time.monotonic()
         while self.writes.unfinished_tasks:
-            away = time.monotonic() - (self.away_since or time.monotonic())
+            away = time.monotonic() - max(self.away_since or time.monotonic(), began)
             if away > 5 and not said:
                 said = True
                 say(f"the MLflow store does not answer ({self.reason}): waiting for it, {patience:g} s at most")

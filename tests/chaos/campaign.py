@@ -23,6 +23,7 @@ from tests.chaos.server import Server
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds after which training must go on
 STEP = 0.2
+GO_ON = "same command goes on"  # what a driver that was interrupted has to say
 IDLE = 8  # starts in a row in which no epoch begins, before it is no use
 
 
@@ -41,7 +42,8 @@ class Fault:
     """One fault, and what came of it."""
 
     kind: str
-    at: int  # epochs of the sweep that are kept before it strikes
+    at: int | None = None  # epochs of the sweep that are kept before it strikes; None: by its share
+    share: float = 0.0  # of its part of the epochs that are left, after which it strikes
     struck: float = 0.0  # time.time()
     over: float = 0.0  # when training went on
     hit: str = ""
@@ -49,7 +51,7 @@ class Fault:
     ended: float = 0.0  # when the driver was gone, where it ended
     in_training: int = 0  # epochs that it may have cut
     codes: list[int] = field(default_factory=list)  # exit codes of the driver until training went on
-    said: str = ""  # the driver's last line, where it ended
+    said: str = ""  # how to go on, or the driver's last line, where it ended
     orphans: float = 0.0  # seconds until the last process of a dead driver was gone
     hung: bool = False
 
@@ -57,8 +59,11 @@ class Fault:
 class Campaign:
     """A sweep, its driver's present process, and the faults that are to strike it."""
 
-    def __init__(self, path: Path, uri: str, faults: list[Fault], random: Random, server: Server | None = None) -> None:
+    def __init__(
+        self, path: Path, uri: str, faults: list[Fault], random: Random, epochs: int, server: Server | None = None
+    ) -> None:
         self.path, self.uri, self.faults, self.random, self.server = path, uri, faults, random, server
+        self.epochs = epochs  # of all trials together
         self.folder = path.parent
         self.notes_path = self.folder / "notes.txt"
         self.driver: subprocess.Popen[bytes] | None = None
@@ -71,8 +76,9 @@ class Campaign:
         """Start the sweep, let the faults strike, each by its kind, and see it end."""
         try:
             self.start()
-            for fault in self.faults:
-                self.wait(lambda fault=fault: len(self.kept()) >= fault.at and bool(self.training()), 10 * PATIENCE)
+            for place, fault in enumerate(self.faults):
+                due = self.due(place)
+                self.wait(lambda due=due: len(self.kept()) >= due and bool(self.training()), 10 * PATIENCE)
                 if self.code == 0:
                     break
                 fault.struck, fault.in_training = time.time(), len(self.training(0))
@@ -84,6 +90,12 @@ class Campaign:
         finally:
             self.took = time.time() - self.began
             self.clear()
+
+    def due(self, place: int) -> int:
+        """After how many epochs a fault strikes; those in which the store is away take the time of several others."""
+        fault, kept = self.faults[place], len(self.kept())
+        parts = sum(4 if other.kind.startswith(("lock", "server")) else 1 for other in self.faults[place:])
+        return kept + int(fault.share * (0.92 * self.epochs - kept) / parts) if fault.at is None else fault.at
 
     def start(self) -> None:
         """Type the command."""
@@ -168,8 +180,8 @@ class Campaign:
             fault.codes.append(code)
             fault.ended = fault.ended or gone
             fault.orphans = max(fault.orphans, orphans)
-            lines = [line for line in self.said.splitlines() if line.strip()]
-            fault.said = lines[-1].strip() if lines else ""
+            lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+            fault.said = next((line for line in lines if GO_ON in line), lines[-1] if lines else "")
 
     def settle(self, fault: Fault) -> bool:
         """Wait until an epoch begins after a fault; where none does, the driver is killed and started anew."""

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.train import fit
-from tests.chaos.campaign import Campaign
+from tests.chaos.campaign import GO_ON, Campaign
 from tests.chaos.faults import ENDS, SPARE
 
 SLOTS = 2  # trials at once
@@ -122,7 +122,7 @@ def ends(campaign: Campaign) -> list[Check]:
     missed = [fault.kind for fault in campaign.faults if not fault.struck]
     hung = [fault.kind for fault in campaign.faults if fault.hung]
     wrong = [f"{f.kind} {f.codes}" for f in campaign.faults if f.struck and not ENDS[f.kind](f.codes)]
-    silent = [f.said for f in campaign.faults if 130 in f.codes and "same command goes on" not in f.said]
+    silent = [f.said for f in campaign.faults if 130 in f.codes and GO_ON not in f.said]
     return [
         Check("faults that struck", f"{len(campaign.faults) - len(missed)}, not {missed}", not missed),
         Check("faults after which training did not go on", f"{hung}", not hung),

@@ -163,12 +163,11 @@ KINDS = {
 }
 
 
-def draw(random: Random, kinds: list[str], count: int, epochs: int) -> list[Fault]:
-    """So many faults of these kinds, each as often as the next, at random moments of a sweep of `epochs` epochs."""
+def draw(random: Random, kinds: list[str], count: int) -> list[Fault]:
+    """So many faults of these kinds, each as often as the next, in any order and at random moments."""
     drawn: list[str] = []
     while len(drawn) < count:
         drawn += random.sample(kinds, len(kinds))
     drawn = drawn[:count]
     random.shuffle(drawn)
-    span = 0.92 * epochs / count
-    return [Fault(kind, int(1 + span * (place + random.random()))) for place, kind in enumerate(drawn)]
+    return [Fault(kind, share=random.random()) for kind in drawn]

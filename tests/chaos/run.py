@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of kinds, moments and victims")
     parser.add_argument("--only", choices=["sqlite", "server"], help="one sweep, with all of the faults")
     parser.add_argument("--kinds", help="separated by '; ', instead of all")
-    parser.add_argument("--frames", type=int, default=32, help="pictures of each head: how long an epoch takes")
+    parser.add_argument("--frames", type=int, default=48, help="pictures of each head: how long an epoch takes")
     parser.add_argument("--out", type=Path, help="an empty folder to work in, which is kept; default: a temporary one")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that what was started is ended
@@ -47,7 +47,7 @@ def main() -> int:
         path = write_sweep(out / where, sweep, out / "data", arguments.frames, EPOCHS)
         server = Server(path.parent) if where == "server" else None
         uri = server.uri if server else f"sqlite:///{path.parent / 'mlflow.db'}"
-        campaign = Campaign(path, uri, draw(random, kinds, count, TRIALS * EPOCHS), random, server)
+        campaign = Campaign(path, uri, draw(random, kinds, count), random, TRIALS * EPOCHS, server)
         try:
             if server:
                 server.start()

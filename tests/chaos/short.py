@@ -16,7 +16,7 @@ def test_a_sweep_outlives_a_worker_its_ray_its_driver_and_a_locked_store(tmp_pat
         Fault("driver SIGKILL", 6),
         Fault("short lock", 8),
     ]
-    campaign = Campaign(path, f"sqlite:///{path.parent / 'mlflow.db'}", faults, Random(0))
+    campaign = Campaign(path, f"sqlite:///{path.parent / 'mlflow.db'}", faults, Random(0), epochs=12)
     campaign.run(STRIKES, print)
     checks = verify(campaign, trials=4, epochs=3)
     for line in [*map(outcome, faults), *checks]:
