@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ PER_CENT = "% of range"
 class Evaluation:
     """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64.
 
-    `pose` says that the axes are yaw, pitch and roll of a head.
+    `pose` says that the axes are yaw, pitch and roll of a head. `posterior` holds, from a head that gives one, its
+    standard deviation in units (`std`) and its probability below the target (`pit`), both (n, axes); `wrong_bits` by axis
+    which bits (n, bits) were not the code's.
     """
 
     axes: tuple[Axis, ...]
@@ -32,6 +35,8 @@ class Evaluation:
     targets: Tensor
     predictions: dict[str, Tensor]
     pose: bool = False
+    posterior: dict[str, Tensor] = field(default_factory=dict)
+    wrong_bits: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -74,6 +79,29 @@ class Evaluation:
         angles = 2 * np.arcsin(np.minimum(columns / 2, 1))
         return np.degrees(geodesic), np.degrees(angles)
 
+    def columns(self) -> dict[str, list[Any]]:
+        """A table with a row an image: name, group, then by axis target, read-outs, posterior, level, and wrong bits packed."""
+        columns: dict[str, list[Any]] = {"name": self.names, "group": self.groups}
+        for kind, values in ({"target": self.targets} | self.predictions | self.posterior).items():
+            columns |= {f"{kind}_{axis.name}": values[:, i].tolist() for i, axis in enumerate(self.axes)}
+        for i, axis in enumerate(self.axes):
+            columns[f"level_{axis.name}"] = axis.to_index(self.targets[:, i]).tolist()
+        packed = {name: np.packbits(wrong.numpy(), axis=1) for name, wrong in self.wrong_bits.items()}
+        return columns | {f"wrong_bits_{name}": [row.tobytes() for row in rows] for name, rows in packed.items()}
+
+    def meaning(self) -> dict[str, Any]:
+        """What a reader of `columns` needs besides, in plain values."""
+        return {
+            "axes": [
+                {"name": axis.name, "unit": axis.unit, "width": width(axis, self.axes) / axis.span}
+                for axis in self.axes
+            ],
+            "unit": unit(self.axes),
+            "decoders": list(self.predictions),
+            "pose": self.pose,
+            "bits": {name: wrong.shape[1] for name, wrong in self.wrong_bits.items()},
+        }
+
 
 def unit(axes: Sequence[Axis]) -> str:
     """Unit of an error over all axes: their own, or where it differs or is not said, per cent of each one's range."""
@@ -97,25 +125,58 @@ def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) ->
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    parts: list[dict[str, Tensor]] = []
+    predictions: list[dict[str, Tensor]] = []
+    posteriors: list[dict[str, Tensor]] = []
+    wrong: list[dict[str, Tensor]] = []
+    targets = iter(data.targets[rows].split(config.eval_batch_size))
     with torch.inference_mode(), plain_fp32():
         for images in eval_batches(data, rows, config, device):
-            decoded = model.head.decode(model(images))
-            parts.append({name: value.cpu() for name, value in decoded.items()})
+            outputs, target = model(images), next(targets)
+            predictions.append({name: value.cpu() for name, value in model.head.decode(outputs).items()})
+            posteriors.append(summary([value.cpu() for value in model.head.posteriors(outputs)], target, config.axes))
+            flags = model.head.wrong_bits(outputs, target.to(device))
+            wrong.append({axis.name: value.cpu() for axis, value in zip(config.axes, flags, strict=False)})
     model.train(training)
-    predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     picked = rows.tolist()
     return Evaluation(
         axes=config.axes,
         names=[data.names[i] for i in picked],
         groups=[data.groups[i] for i in picked],
         targets=data.targets[rows],
-        predictions=predictions,
+        predictions=stacked(predictions),
         pose=config.definition.pose,
+        posterior=stacked(posteriors),
+        wrong_bits=stacked(wrong),
     )
+
+
+def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches of the same tensors (B, ...) in one each (n, ...)."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence[Axis]) -> dict[str, Tensor]:
+    """Posteriors (B, levels) by axis -> standard deviation in units (B, axes), and with targets the probability below each.
+
+    Half of the target's own level counts as below it (a randomised probability integral transform without its dice:
+    Czado, Gneiting, Held, Biometrics 2009, section 2), so that a calibrated posterior has values spread evenly over 0..1.
+    """
+    if not posteriors:
+        return {}
+    level = [torch.arange(p.shape[-1], dtype=p.dtype) for p in posteriors]
+    means = [p @ x for p, x in zip(posteriors, level, strict=True)]
+    squares = [(p * (x - m[:, None]) ** 2).sum(-1) for p, x, m in zip(posteriors, level, means, strict=True)]
+    found = {"std": torch.stack([s.sqrt() * axis.step for s, axis in zip(squares, axes, strict=True)], -1)}
+    if targets is not None:
+        below = []
+        for p, axis, target in zip(posteriors, axes, targets.unbind(-1), strict=True):
+            own = axis.to_index(target)[:, None]
+            below.append((p.cumsum(-1).gather(1, own) - p.gather(1, own) / 2)[:, 0])
+        found["pit"] = torch.stack(below, -1)
+    return found
 
 
 def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
     """The predictor to beat: the median of the training targets (n, axes) for every image."""
     median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
-    return replace(evaluation, predictions={"median": median})
+    return replace(evaluation, predictions={"median": median}, posterior={}, wrong_bits={})

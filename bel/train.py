@@ -19,7 +19,7 @@ from bel.data.batches import placed, train_batches
 from bel.data.prepared import Prepared
 from bel.data.splits import Split, split
 from bel.errors import Diverged, UserError
-from bel.evaluate import evaluate
+from bel.evaluate import Evaluation, evaluate
 from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
 
@@ -28,11 +28,12 @@ LOOK = 50  # steps between looks at the loss: each waits for a GPU to have compu
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass gave: its number from 1, metrics by name, whether it selects so far, and the run's state after it."""
+    """What one pass gave: its number from 1, metrics by name, whether it selects so far, validation, the state after it."""
 
     number: int
     metrics: dict[str, float]
     is_best: bool
+    validation: Evaluation
     state: Callable[[], dict[str, Any]]
 
 
@@ -78,7 +79,8 @@ def epochs(
             loss = train_epoch(model, optimiser, data, parts.train, config, number, chunks)
         speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
         with enough_memory("validating", config):
-            measured = evaluate(model, parts.held, parts.val, config).metrics("val")
+            validation = evaluate(model, parts.held, parts.val, config)
+        measured = validation.metrics("val")
         refuse_divergence("validation error", measured["val/mae"], number)
         is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
         if is_best:
@@ -89,7 +91,7 @@ def epochs(
             metrics["accumulation"] = float(chunks.count)
         reached = {"epoch": number, "best": best, "metrics": measured, "chunks": chunks.count}
         described = begun | {"config": config.as_dict()} | reached
-        yield Epoch(number, metrics, is_best, partial(snapshot, model, optimiser, described))
+        yield Epoch(number, metrics, is_best, validation, partial(snapshot, model, optimiser, described))
 
 
 def train_epoch(

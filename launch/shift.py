@@ -63,7 +63,7 @@ class Shift:
         self.tune.remove()  # of a driver that was killed
         self.records.replay(self.book)
         try:
-            with self.stop.on_signals(self.screen.say):
+            with self.stop.on_signals():
                 self.stages()
         except KeyboardInterrupt:
             patience = HURRY

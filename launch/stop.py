@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,14 +42,14 @@ class Stop(tune.Stopper):
         return bool(self.reason) and not self.book.having(RUNNING)
 
     @contextmanager
-    def on_signals(self, say: Any) -> Iterator[None]:
+    def on_signals(self) -> Iterator[None]:
         """Ctrl-C or SIGTERM ends the sweep after the present epochs, a second one at once."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.reason == INTERRUPTED:
                 raise KeyboardInterrupt
             self.ask(INTERRUPTED, "interrupted")
-            say("stopping after the present epochs; once more stops now")
+            os.write(2, b"stopping after the present epochs; once more stops now\n")  # print may be at work just now
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -17,6 +17,7 @@ from bel.data.prepared import load
 from bel.errors import UserError, command
 from bel.train import fit
 from launch.dimensions import mapping
+from launch.predictions import PREDICTIONS, write_predictions
 
 
 @command
@@ -65,6 +66,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
             state = epoch.state()
             if epoch.is_best:  # before last.pt, which knows of it
                 checkpoint.save(state, best)
+                write_predictions(epoch.validation, out / PREDICTIONS)
             checkpoint.save(state, last)
             values = epoch.metrics
             bar.write(

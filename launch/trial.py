@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ from bel.model import pick_device
 from bel.train import Epoch, fit
 from launch.identity import file_digests, pixels_key
 from launch.pictures import draw_labels
+from launch.predictions import PREDICTIONS, write_predictions
 from launch.state import BEST, LAST, Folder
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
 
@@ -35,6 +38,11 @@ def outputs(config: TrainConfig) -> float:
     with torch.random.fork_rng(devices=[]):
         head = HEADS[config.head].build(1, config).eval()
         return float(sum(output.shape[1] for output in head(torch.zeros(1, 1))))
+
+
+def parameters(weights: dict[str, torch.Tensor]) -> float:
+    """How many numbers of a network are learned: all but the statistics of batch norm."""
+    return float(sum(value.numel() for name, value in weights.items() if not name.endswith(STATISTICS)))
 
 
 class Trial(tune.Trainable):
@@ -130,11 +138,14 @@ class Trial(tune.Trainable):
         state = epoch.state()
         if not self.history:
             self.describe(state)
-        more = {"bits": outputs(self.train_config), "seconds": seconds, "epoch": epoch.number, "time": time.time()}
+        more = {"bits": outputs(self.train_config), "parameters": parameters(state["weights"])}
+        more |= {"seconds": seconds, "epoch": epoch.number, "time": time.time()}
         history = [*self.history, {**epoch.metrics, **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of it, and a run goes on from its last one
             self.keep(BEST, self.best)
+            with self.folder.writing(PREDICTIONS) as path:
+                write_predictions(epoch.validation, path)
         self.last = state | {"history": history}
         self.keep(LAST, self.last)
         self.history = history
@@ -165,6 +176,9 @@ class Trial(tune.Trainable):
         """Copy the state for a scheduler that hands it to another trial."""
         checkpoint.save(self.last, Path(checkpoint_dir) / LAST)
         checkpoint.save(self.best, Path(checkpoint_dir) / BEST)
+        with self.folder.reading(PREDICTIONS) as path:
+            if path:
+                shutil.copy(path, Path(checkpoint_dir) / PREDICTIONS)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from a state that a scheduler chose, perhaps another trial's, whose epochs past the own ones are reported."""
@@ -172,3 +186,5 @@ class Trial(tune.Trainable):
         self.begin(self.last, best)
         for name, state in ((BEST, best), (LAST, self.last)):
             self.keep(name, state)
+        with self.folder.writing(PREDICTIONS) as path:
+            shutil.copy(Path(checkpoint_dir) / PREDICTIONS, path)

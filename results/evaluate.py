@@ -26,9 +26,10 @@ from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
 from bel.published import is_published
 from results import published
+from results.predictions import FILES, write
 from results.runs import find_runs
 from results.subject import Subject, fetch_state, load_test, open_subject, repeat
-from results.table import print_table, write_predictions
+from results.table import print_table
 
 # What may change without changing what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
@@ -161,8 +162,8 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
     }
     client = MlflowClient()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "test_predictions.csv"
-        write_predictions(evaluation, path)
+        path = Path(folder) / FILES["test"]
+        write(evaluation, path)
         client.log_artifact(run.info.run_id, str(path))
     now = int(time.time() * 1000)
     client.log_batch(

@@ -176,4 +176,6 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
         groups=[group for part in parts for group in part.groups],
         targets=torch.cat([part.targets for part in parts]),
         predictions={name: torch.cat([part.predictions[name] for part in parts]) for name in parts[0].predictions},
+        posterior={},
+        wrong_bits={},
     )

@@ -29,15 +29,28 @@ def find_runs(run_id: str) -> list[Run]:
 
 def find_run(run_id: str) -> Run:
     """The run of an id. Raises `UserError` where the store has none, or cannot be read."""
+    client = reach()
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        raise UserError(
+            f"no run {run_id!r} in the MLflow store {mlflow.get_tracking_uri()}: copy an id from the sweep's table or from "
+            f"`make ui`, and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def reach() -> MlflowClient:
+    """The MLflow store, which is not made where there is none. Raises `UserError` where it cannot be read."""
     store = mlflow.get_tracking_uri()
     try:
         if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
             raise FileNotFoundError("there is no such file")
-        return MlflowClient().get_run(run_id)
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
+        return client
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise UserError(
-            f"no run {run_id!r} in the MLflow store {store}: copy an id from the sweep's table or from `make ui`, "
-            f"and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"
+            f"cannot read the MLflow store {store}: {str(error).splitlines()[0]}; set MLFLOW_TRACKING_URI to that of the sweep"
         ) from error
 
 

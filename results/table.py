@@ -1,11 +1,6 @@
-"""Tables of a re-test: printed, the errors on the test split by decoder and axis; in a file, every prediction."""
+"""The table of a re-test: the errors on the test split by decoder and axis."""
 
 from __future__ import annotations
-
-import csv
-from pathlib import Path
-
-import torch
 
 from bel.evaluate import PER_CENT, Evaluation, unit
 
@@ -39,15 +34,3 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
             f"{name.removeprefix('column_')} {errors[name]:.3f}" for name in errors if name != "geodesic"
         )
         print(f"rotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
-
-
-def write_predictions(evaluation: Evaluation, path: Path) -> None:
-    """One row an image: name, group, target and each decoder's prediction by axis, in units."""
-    columns = {"target": evaluation.targets} | evaluation.predictions
-    header = ["name", "group"] + [f"{kind}_{axis.name}" for kind in columns for axis in evaluation.axes]
-    values = torch.cat(list(columns.values()), dim=1).tolist()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for name, group, row in zip(evaluation.names, evaluation.groups, values, strict=True):
-            writer.writerow([name, group, *row])

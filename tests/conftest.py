@@ -116,7 +116,7 @@ SWEEP = {
         "code_bits": {"grid": [38, 76]},
         "loss": {"grid": ["ce", "l1"]},
     },
-    "search": {"method": "random", "trials": 8, "seed": 4},
+    "search": {"method": "random", "trials": 11},
     "resources": {"cpu": 1},
 }  # fmt: skip
 

@@ -72,6 +72,14 @@ class Head(Kind):
         """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first."""
         raise NotImplementedError
 
+    def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
+        return []
+
+    def wrong_bits(self, outputs: list[Tensor], targets: Tensor) -> list[Tensor]:
+        """Which bits (B, bits) of each axis differ from the code word of the target; none from a head without a 0/1 code."""
+        return []
+
 
 class AxisHead(Kind):
     """A kind of head that treats each axis by itself: features (B, features) -> output (B, width)."""
@@ -92,6 +100,14 @@ class AxisHead(Kind):
     def levels(self, output: Tensor) -> dict[str, Tensor]:
         """Float levels (B,) by decoder."""
         raise NotImplementedError
+
+    def posterior(self, output: Tensor) -> Tensor | None:
+        """Probabilities of the levels (B, levels); None from a head that gives none."""
+        return None
+
+    def wrong_bits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """Which bits (B, bits) differ from the code word of the target; None from a head without a 0/1 code."""
+        return None
 
 
 class PerAxis(Head):
@@ -126,3 +142,14 @@ class PerAxis(Head):
             for head, output in zip(self.axis_heads(), outputs, strict=True)
         ]
         return {name: torch.stack([values[name] for values in by_axis], -1) for name in by_axis[0]}
+
+    def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
+        """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
+        each = [head.posterior(output.double()) for head, output in zip(self.axis_heads(), outputs, strict=True)]
+        return [posterior for posterior in each if posterior is not None]
+
+    def wrong_bits(self, outputs: list[Tensor], targets: Tensor) -> list[Tensor]:
+        """Which bits (B, bits) of each axis differ from the code word of the target; none from a head without a 0/1 code."""
+        triples = zip(self.axis_heads(), outputs, targets.unbind(-1), strict=True)
+        each = [head.wrong_bits(output, target) for head, output, target in triples]
+        return [wrong for wrong in each if wrong is not None]

@@ -69,3 +69,11 @@ class BelAxis(AxisHead):
         """Float levels (B,) by every decoder."""
         score = scores(output, self.matrix)
         return {name: decode(output, score, self.code_name) for name, decode in DECODERS.items()}
+
+    def posterior(self, output: Tensor) -> Tensor:
+        """Probabilities of the levels (B, levels), each as likely as its code word."""
+        return scores(output, self.matrix.to(output.dtype)).softmax(-1)
+
+    def wrong_bits(self, output: Tensor, target: Tensor) -> Tensor:
+        """Which bits (B, bits), read by the sign of their logits, differ from the code word of the target."""
+        return (output > 0) != (self.matrix[self.axis.to_index(target)] > 0)

@@ -39,6 +39,10 @@ class ClassificationAxis(AxisHead):
         """The most probable level, as published, and the posterior mean."""
         return {"argmax": argmax(output), "expected": expected(output)}
 
+    def posterior(self, output: Tensor) -> Tensor | None:
+        """Probabilities of the levels (B, levels)."""
+        return output.softmax(-1)
+
 
 class SoftLabelAxis(ClassificationAxis):
     """Label distribution learning: a Gaussian of `sigma` levels around the label, KL divergence, expectation.

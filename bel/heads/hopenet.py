@@ -49,3 +49,6 @@ class HopenetAxis(ClassificationAxis):
     def levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, and the most probable bin."""
         return {"expected": expected(output), "argmax": argmax(output)}
+
+    def posterior(self, output: Tensor) -> None:
+        """None: bins begin at their values here, and have no level around them."""

@@ -58,3 +58,7 @@ class LearnedAxis(AxisHead):
         """The posterior mean and the most probable level."""
         score = scores(output, self.matrix)
         return {"expected": expected(score), "argmax": argmax(score)}
+
+    def posterior(self, output: Tensor) -> Tensor:
+        """Probabilities of the levels (B, levels)."""
+        return scores(output, self.matrix.to(output.dtype)).softmax(-1)

@@ -41,11 +41,11 @@ def noop(sweep_file: Path) -> float:
         def begin(self, last: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
             if not self.made:
                 epoch = next(fit(self.train_config, self.data))
-                self.made.update(metrics=epoch.metrics, state=epoch.state())
+                self.made.update(metrics=epoch.metrics, validation=epoch.validation, state=epoch.state())
             error = abs(self.train_config.lr - 1e-3)
             metrics = self.made["metrics"] | {"val/mae": error, "val/best_mae": error}
             state = self.made["state"] | {"config": self.train_config.as_dict()}
-            self.epochs = iter([Epoch(1, metrics, True, lambda: state)])
+            self.epochs = iter([Epoch(1, metrics, True, self.made["validation"], lambda: state)])
 
     class Watch(Tracker):
         """Notes when the first trial starts."""

@@ -39,10 +39,10 @@ def artifacts(run):
 
 def test_a_sweep_ends_well_with_a_parent_and_a_child_a_trial(swept, runs):
     parent, trials = runs
-    assert swept[2] == 0 and len(trials) == 8
+    assert swept[2] == 0 and len(trials) == 11
     assert {run.info.status for run in (parent, *trials)} == {"FINISHED"}
     assert parent.data.tags["mlflow.note.content"] == "three heads on rendered heads"
-    assert len({run.info.run_name for run in trials}) == 8
+    assert len({run.info.run_name for run in trials}) == 11
 
 
 def test_every_config_field_is_a_param(runs):

@@ -1,4 +1,3 @@
-import csv
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import mlflow
 import pytest
 
 from bel import checkpoint
-from results import evaluate
+from results import evaluate, predictions
 from tests.conftest import children, working_in
 
 
@@ -29,14 +28,10 @@ def test_the_best_run_repeats_its_logged_number_and_logs_the_test_split(swept_st
     printed = re.search(r"^\w+ +(\S+) +(\S+) +(\S+) +(\S+)$", out.split("mean\n")[1], re.M).groups()
     logged = [run.data.metrics[name] for name in ("test/mae_yaw", "test/mae_pitch", "test/mae_roll", "test/mae")]
     assert [float(p) for p in printed] == pytest.approx(logged, abs=5e-4)
-    path = mlflow.MlflowClient().download_artifacts(best.info.run_id, "test_predictions.csv", str(tmp_path))
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    decoder = next(name for name in rows[0] if name.endswith("_yaw") and not name.startswith("target")).removesuffix(
-        "_yaw"
-    )
-    error = sum(abs(float(r[f"{decoder}_yaw"]) - float(r["target_yaw"])) for r in rows) / len(rows)
-    assert error == pytest.approx(run.data.metrics["test/mae_yaw"], abs=1e-9)
+    test, val = (predictions.fetch(run, split) for split in ("test", "val"))
+    assert test.errors()[:, test.axes.index("yaw")].mean() == pytest.approx(run.data.metrics["test/mae_yaw"], abs=1e-9)
+    assert val.mean_errors().mean() == pytest.approx(run.data.metrics["val/best_mae"], abs=1e-9)
+    assert len(val.names) == int(run.data.params["val_images"]) and set(val.groups).isdisjoint(test.groups)
 
 
 def test_a_second_re_test_is_identical(swept_store, capsys):

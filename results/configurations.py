@@ -1,0 +1,195 @@
+"""The trials of a sweep put together: one entry for each configuration, over its seeds and folds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from mlflow.entities import Run
+
+from results.compare import Difference, mean_over
+from results.predictions import Floats, Predictions, fetch, joined
+from results.runs import OBJECTIVE
+from results.trials import outcome
+
+# Parameters in which the runs of one configuration differ: its repeats, what follows from them, and where files lie.
+REPEAT = ("seed", "fold")
+APART = {
+    *REPEAT, "split_hash", "train_images", "val_images", "val_groups", "held_digest",
+    "data_root", "cache_dir", "cache", "boxes", "weights",
+}  # fmt: skip
+RANKED = ("finished", "stopped")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What was trained: its runs that came to an error, one for each seed and fold, and its predictions by seed.
+
+    Out of fold where there are folds: then each seed's predictions are of all training images. `decoder` is the read-out
+    whose errors count. Without predictions (of an older sweep) only the logged errors are known.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    seeds: tuple[Predictions, ...] = ()
+    decoder: str = ""
+    lacking: tuple[str, ...] = field(default=())
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters of its first run."""
+        return dict(self.runs[0].data.params)
+
+    @cached_property
+    def images(self) -> str:
+        """Digest of the images that it is measured on and of their targets; of the split alone without predictions."""
+        if not self.seeds:
+            return "split " + " ".join(sorted({run.data.params["split_hash"] for run in self.runs}))
+        first = self.seeds[0]
+        content = "\n".join(first.names).encode() + first.values["target"].tobytes()
+        return hashlib.sha256(content).hexdigest()[:12]
+
+    @cached_property
+    def axis_errors(self) -> Floats:
+        """Absolute errors (n, axes) of every image, mean over seeds, in units."""
+        return np.mean([one.errors(self.decoder) for one in self.seeds], 0)
+
+    @cached_property
+    def errors(self) -> Floats:
+        """Absolute errors (n,) over all axes of every image, mean over seeds."""
+        return np.mean([one.mean_errors(self.decoder) for one in self.seeds], 0)
+
+    @cached_property
+    def group_errors(self) -> Floats:
+        """Errors (groups,), mean over the images of each group and over seeds."""
+        return self.seeds[0].by_group(self.errors)
+
+    @cached_property
+    def mae(self) -> float:
+        """Mean error over groups, each counted once; the logged one where there are no predictions."""
+        return float(self.group_errors.mean()) if self.seeds else self.logged
+
+    @property
+    def logged(self) -> float:
+        """Mean of the errors that MLflow has, each over images."""
+        return float(np.mean([run.data.metrics.get(OBJECTIVE, np.nan) for run in self.runs]))
+
+    @property
+    def image_mae(self) -> float:
+        """Mean error over images, each counted once."""
+        return float(self.errors.mean()) if self.seeds else self.logged
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `mae` over groups; None where there are too few."""
+        return mean_over(self.group_errors).interval if self.seeds else None
+
+    @property
+    def seed_spread(self) -> float | None:
+        """Standard deviation of the errors of the seeds; None for one."""
+        values = [float(one.by_group(one.mean_errors(self.decoder)).mean()) for one in self.seeds]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    @property
+    def by_axis(self) -> dict[str, float]:
+        """Mean error of each axis in units, over groups; over images where there are no predictions."""
+        if self.seeds:
+            means = self.seeds[0].by_group(self.axis_errors).mean(0)
+            return dict(zip(self.seeds[0].axes, map(float, means), strict=True))
+        prefix = f"{OBJECTIVE}_"
+        names = [name for name in self.runs[0].data.metrics if name.startswith(prefix)]
+        return {n.removeprefix(prefix): float(np.mean([r.data.metrics[n] for r in self.runs])) for n in names}
+
+    def minus(self, other: Configuration) -> Difference | None:
+        """Its error minus another's, paired over groups; None where one has no predictions."""
+        if not (self.seeds and other.seeds):
+            return None
+        return mean_over(self.group_errors - other.group_errors)
+
+    @property
+    def seed_count(self) -> int:
+        """How many seeds it was trained with."""
+        return len({run.data.params["seed"] for run in self.runs})
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping ended one of its runs, so that its error is of fewer epochs than planned."""
+        return any(outcome(run) == "stopped" for run in self.runs)
+
+    def metric(self, name: str) -> float | None:
+        """Mean of a metric over its runs; None where one lacks it."""
+        values = [run.data.metrics.get(name) for run in self.runs]
+        return None if None in values else float(np.mean([value for value in values if value is not None]))
+
+    @property
+    def hours(self) -> float | None:
+        """Hours of training and validation of all its runs."""
+        metrics = [run.data.metrics for run in self.runs]
+        if any("seconds" not in m or "epoch" not in m for m in metrics):
+            return None
+        return sum(m["seconds"] * m["epoch"] for m in metrics) / 3600
+
+    def read_outs(self) -> list[Configuration]:
+        """Itself once for each of its read-outs."""
+        if not self.seeds:
+            return [self]
+        return [replace(self, name=f"{self.name} · {name}", decoder=name) for name in self.seeds[0].decoders]
+
+
+def ranked(run: Run) -> bool:
+    """Whether a trial came to an error, which a table can rank."""
+    return outcome(run) in RANKED and bool(np.isfinite(run.data.metrics.get(OBJECTIVE, np.nan)))
+
+
+def title(run: Run) -> str:
+    """The name of a run without its seed and its fold."""
+    return re.sub(r" (s\d+|fold=\d+)(?= |$)", "", run.info.run_name)
+
+
+def identity(run: Run) -> tuple[tuple[str, str], ...]:
+    """The parameters that the runs of one configuration have in common."""
+    params = run.data.params.items()
+    return tuple(sorted((key, value) for key, value in params if key not in APART and not key.startswith("clamped_")))
+
+
+def configurations(runs: Iterable[Run]) -> list[Configuration]:
+    """The configurations of the runs that came to a finite error, each with the predictions of its seeds."""
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        if ranked(run):
+            groups.setdefault(identity(run), []).append(run)
+    return [assembled(sorted(group, key=repeat)) for group in groups.values()]
+
+
+def repeat(run: Run) -> tuple[int, ...]:
+    """Seed and fold."""
+    return tuple(int(run.data.params.get(name, 0)) for name in REPEAT)
+
+
+def assembled(runs: list[Run]) -> Configuration:
+    """A configuration from its runs, in order of seed and fold; a seed without all its folds is left out, and said."""
+    folds = int(runs[0].data.params.get("folds", 1))
+    by_seed: dict[str, list[Run]] = {}
+    for run in runs:
+        by_seed.setdefault(run.data.params["seed"], []).append(run)
+    whole = {seed: group for seed, group in by_seed.items() if len(group) == folds}
+    lacking = tuple(
+        f"seed {seed}: {len(group)} of {folds} folds" for seed, group in by_seed.items() if seed not in whole
+    )
+    used = [run for group in whole.values() for run in group] or runs
+    parts = [[fetch(run, bits=False) for run in group] for group in whole.values()]
+    seeds = [sorted_by_name([one for one in part if one]) for part in parts if all(part)]
+    if len(seeds) < len(parts) or len({one.names.tobytes() for one in seeds}) > 1:
+        seeds = []  # not of the same images, or not all there
+    decoder = seeds[0].decoders[0] if seeds else ""
+    return Configuration(title(runs[0]), tuple(used), tuple(seeds), decoder, lacking)
+
+
+def sorted_by_name(parts: list[Predictions]) -> Predictions:
+    """The predictions of a seed's folds, or of its one run, in order of the images' names."""
+    whole = joined(parts) if len(parts) > 1 else parts[0]
+    return whole.picked(np.argsort(whole.names, kind="stable"))

@@ -1,0 +1,150 @@
+"""Which configuration is best, by how much, and whether that is real: tables of what may be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlflow.entities import Run
+
+from results.compare import LEAST, MANY, Difference
+from results.configurations import RANKED, Configuration, configurations, ranked
+from results.trials import outcome
+
+SELECTED = {
+    "val": "selected on these images",
+    "last": "last epoch, selected on nothing",
+    "test": "SELECTED ON TEST, not comparable with clean numbers",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A configuration in its table: its rank, and how it differs from the leader."""
+
+    rank: int
+    configuration: Configuration
+    difference: Difference | None
+    tied: bool  # with the leader: no difference shown, or too few groups to tell
+
+
+@dataclass(frozen=True)
+class Board:
+    """Configurations that were measured on the same images and selected alike, the best first; `reason` fences it off."""
+
+    standings: list[Standing]
+    reason: str = ""
+
+    @property
+    def leader(self) -> Configuration:
+        """The best one."""
+        return self.standings[0].configuration
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What its numbers travel with."""
+        first = self.leader
+        runs = [run for standing in self.standings for run in standing.configuration.runs]
+
+        def said(name: str) -> str:
+            return " and ".join(sorted({run.data.params[name] for run in runs if name in run.data.params}))
+
+        folds = first.params.get("folds")
+        images, groups = said("val_images"), said("val_groups")
+        if first.seeds:
+            images, groups = str(len(first.seeds[0].names)), str(len(first.seeds[0].group_names))
+        codes = " and ".join(sorted({run.data.tags.get("code_version", "?") for run in runs}))
+        return {
+            "protocol": first.params["protocol"],
+            "crop": said("crop"),
+            "unit": first.params.get("unit", ""),
+            "images": images,
+            "groups": groups,
+            "folds": folds or "",
+            "split": said("split_hash") if not folds else f"{folds} folds, split seed {said('split_seed')}",
+            "selection": SELECTED[first.params["selection_split"]],
+            "seeds": said("seed"),
+            "code": codes,
+        }
+
+
+def kind(configuration: Configuration) -> tuple[str, ...]:
+    """What has to be equal for two errors to be comparable."""
+    params = configuration.params
+    names = ("protocol", "selection_split", "unit", "folds")
+    return (*(params.get(name, "") for name in names), configuration.images)
+
+
+def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
+    """In what a table differs from the first one."""
+    if other[1] == "test" != first[1]:
+        return "selected on the test split"
+    names = ("protocol", "selection", "unit", "folds", "images")
+    return "another " + ", ".join(
+        f"{name} ({theirs or 'none'}, not {ours or 'none'})"
+        for name, theirs, ours in zip(names, other, first, strict=True)
+        if theirs != ours
+    )
+
+
+def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
+    """Whole configurations first, then those that were not stopped early, then the least error."""
+    lacks = configuration.seed_count < most or bool(configuration.lacking)
+    return lacks, configuration.stopped, configuration.mae, configuration.name
+
+
+def board(found: list[Configuration], reason: str) -> Board:
+    """One table, ranked."""
+    most = max(one.seed_count for one in found)
+    found = sorted(found, key=lambda one: order(one, most))
+    leader = found[0]
+    standings = []
+    for rank, one in enumerate(found, 1):
+        difference = None if one is leader else one.minus(leader)
+        unequal = order(one, most)[:2] != order(leader, most)[:2]
+        tied = (
+            one is not leader
+            and not unequal
+            and difference is not None
+            and difference.verdict not in ("worse", "better")
+        )
+        standings.append(Standing(rank, one, difference, tied))
+    return Board(standings, reason)
+
+
+def boards(runs: Iterable[Run], read_outs: bool = False) -> list[Board]:
+    """Tables of what may be compared; the first is of clean numbers, out of fold where there are such, the others say why.
+
+    With `read_outs` every read-out of a training is a row of its own.
+    """
+    found = configurations(runs)
+    if read_outs:
+        found = [one for configuration in found for one in configuration.read_outs()]
+    tables: dict[tuple[str, ...], list[Configuration]] = {}
+    for one in found:
+        tables.setdefault(kind(one), []).append(one)
+    clean_first = sorted(
+        tables.items(), key=lambda item: (item[0][1] == "test", not item[0][3], -len(item[1]), item[0])
+    )
+    if not clean_first:
+        return []
+    first = clean_first[0][0]
+    return [board(members, "" if key == first else why(key, first)) for key, members in clean_first]
+
+
+def left_out(runs: Iterable[Run]) -> Counter[str]:
+    """How many trials are in no table, by how they ended."""
+    return Counter("no finite error" if outcome(run) in RANKED else outcome(run) for run in runs if not ranked(run))
+
+
+def method(one: Board) -> str:
+    """How the differences of a table were judged."""
+    groups = int(one.facts["groups"].split(" and ")[0])
+    if not one.leader.seeds:
+        return "no predictions are stored, so nothing is said of differences"
+    if groups < LEAST:
+        return f"{groups} groups are too few to tell differences (at least {LEAST})"
+    how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"
+    return f"differences from the first are paired over groups ({how}); = is a tie with it"
