@@ -158,8 +158,8 @@ def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence[Axis]) -> dict[str, Tensor]:
     """Posteriors (B, levels) by axis -> standard deviation in units (B, axes), and with targets the probability below each.
 
-    Half of the target's own level counts as below it (a randomised probability integral transform without its dice:
-    Czado, Gneiting, Held, Biometrics 2009, section 2), so that a calibrated posterior has values spread evenly over 0..1.
+    A level's probability is spread evenly over its width, so that these probabilities are themselves spread evenly over
+    0..1 where the posterior is calibrated (probability integral transform: Dawid, JRSS A 1984, section 5).
     """
     if not posteriors:
         return {}
@@ -170,8 +170,9 @@ def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence
     if targets is not None:
         below = []
         for p, axis, target in zip(posteriors, axes, targets.unbind(-1), strict=True):
-            own = axis.to_index(target)[:, None]
-            below.append((p.cumsum(-1).gather(1, own) - p.gather(1, own) / 2)[:, 0])
+            own = axis.to_index(target)
+            within = (own + 0.5 - axis.to_level(target)).clamp(0, 1)  # the part of the target's level that is above it
+            below.append((p.cumsum(-1).gather(1, own[:, None]) - p.gather(1, own[:, None]) * within[:, None])[:, 0])
         found["pit"] = torch.stack(below, -1)
     return found
 

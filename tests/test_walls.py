@@ -9,7 +9,7 @@ from tests.conftest import PROJECT
 FORBIDDEN = {
     "bel": {"ray", "optuna", "mlflow", "yaml", "launch", "results"},
     "launch": {"results"},
-    "results": {"launch", "ray", "optuna"},
+    "results": {"launch", "ray"},
 }
 
 

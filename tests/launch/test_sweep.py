@@ -82,7 +82,14 @@ def test_every_epoch_is_a_step_of_every_metric(runs):
 
 def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
     for run in runs[1]:
-        expected = {"best.pt", "config.yaml", "split.json", "labels.png", "learning_curve.png"}
+        expected = {
+            "best.pt",
+            "config.yaml",
+            "split.json",
+            "labels.png",
+            "learning_curve.png",
+            "val_predictions.parquet",
+        }
         found = artifacts(run) - {"changes.diff"}  # which is there where the source differs from its commit
         assert found == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
         assert run.data.tags["git_dirty"] == "no" or "changes.diff" in artifacts(run)
@@ -106,7 +113,7 @@ def test_the_same_sweep_again_runs_nothing_and_prints_the_same_table(swept, caps
         after = children("fixture")
     assert [r.info.run_id for r in after[1]] == [r.info.run_id for r in before[1]]
     out = capsys.readouterr().out
-    assert "0 trials to run" in out and "8 finished before" in out
+    assert "0 trials to run" in out and "11 finished before" in out
     best = min(before[1], key=lambda run: run.data.metrics["val/best_mae"])
     assert f"bel-eval --run-id {best.info.run_id}" in out
     assert out.index(best.info.run_id) == min(out.index(run.info.run_id) for run in before[1])
