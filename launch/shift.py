@@ -34,7 +34,7 @@ from launch.stages import best_of_each, repeats
 from launch.state import Folder
 from launch.stop import FULL, INTERRUPTED, Stop
 from launch.store import Store, judged_before
-from launch.tables import print_folds, print_tables
+from launch.tables import print_folds, print_questions, print_tables
 from launch.tracking import Tracker
 from launch.tuner import tuner
 
@@ -149,6 +149,8 @@ class Shift:
         print_tables(self.sweep, self.book)
         if self.sweep.search.tune and any(run.config.folds for run in self.book.ended):
             print_folds(self.sweep, self.store.parent_id)
+        if len(self.book.having(FINISHED, STOPPED)) > 1:
+            print_questions(self.store.parent_id)
         idle = not self.book.having(FINISHED, STOPPED) and not self.stop.reason  # a spent budget is no fault
         code = 1 if self.book.having(FAILED) or idle else 0
         refused = self.records.writer.refused

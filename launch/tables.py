@@ -78,6 +78,16 @@ def print_front(sweep: Sweep, runs: Iterable[Run]) -> None:
         print("".join(f"{mean(group, o):14.4g}" for o in sweep.search.objectives) + f"  {group[0].name}")
 
 
+def print_questions(parent_id: str) -> None:
+    """Print the commands that tell which differences are real, and draw them."""
+    command = beside("bel-results")
+    print(
+        f"\nwhich differences are real, and pictures:\n  {command} leaderboard {parent_id}\n"
+        f"  {command} report {parent_id} -o report.html",
+        flush=True,
+    )
+
+
 def print_folds(sweep: Sweep, parent_id: str) -> None:
     """Print the command that puts a tuned sweep's folds together."""
     line = f"{beside('bel-results')} folds --run-id {parent_id} --out {shlex.quote(f'results/{sweep.name}')}"

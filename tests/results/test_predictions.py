@@ -77,7 +77,7 @@ def test_wrong_bits_are_those_that_differ_from_the_code_word(config):
 def test_spread_and_place_of_a_posterior_of_known_shape(config):
     axes = config.axes
     flat = [torch.full((1, axis.levels), 1 / axis.levels, dtype=torch.float64) for axis in axes]
-    target = torch.tensor([[axis.to_value(torch.tensor(10.0)).item() for axis in axes]])
+    target = torch.tensor([[axis.to_value(10.0) for axis in axes]], dtype=torch.float64)
     found = summary(flat, target, axes)
     for i, axis in enumerate(axes):
         assert found["std"][0, i].item() == pytest.approx(axis.step * ((axis.levels**2 - 1) / 12) ** 0.5)
