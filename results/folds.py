@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, overall
-from results.runs import children, on_fold, tuned_field
+from results.runs import OBJECTIVE, children, on_fold, tuned_field
 from results.subject import fetch_state, load_test, open_subject, repeat
 
 # What may differ among the runs of one contender: how its groups are divided, and where its files lie.
@@ -96,7 +97,10 @@ def contenders(parent: Run, changes: dict[str, Any], say: Callable[[str], None])
 
 
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
-    """Each contender of a tuned sweep with its runs on folds, in order of the folds. Raises `UserError` for another run."""
+    """Each contender of a tuned sweep with its runs on folds, in order of the folds; one a seed, where there are several.
+
+    The best value has the least mean over seeds. Raises `UserError` for another run.
+    """
     name = tuned_field(parent)
     if name is None:
         raise UserError(
@@ -105,15 +109,22 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in children(parent):  # the least error first
-        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name}))
+        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name, "seed"}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
     paired = []
     for who, runs in hold_out.items():
-        best = runs[0].data.params[name]
-        folds = [run for run in on_folds.get(who, []) if run.data.params[name] == best]
-        values = sorted(float(run.data.params[name]) for run in runs) if is_number(best) else []
+        by_value: dict[str, list[float]] = {}
+        for run in runs:
+            by_value.setdefault(run.data.params[name], []).append(run.data.metrics[OBJECTIVE])
+        best = min(by_value, key=lambda value: fmean(by_value[value]))
+        values = sorted({float(run.data.params[name]) for run in runs}) if is_number(best) else []
         at_end = len(values) > 1 and float(best) in (values[0], values[-1])
-        paired.append((Tuned(name, best, at_end, runs), sorted(folds, key=lambda run: int(run.data.params["fold"]))))
+        for seed in sorted({run.data.params["seed"] for run in runs}, key=int):
+            chosen = {name: best, "seed": seed}
+            folds = [run for run in on_folds.get(who, []) if chosen.items() <= run.data.params.items()]
+            of_seed = [run for run in runs if run.data.params["seed"] == seed]
+            folds.sort(key=lambda run: int(run.data.params["fold"]))
+            paired.append((Tuned(name, best, at_end, of_seed), folds))
     return paired
 
 
