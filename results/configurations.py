@@ -23,6 +23,7 @@ APART = {
     "data_root", "cache_dir", "cache", "boxes", "weights",
 }  # fmt: skip
 RANKED = ("finished", "stopped")
+CODE = "code_version"  # a tag
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Configuration:
 
     @cached_property
     def images(self) -> str:
-        """Digest of the images that it is measured on and of their targets; of the split alone without predictions."""
+        """Digest of the images that it is measured on, their groups and targets; of the split alone without predictions."""
         if not self.seeds:
             return "split " + " ".join(sorted({run.data.params["split_hash"] for run in self.runs}))
         first = self.seeds[0]
-        content = "\n".join(first.names).encode() + first.values["target"].tobytes()
+        content = "\n".join([*first.names, *first.groups]).encode() + first.values["target"].tobytes()
         return hashlib.sha256(content).hexdigest()[:12]
 
     @cached_property
@@ -151,9 +152,11 @@ def title(run: Run) -> str:
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
-    """The parameters that the runs of one configuration have in common."""
-    params = run.data.params.items()
-    return tuple(sorted((key, value) for key, value in params if key not in APART and not key.startswith("clamped_")))
+    """The parameters that the runs of one configuration have in common, and the version of the code that trained them."""
+    params = run.data.params | {CODE: run.data.tags.get(CODE, "")}
+    return tuple(
+        sorted((key, value) for key, value in params.items() if key not in APART and not key.startswith("clamped_"))
+    )
 
 
 def configurations(runs: Iterable[Run]) -> list[Configuration]:
@@ -162,7 +165,24 @@ def configurations(runs: Iterable[Run]) -> list[Configuration]:
     for run in runs:
         if ranked(run):
             groups.setdefault(identity(run), []).append(run)
-    return [assembled(sorted(group, key=repeat)) for group in groups.values()]
+    return told_apart([assembled(sorted(group, key=repeat)) for group in groups.values()])
+
+
+def told_apart(found: list[Configuration]) -> list[Configuration]:
+    """Those of one name, which sweeps that vary different fields may give, named also by the parameters that differ."""
+    named: dict[str, list[Configuration]] = {}
+    for one in found:
+        named.setdefault(one.name, []).append(one)
+    return [told_from(one, named[one.name]) for one in found]
+
+
+def told_from(one: Configuration, others: list[Configuration]) -> Configuration:
+    """One of several of a name, named also by the parameters that are not the same in all of them."""
+    if len(others) == 1:
+        return one
+    common = set.intersection(*(set(identity(other.runs[0])) for other in others))
+    own = "".join(f" {key}={value}" for key, value in identity(one.runs[0]) if (key, value) not in common)
+    return replace(one, name=one.name + own)
 
 
 def repeat(run: Run) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Re-test a checkpoint: `bel-eval --run-id ID` repeats the logged validation error, then measures the test split.
 
-`bel-eval --checkpoint FILE --protocol biwi --code u` measures a published state dict on the test split alone.
+`bel-eval --model NAME@champion` re-tests a registered one, and `bel-eval --checkpoint FILE --protocol biwi --code u`
+measures a published state dict on the test split alone.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
 from bel.published import is_published
 from results import published
-from results.predictions import FILES, write
-from results.runs import find_runs
+from results.predictions import FILES, fetch, write
+from results.registry import find_version
+from results.runs import find_run, find_runs
 from results.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.table import print_table
 
 # What may change without changing what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
+OTHER = "the checkpoint, the data or the code is not what was logged"
 SELECTED = {
     "val": "selected on validation groups",
     "last": "the last epoch, selected on nothing",
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
+    source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")
     source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow, or a published state dict")
     state_dict = parser.add_argument_group("of a published state dict, which does not say them")
     state_dict.add_argument("--protocol", help=" or ".join(PROTOCOLS))
@@ -56,15 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
-    if arguments.run_id is None:
+    if arguments.checkpoint is not None:
         return re_test_file(arguments.checkpoint, given, arguments.set)
     if given:
         raise UserError(
             "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
         )
     changes = settings(arguments.set, FREE)
-    runs = find_runs(arguments.run_id)
+    runs = find_runs(arguments.run_id) if arguments.model is None else [registered(arguments.model)]
     return max(re_test(open_subject(fetch_state(run), changes, run)) for run in runs)
+
+
+def registered(reference: str) -> Run:
+    """The run of a registered model. Raises `UserError` where there is no such model."""
+    version = find_version(reference)
+    print(f"model {reference}: version {version.version} of {version.name}")
+    return find_run(version.run_id)
 
 
 def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str]) -> int:
@@ -81,6 +92,7 @@ def re_test(subject: Subject) -> int:
     train = load(subject.config, "train")
     parts = split(subject.config, train)
     if not repeats(subject, train, parts):
+        print(f"error: {OTHER}; test is not measured", file=sys.stderr)
         return 1
     test = load_test(subject.config)
     evaluation = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
@@ -135,10 +147,6 @@ def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
         f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
         f"{again.allowed:.0e}"
     )
-    if not again.holds:
-        print(
-            "error: the checkpoint, the data or the code is not what was logged; test is not measured", file=sys.stderr
-        )
     return again.holds
 
 
@@ -153,6 +161,8 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         if (digest := run.data.tags.get("test.data_digest")) != test.digest:
             print(f"note: the test images and labels are {test.digest} here, {digest} at the earlier re-test")
         print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
+        if fetch(run, "test", bits=False) is None:  # of a version that kept them in another form
+            log_predictions(run, evaluation)
         return
     facts = subject.here | {
         "decoder": evaluation.headline,
@@ -160,15 +170,19 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         "data_digest": test.digest,
         "eval_batch_size": subject.config.eval_batch_size,
     }
-    client = MlflowClient()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / FILES["test"]
-        write(evaluation, path)
-        client.log_artifact(run.info.run_id, str(path))
+    log_predictions(run, evaluation)
     now = int(time.time() * 1000)
-    client.log_batch(
+    MlflowClient().log_batch(
         run.info.run_id,
         metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
         tags=[RunTag(f"test.{name}", str(value)) for name, value in facts.items()],
     )
-    print(f"logged test metrics and {path.name} to run {run.info.run_id}")
+    print(f"logged test metrics and {FILES['test']} to run {run.info.run_id}")
+
+
+def log_predictions(run: Run, evaluation: Evaluation) -> None:
+    """Keep every prediction on the test split as an artifact of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILES["test"]
+        write(evaluation, path)
+        MlflowClient().log_artifact(run.info.run_id, str(path))

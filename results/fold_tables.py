@@ -33,12 +33,12 @@ def header(found: Sequence[Contender]) -> list[str]:
     ]
 
 
-def row(rank: int, one: Contender, first: Contender) -> list[str]:
+def row(rank: int, one: Contender, first: Contender, rivals: int) -> list[str]:
     """Cells of a contender: mean over groups, by axis, difference from the first, mean and range of the test errors."""
     by_axis = torch.stack(list(one.by_group().values())).mean(0).tolist()
     held = one.out_of_fold
     rotation = [one.geodesic()] if held.pose else []
-    difference = paired(one.group_maes(), first.group_maes())
+    difference = paired(one.group_maes(), first.group_maes(), rivals)
     low_high = "" if difference.interval is None else "{:+.3f} to {:+.3f}".format(*difference.interval)
     against = ["", "", "first"] if one is first else [f"{difference.mean:+.3f}", low_high, difference.verdict]
     tests = one.test_maes
@@ -57,8 +57,8 @@ def caption(found: Sequence[Contender]) -> str:
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
         f"mean over their {len(set(held.groups))} groups; {facts['folds']} folds, split seed {facts['split_seed']}, seed "
         f"{facts['seed']}, last epoch, each contender's headline read-out, {field} tuned on a hold-out of the same groups. "
-        f"Differences are paired over the groups (Student's t); the first was chosen by these numbers, and nothing is "
-        f"corrected for {len(found) - 1} comparisons. Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
+        f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
+        f"(Tukey's studentised range). Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
         f"and range over the folds' networks. Code {codes}."
         + (f" Best {field} at an end of its grid, so perhaps beyond it: {ends}." if ends else "")
     )
@@ -71,7 +71,7 @@ def said(found: Sequence[Contender], name: str) -> str:
 
 def rows(found: Sequence[Contender]) -> list[list[str]]:
     """Header and one row a contender, the best first."""
-    return [header(found), *(row(rank, one, found[0]) for rank, one in enumerate(found, 1))]
+    return [header(found), *(row(rank, one, found[0], len(found)) for rank, one in enumerate(found, 1))]
 
 
 def text(found: Sequence[Contender]) -> str:

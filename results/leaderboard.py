@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from mlflow.entities import Run
 
-from results.compare import LEAST, MANY, Difference
+from results.compare import LEAST, MANY, Difference, means_over
 from results.configurations import RANKED, Configuration, configurations, ranked
 from results.trials import outcome
 
@@ -90,9 +91,18 @@ def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
 
 
 def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
-    """Whole configurations first, then those that were not stopped early, then the least error."""
+    """Whole configurations first, then those that were not stopped early, then the least error, which NaN is not."""
     lacks = configuration.seed_count < most or bool(configuration.lacking)
-    return lacks, configuration.stopped, configuration.mae, configuration.name
+    error = configuration.mae if np.isfinite(configuration.mae) else np.inf
+    return lacks, configuration.stopped, float(error), configuration.name
+
+
+def against(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
+    """Errors minus the leader's, paired over groups; None for the leader, and for all where there are no predictions."""
+    if not leader.seeds:
+        return [None] * len(found)
+    gaps = means_over([one.group_errors - leader.group_errors for one in found], rivals=len(found))
+    return [None if one is leader else gap for one, gap in zip(found, gaps, strict=True)]
 
 
 def board(found: list[Configuration], reason: str) -> Board:
@@ -101,8 +111,7 @@ def board(found: list[Configuration], reason: str) -> Board:
     found = sorted(found, key=lambda one: order(one, most))
     leader = found[0]
     standings = []
-    for rank, one in enumerate(found, 1):
-        difference = None if one is leader else one.minus(leader)
+    for rank, (one, difference) in enumerate(zip(found, against(leader, found), strict=True), 1):
         unequal = order(one, most)[:2] != order(leader, most)[:2]
         tied = (
             one is not leader
@@ -147,4 +156,9 @@ def method(one: Board) -> str:
     if groups < LEAST:
         return f"{groups} groups are too few to tell differences (at least {LEAST})"
     how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"
-    return f"differences from the first are paired over groups ({how}); = is a tie with it"
+    at_once = (
+        f", wide enough to hold for all {len(one.standings)} at once, whichever is first"
+        if len(one.standings) > 2
+        else ""
+    )
+    return f"differences from the first are paired over groups ({how}{at_once}); = is a tie with it"

@@ -51,7 +51,7 @@ def test_every_format_has_every_row(swept_store, capsys, tmp_path):
             said(capsys, "--format", form, "-o", str(tmp_path / form)) == "" and (tmp_path / form).read_text() == text
         )
     latex = said(capsys, "--format", "latex")
-    assert r"95\% interval" in latex and latex.count(r"\\") == 12
+    assert r"\toprule" in latex and latex.count(r"\\") == 12 and "%" not in latex.replace(r"\%", "")
 
 
 def test_read_outs_are_rows_and_a_filter_leaves_rows_out(swept_store, capsys):

@@ -1,0 +1,68 @@
+"""What `bel-predict` writes: a table of predictions, pictures or a video with them drawn in, and a sheet of a folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bel.config import TrainConfig
+from bel.data.checking.sheet import PICKED, TILE
+from results.annotate import annotate, draw_sheet, draw_tile
+from results.faces import seen
+from results.frames import Source, Writer
+from results.looks import Look
+
+TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"
+KEPT = (".jpg", ".jpeg", ".png")  # endings of pictures that are written as what they were
+
+
+class Album:
+    """The files of a folder, written picture by picture; the sheet, of a folder's pictures in equal steps, at the end."""
+
+    def __init__(self, folder: Path, source: Source, config: TrainConfig) -> None:
+        self.folder, self.source, self.config = folder, source, config
+        self.axes, self.pose = config.axes, config.definition.pose
+        self.tiles: list[Image.Image] = []
+        self.number = 0
+        count = PICKED if source.path.is_dir() else 0
+        self.on_sheet = set(np.linspace(0, source.count - 1, count).round().tolist())
+        self.video = Writer(folder / VIDEO, source.rate) if source.video else None
+        self.file = (folder / TABLE).open("w", newline="", encoding="utf-8")
+        self.table = csv.writer(self.file, lineterminator="\n")
+        names = [axis.name for axis in self.axes]
+        self.table.writerow(["file", "frame", "x0", "y0", "x1", "y1", *names, *(f"std_{name}" for name in names)])
+
+    def add(self, look: Look, values: list[list[float]], std: list[list[float]] | None) -> None:
+        """Write a picture with the predictions and their standard deviations in units, both (boxes, axes)."""
+        picture = look.picture
+        for i, (box, row) in enumerate(zip(look.boxes, values, strict=True)):
+            deviations = [""] * len(row) if std is None else [f"{x:.6f}" for x in std[i]]
+            frame = "" if picture.frame is None else picture.frame
+            self.table.writerow([picture.name, frame, *box, *(f"{x:.6f}" for x in row), *deviations])
+        drawn = annotate(picture.image, look.boxes, values, self.axes, self.pose)
+        if self.video:
+            self.video.write(drawn)
+        else:
+            save(drawn, self.folder / PICTURES / picture.name)
+        if self.number in self.on_sheet and look.boxes:
+            pixels = seen(picture.image, look.parts[0], self.config, TILE)
+            self.tiles.append(draw_tile(pixels, picture.name, values[0], self.axes, self.pose))
+        self.number += 1
+
+    def close(self) -> None:
+        """End the files, and write the sheet."""
+        self.file.close()
+        if self.video:
+            self.video.close()
+        if self.tiles:
+            title = f"{len(self.tiles)} of {self.number}, as the network saw them"
+            draw_sheet(self.tiles, title, self.pose).save(self.folder / SHEET, quality=92)
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a picture as what it was, or as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path if path.suffix.lower() in KEPT else path.with_name(f"{path.name}.png"), quality=92)  # of JPEG

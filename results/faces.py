@@ -1,0 +1,120 @@
+"""Which parts of a picture `bel-predict` looks at, from a file of boxes or a face detector, and what a network sees of one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bel.config import TrainConfig
+from bel.data.crops import cut, expanded_box, fitted, refuse_outside
+from bel.data.sources import Box, Entry, Label
+from bel.errors import UserError
+from results.frames import Picture, opencv
+
+NAMES, CORNERS = ("image", "file", "name", "stem", "frame"), ["x0", "y0", "x1", "y1"]  # columns of a file of boxes
+CASCADE = "haarcascade_frontalface_alt2.xml"
+SMALLEST = 12  # faces that fit beside each other into a picture, at most, where they are looked for
+
+Find = Callable[[Picture], list[Box]]
+
+
+def whole(picture: Picture) -> list[Box]:
+    """The whole picture."""
+    return [(0, 0, *picture.image.size)]
+
+
+def listed(path: Path) -> Find:
+    """Boxes of a CSV of image,x0,y0,x1,y1 in pixels, several lines a picture allowed. Raises `UserError` by line."""
+    found: dict[str, list[Box]] = {}
+    for number, row in read_rows(path):
+        try:
+            name, (x0, y0, x1, y1) = row[0].strip(), (round(float(cell)) for cell in row[1:])
+        except (ValueError, OverflowError):
+            raise UserError(f"{path}, line {number}: wanted image,x0,y0,x1,y1, got {','.join(row)!r}") from None
+        if x1 <= x0 or y1 <= y0:
+            raise UserError(f"{path}, line {number}: the box of {name} is empty, x1 and y1 must be larger: {row[1:]}")
+        found.setdefault(name, []).append((x0, y0, x1, y1))
+    return lambda picture: next((found[key] for key in picture.keys if key in found), [])
+
+
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Numbered lines of a file of boxes below its header, which it may lack. Raises `UserError` for other columns."""
+    try:
+        rows = list(enumerate(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()), 1))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the boxes {path}: {error}; write image,x0,y0,x1,y1 a line") from error
+    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if row]
+    if rows and not any(cell[:1].isdigit() or cell[:1] in "-+." for cell in rows[0][1][1:]):
+        header = rows.pop(0)[1]
+        if header[:1] not in [[name] for name in NAMES] or header[1:] != CORNERS:
+            raise UserError(
+                f"the boxes {path} must have the columns image,x0,y0,x1,y1, got {header}: rename or drop some"
+            )
+    if not rows:
+        raise UserError(f"the boxes {path} are none: write image,x0,y0,x1,y1 a line")
+    return rows
+
+
+def detector() -> Find:
+    """Upright faces that OpenCV's Haar cascade finds, the widest first. Raises `UserError` without that."""
+    cv2 = opencv("--detect")
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise UserError(
+            f"--detect needs OpenCV 4, for its face detector, got {cv2.__version__}: pip install 'bel-sweeps[video]'"
+        )
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + CASCADE)
+
+    def find(picture: Picture) -> list[Box]:
+        grey = cv2.equalizeHist(np.asarray(picture.image.convert("L")))
+        least = max(min(picture.image.size) // SMALLEST, 20)
+        faces = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least))
+        corners = [(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h in faces]
+        return sorted(corners, key=lambda box: (box[0] - box[2], box))
+
+    return find
+
+
+def grown(find: Find, share: float) -> Find:
+    """Boxes with a share of their width and height added on every side. Raises `UserError` for one beyond its picture."""
+
+    def find_grown(picture: Picture) -> list[Box]:
+        boxes = []
+        for x0, y0, x1, y1 in find(picture):
+            refuse_outside((x0, y0, x1, y1), *picture.image.size)
+            dx, dy = round(share * (x1 - x0)), round(share * (y1 - y0))
+            boxes.append((x0 - dx, y0 - dy, max(x1 + dx, x0 - dx + 1), max(y1 + dy, y0 - dy + 1)))
+        return boxes
+
+    return find_grown
+
+
+def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) -> NDArray[np.uint8]:
+    """What a network trained with `config` sees of a box (None: the whole image), as evaluation cuts it (side, side, 3).
+
+    A box stands for the one of crop boxes, for the landmarks' extent, and otherwise for a whole image.
+    """
+    size = round(side * config.prepared_size / config.image_size)
+    crop, margin, label, to = config.crop or "frame", config.margin or 0.0, Label(np.empty(0)), (size, size)
+    if crop != "published":
+        crop, margin = ("frame", 0.0) if box is None else ("boxes", margin)
+    elif not landmarked(config):
+        image, box = (image if box is None else image.crop(box)), None
+        x0, y0, x1, y1 = expanded_box(*image.size)
+        to = fitted(x1 - x0, y1 - y0, size)
+    elif box is None:
+        crop = "frame"
+    else:  # a landmark at 0 or below counts as missing
+        label = Label(np.empty(0), np.maximum(np.array(box, np.float64).reshape(2, 2).T, 1e-6))
+    pixels = cut(image, Entry("", Path(), "", box=box), label, crop, margin, to)
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
+def landmarked(config: TrainConfig) -> bool:
+    """Whether the images of a config's protocol have landmarks."""
+    return "landmarks" in config.definition.crops

@@ -1,0 +1,104 @@
+"""Runs and predictions made by hand, for tests of what is read from them: real Parquet files, no training, no store."""
+
+import hashlib
+
+import numpy as np
+import torch
+from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
+
+from bel.angles import Axis
+from bel.evaluate import Evaluation
+from results import predictions
+from results.predictions import FILES, Predictions
+
+AXES = tuple(Axis(name, -75, 150, 150) for name in ("yaw", "pitch", "roll"))
+PARAMS = {
+    "protocol": "biwi", "crop": "frame", "head": "bel", "code": "j", "loss": "ce", "lr": "0.0001", "seed": "0", "unit": "deg",
+    "selection": "val", "selection_split": "val", "split_seed": "0", "split_hash": "0123456789ab", "val_images": "70",
+    "val_groups": "7", "train_images": "300", "data_digest": "ba9876543210", "weights_digest": "none", "epochs": "4",
+}  # fmt: skip
+TAGS = {"bel.outcome": "finished", "code_version": "c0de", "mlflow.parentRunId": "p" * 32}
+
+
+def predictions_of(errors, groups, decoders=("expected",), meaning=None):
+    """Predictions (n, axes) that are wrong by `errors` upwards, of targets 0, of images named in order."""
+    errors = np.asarray(errors, dtype=np.float64)
+    axes = [{"name": axis.name, "unit": "deg", "width": 1.0} for axis in AXES[: errors.shape[1]]]
+    return Predictions(
+        names=np.array([f"{i:05d}" for i in range(len(errors))]),
+        groups=np.array([f"{group:05d}" for group in groups]),
+        values={"target": np.zeros_like(errors)} | dict.fromkeys(decoders, errors),
+        levels=np.zeros(errors.shape, dtype=np.int64),
+        wrong_bits={},
+        meaning=meaning or {"axes": axes, "unit": "deg", "decoders": list(decoders), "pose": False, "bits": {}},
+    )
+
+
+def evaluation_of(errors, groups, names=None, targets=None, bits=None):
+    """An evaluation whose read-outs, by name, are wrong by `errors` (n, axes); targets 0 unless given."""
+    first = torch.as_tensor(next(iter(errors.values())), dtype=torch.float64)
+    targets = torch.zeros_like(first) if targets is None else torch.tensor(targets, dtype=torch.float64)
+    return Evaluation(
+        axes=AXES[: first.shape[1]],
+        names=list(names or [f"{i:05d}.png" for i in range(len(first))]),
+        groups=[str(group) for group in groups],
+        targets=targets,
+        predictions={name: targets + torch.as_tensor(e, dtype=torch.float64) for name, e in errors.items()},
+        pose=first.shape[1] == 3,
+        wrong_bits={name: torch.as_tensor(wrong) for name, wrong in (bits or {}).items()},
+    )
+
+
+def made_run(name, folder=None, params=None, tags=None, error=1.0, status="FINISHED", metrics=None):
+    """A run as MLflow gives it; with a folder its artifacts are there. A value None leaves a parameter or tag out."""
+    folder = folder or "/nowhere"
+    run_id = hashlib.md5(f"{name} {folder}".encode()).hexdigest()
+    found = {"val/best_mae": error} | (metrics or {})
+    info = RunInfo(run_id, "1", "us", status, 0, 1, "active", artifact_uri=str(folder), run_name=name)
+    data = RunData(
+        [Metric(key, value, 0, 1) for key, value in found.items() if value is not None],
+        [Param(key, value) for key, value in (PARAMS | (params or {})).items() if value is not None],
+        [RunTag(key, value) for key, value in (TAGS | (tags or {})).items() if value is not None],
+    )
+    return Run(info, data)
+
+
+def run_with(folder, name, evaluation, split="val", **fields):
+    """A run with a real file of predictions; its logged error is theirs."""
+    place = folder / name.replace(" ", "_")
+    place.mkdir(exist_ok=True)
+    predictions.write(evaluation, place / FILES[split])
+    return made_run(name, place, **{"error": evaluation.mae(evaluation.headline)} | fields)
+
+
+RANDOM = np.random.default_rng(0)
+GROUPS = np.repeat(np.arange(8), [5, 10, 2, 8, 20, 3, 7, 5])  # of 60 images
+EFFECTS = RANDOM.normal(0, 0.1, (100, 8))
+
+
+def flat(error, effect=0, groups=GROUPS):
+    """An evaluation whose error is `error` on every axis, and by group a bit more or less."""
+    by_image = error + EFFECTS[effect][groups % 8]
+    return evaluation_of({"expected": np.repeat(by_image[:, None], 3, 1)}, groups)
+
+
+def mean_of(error, effect=0):
+    """The mean over groups of `flat`."""
+    return error + EFFECTS[effect].mean()
+
+
+def coded(code, **more):
+    """Parameters of a code."""
+    return {"code": code, **more}
+
+
+def names(table):
+    """The rows of a board."""
+    return [standing.configuration.name for standing in table.standings]
+
+
+def entry_of(folder, code, error, effect=0, seed=0, evaluation=None, params=None, **fields):
+    """A run of a code and seed with predictions, those of `flat` unless others are given."""
+    name = f"{code}-150 ce lr=1e-4 s{seed}" + (f" fold={params['fold']}" if "fold" in (params or {}) else "")
+    own = coded(code, seed=str(seed)) | (params or {})
+    return run_with(folder, name, evaluation or flat(error, effect), params=own, **fields)

@@ -1,0 +1,140 @@
+"""Predictions of files: those of evaluation for the same pixels; tables, pictures, sheets, and what a user gets wrong."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bel.data.checking.sheet import BLUE, TILE
+from results import predict, predictions
+from tests.conftest import children, working_in
+from tests.results.conftest import table
+
+CLOSE = 1e-4  # degrees
+LENGTHS = {"low": 0.0, "high": 3.0, "levels": 30}
+
+
+def blue(image):
+    """Whether the line that shows where a face looks is drawn in."""
+    return (np.asarray(image) == BLUE).all(-1).any()
+
+
+@pytest.mark.parametrize("head", ["bel", "direct", "classification"])
+def test_the_same_pixels_give_the_stored_validation_predictions(swept_store, rendered, tmp_path, capsys, head):
+    trial = next(run for run in children("fixture")[1] if run.data.params["head"] == head)
+    out = tmp_path / "out"
+    assert predict.main([str(rendered / "BIWI" / "hpdb"), "--run-id", trial.info.run_id, "--out", str(out)]) == 0
+    rows = {row["file"].removesuffix("_rgb.png").removesuffix("_rgb.jpg"): row for row in table(out)}
+    stored = predictions.fetch(trial)
+    ours = np.array([[float(rows[name][axis]) for axis in stored.axes] for name in stored.names])
+    assert np.abs(ours - stored.values[stored.decoders[0]]).max() <= CLOSE
+    if head == "direct":
+        assert all(row["std_yaw"] == "" for row in rows.values())
+    else:
+        std = np.array([[float(rows[name][f"std_{axis}"]) for axis in stored.axes] for name in stored.names])
+        assert np.abs(std - stored.values["std"]).max() <= CLOSE
+    printed = capsys.readouterr()
+    assert (
+        printed.out.count("\n") == 1 and f"{len(rows)} predictions of {len(rows)} pictures, in {out}, " in printed.out
+    )
+    assert printed.err == ""
+
+
+def test_a_sweep_stands_for_its_best_trial(swept_store, rendered, tmp_path):
+    parent, trials = children("fixture")
+    best = min(trials, key=lambda run: run.data.metrics["val/best_mae"])
+    source = str(rendered / "BIWI" / "hpdb" / "01")
+    for run_id, out in ((parent.info.run_id, "sweep"), (best.info.run_id, "trial")):
+        assert predict.main([source, "--run-id", run_id, "--out", str(tmp_path / out), "--limit", "3"]) == 0
+    assert table(tmp_path / "sweep") == table(tmp_path / "trial")
+
+
+def test_a_folder_gives_a_table_pictures_and_a_sheet(made, pictures, tmp_path):
+    with working_in(tmp_path):
+        for out in ("predict", "predict-2"):
+            assert predict.main([str(pictures), "--checkpoint", made()]) == 0
+            assert [row["file"] for row in table(tmp_path / "runs" / out)] == ["a.jpg", "b.png", "below/c.bmp"]
+        assert not (tmp_path / "mlflow.db").exists()
+        assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["predict", "predict-2"]
+    out = tmp_path / "runs" / "predict"
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    drawn = ["pictures/a.jpg", "pictures/b.png", "pictures/below/c.bmp.png"]
+    assert written == [*drawn, "predictions.csv", "sheet.jpg"]
+    with Image.open(out / "pictures" / "b.png") as image, Image.open(pictures / "b.png") as before:
+        assert image.size == before.size
+        assert blue(image) and not blue(before)
+    with Image.open(out / "sheet.jpg") as sheet:
+        assert sheet.width == 6 * TILE
+
+
+def test_targets_that_are_no_pose_are_written_on(made, pictures, tmp_path):
+    protocol = {"name": "csv", "train": "labels.csv", "targets": {"left": LENGTHS | {"unit": "cm"}, "right": LENGTHS}}
+    assert predict.main([str(pictures), "--checkpoint", made(protocol=protocol), "--out", str(tmp_path / "out")]) == 0
+    assert {"left", "right", "std_left", "std_right"} <= set(table(tmp_path / "out")[0])
+    with Image.open(tmp_path / "out" / "pictures" / "b.png") as image:
+        assert not blue(image)
+
+
+def test_one_damaged_picture_does_not_lose_the_others(made, pictures, tmp_path, capsys):
+    whole = (pictures / "b.png").read_bytes()
+    (pictures / "b.png").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(pictures / "deep.png")
+    command = [str(pictures), "--checkpoint", made()]
+    assert predict.main([*command, "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "2 predictions of 2 pictures, 2 not predicted, in " in printed.out
+    first, second = printed.err.strip().splitlines()
+    assert first.startswith(f"not predicted: cannot read the image {pictures / 'b.png'}: ")
+    assert "deep.png: its pixels are of mode I;16" in second
+    assert [row["file"] for row in table(tmp_path / "out")] == ["a.jpg", "below/c.bmp"]
+
+
+def test_what_a_user_gets_wrong(swept_store, made, pictures, tmp_path, capsys):
+    source, model = str(pictures), ["--checkpoint", made()]
+    boxes, empty, text, broken = (tmp_path / name for name in ("boxes.csv", "empty", "source.txt", "broken.jpg"))
+    empty.mkdir()
+    text.write_text("a face")
+    broken.write_bytes(b"no picture")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("")
+    cases = [
+        ([str(tmp_path / "none.jpg"), *model], "none.jpg does not exist: SOURCE is an image, a folder"),
+        ([str(empty), *model], f"no image in {empty} or below"),
+        ([str(text), *model], "SOURCE must be a folder, or a file of .jpg"),
+        ([str(broken), *model], f"none of 1 pictures can be used, the first: cannot read the image {broken}"),
+        ([source, "--run-id", "0123"], "no run '0123' in the MLflow store sqlite:"),
+        ([source, "--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
+        ([source, *model, "--out", str(tmp_path / "full")], "--out must be a new or an empty folder"),
+        ([source, *model, "--out", str(text)], "source.txt is a file"),
+        ([source, *model, "--out", str(pictures / "new")], "where pictures are looked for: choose a folder elsewhere"),
+        ([source, *model, "--every", "0"], "--every must be at least 1, got 0"),
+        ([source, *model, "--grow", "0.5"], "--grow is of boxes: add --boxes FILE or --detect"),
+        ([source, *model, "--detect", "--grow", "-0.5"], "--grow must be from -0.45 to 10, got -0.5"),
+        ([source, *model, "--set", "crop=boxes"], "only ['device', 'eval_batch_size'] can be set"),
+        ([source, *model, "--set", "device=tpu"], "device must be"),
+        ([source, *model, "--boxes", str(tmp_path / "none.csv")], "cannot read the boxes"),
+    ]
+    contents = [
+        ("", "the boxes", "are none"),
+        ("image,left,top,right,bottom\na,1,2,3,4", "must have the columns image,x0,y0,x1,y1"),
+        ("a,1,2,3,4\na,1,2,3", "line 2: wanted image,x0,y0,x1,y1, got 'a,1,2,3'"),
+        ("a,1,2,3,nan", "line 1: wanted"),
+        ("a,10,2,10,9", "line 1: the box of a is empty"),
+        ("z,1,2,30,40", "there is no box in any picture, of 1: with --boxes, name them"),
+        ("a,100,2,130,40", "its box [100, 2, 130, 40] is not of this image of 60 x 40 pixels"),
+    ]
+    for content, *said in contents:
+        boxes.write_text(content)
+        refused([str(pictures / "a.jpg"), *model, "--boxes", str(boxes)], [*said], capsys, pictures)
+    for arguments, said in cases:
+        refused(arguments, [said], capsys, pictures)
+
+
+def refused(arguments, said, capsys, pictures):
+    """A command ends with 2, one line that says why, and nothing written."""
+    before = sorted(pictures.parent.rglob("*"))
+    assert predict.main(arguments) == 2, arguments
+    err = capsys.readouterr().err.strip().splitlines()
+    assert all(words in err[-1] for words in ("error: ", *said)), (arguments, err)
+    assert len([line for line in err if not line.startswith("note: ")]) == 1
+    left = [path for path in sorted(pictures.parent.rglob("*")) if path not in before and path.name != "runs"]
+    assert not left
