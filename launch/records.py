@@ -18,7 +18,7 @@ from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, Book,
 from launch.labels import parameters
 from launch.pictures import draw_code, draw_curve
 from launch.state import BEST, END, LAST, Folder
-from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, TRIAL, Store, search
+from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, REGISTERED, TRIAL, Store, search
 from launch.writer import Writer
 
 ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
@@ -135,8 +135,11 @@ class Records:
             self.writer.put(partial(self.delete, run))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
-        """The write of `drop`."""
-        repository = get_artifact_repository(client.get_run(self.ids[run.key]).info.artifact_uri)
+        """The write of `drop`; a checkpoint that was registered as a model stays."""
+        logged = client.get_run(self.ids[run.key])
+        if REGISTERED in logged.data.tags:
+            return
+        repository = get_artifact_repository(logged.info.artifact_uri)
         if any(file.path == BEST for file in repository.list_artifacts()):
             repository.delete_artifacts(BEST)
         client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")

@@ -26,6 +26,7 @@ from launch.space import Sweep
 from launch.writer import patiently
 
 PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
+REGISTERED = "bel.registered"  # by `bel-results best`: a run whose checkpoint is a model of the registry
 OUTCOME, LENT, HOURS, FRESH, JUDGED, DROPPED = (
     "bel.outcome",
     "bel.lent_by",

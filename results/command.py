@@ -13,7 +13,7 @@ from bel.errors import command
 COMMANDS = {
     "leaderboard": ("results.ranking", "configurations of sweeps, the best first, and which differences are real"),
     "compare": ("results.comparison", "runs against each other: by angle, by sequence, by bit"),
-    "report": ("results.report", "one HTML page with the leaderboard and pictures"),
+    "report": ("results.report.command", "one HTML page with the leaderboard and pictures"),
     "best": ("results.winner", "the winner's id, config and next commands; --register puts it into the registry"),
     "folds": ("results.fold_command", "out-of-fold errors of a tuned sweep, measured again, and test beside them"),
 }

@@ -154,7 +154,7 @@ def method(one: Board) -> str:
     if not one.leader.seeds:
         return "no predictions are stored, so nothing is said of differences"
     if groups < LEAST:
-        return f"{groups} groups are too few to tell differences (at least {LEAST})"
+        return f"too few groups to tell differences: {groups}, at least {LEAST} are needed"
     how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"
     at_once = (
         f", wide enough to hold for all {len(one.standings)} at once, whichever is first"

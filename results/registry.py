@@ -29,6 +29,7 @@ from results.runs import CHECKPOINT, OBJECTIVE, reach
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
+REGISTERED = "bel.registered"  # tag of a run whose checkpoint its sweep no longer drops
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 
 
@@ -118,4 +119,5 @@ def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
     }
     version = found[0] if found else client.create_model_version(name, run.info.artifact_uri, run_id, tags=tags)
     client.set_registered_model_alias(name, CHAMPION, version.version)
+    client.set_tag(run_id, REGISTERED, name)
     return version, not found

@@ -201,7 +201,7 @@ def test_the_champion_is_seen_in_the_registry(opened, served):
 
 
 def test_the_report_is_drawn(browser, swept_store, tmp_path):
-    report = pytest.importorskip("results.report", reason="there is no results.report")
+    report = pytest.importorskip("results.report.command", reason="there is no results.report")
     from results.trials import trials
 
     parent, _ = children("fixture")

@@ -7,7 +7,8 @@ from PIL import Image
 from bel.config import TrainConfig
 from bel.data.crops import present, read_boxes
 from bel.data.prepared import prepare, request
-from results import faces, predict
+from results.predict import command as predict
+from results.predict import faces
 from tests.conftest import real_data
 from tests.results.conftest import FIELDS, opencv, table
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import frames, predict
+from results.predict import command as predict
+from results.predict import frames
 from tests.results.conftest import opencv, table
 
 

@@ -149,7 +149,7 @@ def test_fewer_than_six_groups_cannot_tell(entry):
     (table,) = boards(runs)
     assert table.standings[1].difference.verdict == "cannot tell" and table.standings[1].tied
     assert table.standings[1].difference.mean == pytest.approx(49) and table.leader.interval is None
-    assert method(table) == "5 groups are too few to tell differences (at least 6)"
+    assert method(table) == "too few groups to tell differences: 5, at least 6 are needed"
 
 
 def test_other_code_and_fields_that_the_names_do_not_show_are_rows_told_apart(entry, tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from bel.data.checking.sheet import BLUE, TILE
-from results import predict, predictions
+from results import predictions
+from results.predict import command as predict
 from tests.conftest import children, working_in
 from tests.results.conftest import table
 

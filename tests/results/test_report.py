@@ -9,17 +9,18 @@ import pytest
 from PIL import Image
 
 from bel.errors import UserError
-from results import command, report
+from results import command
 from results.board_tables import rows
-from results.figures import bins, covered, marked
-from results.figures_codes import draw_codes, wrong_share
-from results.figures_images import jpeg, middle, tiles, value, worst
 from results.leaderboard import boards
-from results.page import Part, page
 from results.predictions import fetch
 from results.publish import BEGIN, END
+from results.report import command as report
+from results.report.figures import bins, covered, marked
+from results.report.figures_codes import draw_codes, wrong_share
+from results.report.figures_images import jpeg, middle, tiles, value, worst
+from results.report.page import Part, page
+from results.report.varied import ENCODING, Field, importance, varied
 from results.trials import parents, trials
-from results.varied import ENCODING, Field, importance, varied
 from tests.conftest import children, working_in
 
 

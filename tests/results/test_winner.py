@@ -2,6 +2,7 @@ import os
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -10,6 +11,9 @@ import yaml
 
 from bel.data.prepared import load
 from launch import train
+from launch.records import Records
+from launch.state import Folder
+from launch.store import Store
 from results import evaluate, predictions, registry, subject
 from results.command import main
 from results.leaderboard import boards
@@ -31,6 +35,12 @@ def winner():
     parent, _ = children("fixture")
     table = boards(trials([parent]))[0]
     return parent, table, min(table.leader.runs, key=lambda run: run.data.metrics["val/best_mae"])
+
+
+def winner_is_kept(client, run):
+    """Whether a run's checkpoint is there, and not said to be dropped."""
+    there = [file.path for file in client.list_artifacts(run.info.run_id)]
+    return "best.pt" in there and "bel.dropped" not in client.get_run(run.info.run_id).data.tags
 
 
 def test_best_prints_the_winner_its_numbers_and_its_config(swept_store, capsys):
@@ -73,6 +83,10 @@ def test_a_registered_winner_is_champion_once(swept_store, capsys):
     assert version.tags["sweep"] == "fixture" and version.tags["protocol"] == "biwi"
     assert float(version.tags["val_mae"]) == pytest.approx(run.data.metrics["val/best_mae"], abs=1e-6)
     assert version.tags["run_id"] == run.info.run_id and len(version.tags["code_version"]) == 12
+    records = Records(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, "")
+    records.ids["champion"] = run.info.run_id
+    records.delete(SimpleNamespace(key="champion"), client)
+    assert winner_is_kept(client, run), "its sweep drops it no more"
     other = next(one for one in children("fixture")[1] if one.info.run_id != run.info.run_id)
     assert registry.register(other, "fixture", "heads")[0].version == 2
     assert main(["best", "fixture", "--register", "heads"]) == 0  # the alias comes back, and no version is made

@@ -14,7 +14,7 @@ from bel.config import TrainConfig
 from bel.data.crops import cut, expanded_box, fitted, refuse_outside
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
-from results.frames import Picture, opencv
+from results.predict.frames import Picture, opencv
 
 NAMES, CORNERS = ("image", "file", "name", "stem", "frame"), ["x0", "y0", "x1", "y1"]  # columns of a file of boxes
 CASCADE = "haarcascade_frontalface_alt2.xml"

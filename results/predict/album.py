@@ -10,10 +10,10 @@ from PIL import Image
 
 from bel.config import TrainConfig
 from bel.data.checking.sheet import PICKED, TILE
-from results.annotate import annotate, draw_sheet, draw_tile
-from results.faces import seen
-from results.frames import Source, Writer
-from results.looks import Look
+from results.predict.annotate import annotate, draw_sheet, draw_tile
+from results.predict.faces import seen
+from results.predict.frames import Source, Writer
+from results.predict.looks import Look
 
 TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"
 KEPT = (".jpg", ".jpeg", ".png")  # endings of pictures that are written as what they were

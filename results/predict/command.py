@@ -23,12 +23,12 @@ from tqdm import tqdm
 from bel import checkpoint
 from bel.errors import UserError, command
 from bel.values import within
-from results.album import Album
 from results.evaluate import settings
 from results.export import one_run
-from results.faces import Find, detector, grown, landmarked, listed
-from results.frames import Source, open_source
-from results.looks import Tally, chunks, look_at, predict
+from results.predict.album import Album
+from results.predict.faces import Find, detector, grown, landmarked, listed
+from results.predict.frames import Source, open_source
+from results.predict.looks import Tally, chunks, look_at, predict
 from results.subject import Subject, fetch_state, open_subject
 
 FOLDER = Path("runs/predict")

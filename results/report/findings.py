@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from results.configurations import Configuration
-from results.figures import Marked, marked
 from results.leaderboard import Board
-from results.varied import Field, varied
+from results.report.figures import Marked, marked
+from results.report.varied import Field, varied
 
 
 @dataclass(frozen=True)

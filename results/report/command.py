@@ -13,26 +13,26 @@ from typing import Any
 from mlflow.entities import Run
 
 from bel.errors import UserError
-from results import report_best, report_parts
 from results.evaluate import settings
-from results.findings import Findings
 from results.leaderboard import boards, left_out
-from results.page import counted, facts, page, paragraph
 from results.publish import BLOCK, NOTE
+from results.report import best, parts
+from results.report.findings import Findings
+from results.report.page import counted, facts, page, paragraph
 from results.trials import outcome, parents, trials
 
 FREE = ("data_root", "cache_dir")
 KNOWN_AS = {"code": "code version", "images": "validated on images", "groups": "of groups"}
 PARTS = (
-    report_parts.leaderboard,
-    report_parts.learning_curves,
-    report_parts.space,
-    report_parts.what_matters,
-    report_best.angles,
-    report_best.codes,
-    report_best.calibration,
-    report_best.spread,
-    report_best.images,
+    parts.leaderboard,
+    parts.learning_curves,
+    parts.space,
+    parts.what_matters,
+    best.angles,
+    best.codes,
+    best.calibration,
+    best.spread,
+    best.images,
 )
 
 
@@ -64,9 +64,9 @@ def write(sweep: Run, runs: list[Run], path: Path, changes: Mapping[str, Any] | 
     if not found:
         raise UserError(f"no trial of {sweep.info.run_name} has an error to show ({ended(runs)}): run the sweep")
     all_of_it = Findings(found, changes or {})
-    parts = [part(all_of_it) for part in PARTS]
+    filled = [part(all_of_it) for part in PARTS]
     foot = f"Made from the MLflow run {sweep.info.run_id}. Figures show the first table only."
-    html = page(title(sweep), head(sweep, runs, all_of_it), parts, paragraph(foot))
+    html = page(title(sweep), head(sweep, runs, all_of_it), filled, paragraph(foot))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html, encoding="utf-8")
 

@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from results.configurations import Configuration
-from results.figures import TIE, styled
-from results.varied import Field
+from results.report.figures import TIE, styled
+from results.report.varied import Field
 
 MOST_TICKS = 12
 SCALE = [[0, "#cdd2d8"], [0.34, "#93b1c9"], [0.67, "#2b7bba"], [1, "#08306b"]]  # the best darkest, in print, too

@@ -8,11 +8,11 @@ import numpy as np
 
 from bel.data.checking.sheet import LEGEND
 from bel.errors import UserError
-from results import figures, figures_codes, figures_images
 from results.configurations import Configuration
-from results.figures import covered
-from results.findings import Findings
-from results.page import NAME, Part, counted, framed, image, paragraph, plot, row, table
+from results.report import figures, figures_codes, figures_images
+from results.report.figures import covered
+from results.report.findings import Findings
+from results.report.page import NAME, Part, counted, framed, image, paragraph, plot, row, table
 
 MOST_CODES = 4
 NO_PREDICTIONS = "Left out: the runs have stored no predictions."

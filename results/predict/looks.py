@@ -15,8 +15,8 @@ from bel.data.sources import Box
 from bel.errors import UserError
 from bel.evaluate import stacked, summary
 from bel.model import plain_fp32
-from results.faces import Find, seen, whole
-from results.frames import Picture
+from results.predict.faces import Find, seen, whole
+from results.predict.frames import Picture
 from results.subject import Subject
 
 PIXELS = 64_000_000  # of the pictures that are held at once, unless one alone has more

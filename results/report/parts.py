@@ -10,17 +10,17 @@ from html import escape
 import numpy as np
 from mlflow.tracking import MlflowClient
 
-from results import figures, figures_space
 from results.board_tables import caption, header, rows
 from results.configurations import Configuration
-from results.figures import Marked
-from results.findings import Findings
 from results.leaderboard import Board
-from results.page import NAME, Part, counted, named, paragraph, plot, row, table
 from results.predictions import Floats
-from results.report_references import PROTOCOL, references
+from results.report import figures, figures_space
+from results.report.figures import Marked
+from results.report.findings import Findings
+from results.report.page import NAME, Part, counted, named, paragraph, plot, row, table
+from results.report.references import PROTOCOL, references
+from results.report.varied import LEAST, Field, best_share, encoding, importance
 from results.runs import OBJECTIVE
-from results.varied import LEAST, Field, best_share, encoding, importance
 
 MOST_ROWS, MOST_CURVES = 40, 50
 SHORTER = {"no difference shown": "tie"}

@@ -1,0 +1,1 @@
+"""`bel-results report`: a sweep on one HTML page."""
