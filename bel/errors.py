@@ -1,6 +1,7 @@
 """The one kind of error that is a sentence for the user, and how a command ends on it."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -30,7 +31,7 @@ def one_of(what: str, value: object, choices: Iterable[object]) -> None:
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2, and return 130 on Ctrl-C."""
+    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; on Ctrl-C return 130, on a closed pipe 141."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except BrokenPipeError:  # the reader has seen enough, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+            return 141
         except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
             print(f"error: {error}", file=sys.stderr)
             return 2

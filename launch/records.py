@@ -69,8 +69,9 @@ class Records:
         self.tried.add(run.key)
         if run.key in self.ids:
             client.update_run(self.ids[run.key], status="RUNNING")
-            if "error" in client.get_run(self.ids[run.key]).data.tags:  # of an attempt before
-                client.delete_tag(self.ids[run.key], "error")
+            before = client.get_run(self.ids[run.key]).data.tags
+            for name in {"error", OUTCOME} & before.keys():  # of an attempt before
+                client.delete_tag(self.ids[run.key], name)
             history = client.get_metric_history(self.ids[run.key], "epoch")
             self.steps[run.key] = max((metric.step for metric in history), default=0)
         else:

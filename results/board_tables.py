@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.compare import LEVEL
+from results.contrast import plain
 from results.leaderboard import Board, Standing, method
 
 MARK = {"better": "", "worse": "", "no difference shown": "=", "cannot tell": "?"}
@@ -31,6 +32,7 @@ def values(board: Board, standing: Standing) -> dict[str, Any]:
     known: dict[str, Any] = {
         "rank": standing.rank,
         "configuration": one.name,
+        **{name: one.params.get(name) for name in ("head", "code", "code_bits", "loss", "lr")},
         "seeds": one.seed_count,
         "runs": len(one.runs),
         "mae": one.mae,
@@ -112,12 +114,21 @@ def caption(board: Board) -> str:
     """What the numbers of a board travel with, and how differences were judged."""
     facts = board.facts
     held = f"{facts['images']} images of {facts['groups']} groups"
-    place = f"out of fold on {held}, {facts['split']}" if facts["folds"] else f"on {held}, split {facts['split']}"
+    tuned = (
+        ", a tuned field chosen on a hold-out of the same groups"
+        if board.leader.params["selection_split"] == "last"
+        else ""
+    )
+    place = (
+        f"out of fold on {held}, {facts['split']}{tuned}" if facts["folds"] else f"on {held}, split {facts['split']}"
+    )
     text = (
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({facts['unit'] or 'own unit'}, mean over groups) {place}, "
         f"{facts['selection']}; seeds {facts['seeds']}; code {facts['code']}. {method(board)[:1].upper()}{method(board)[1:]}. "
         "Intervals are over groups, errors averaged over seeds."
     )
+    if any(standing.difference and standing.difference.mean < 0 for standing in board.standings):
+        text += " Whole ones come first: those with less error further down lack seeds or folds, or were stopped early."
     if any(standing.configuration.stopped for standing in board.standings):
         text += " * early stopping ended it: its error is of fewer epochs."
     return f"Not comparable with the first table: {board.reason}. {text}" if board.reason else text
@@ -198,11 +209,11 @@ def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 def as_json(boards: Sequence[Board]) -> str:
     """For another program."""
-    return json.dumps(records(boards), indent=1) + "\n"
+    return json.dumps(plain(records(boards)), indent=1) + "\n"
 
 
 def as_csv(boards: Sequence[Board]) -> str:
-    """A row a configuration, with the facts of its board in front, for a spreadsheet or pandas."""
+    """A row a configuration, with the facts of its board behind, for a spreadsheet or pandas."""
     lines = []
     for table, record in enumerate(records(boards), 1):
         for row in record["rows"]:
@@ -215,7 +226,8 @@ def as_csv(boards: Sequence[Board]) -> str:
                     )
                 else:
                     flat[name] = " ".join(value) if isinstance(value, list) else value
-            lines.append({"table": table, "fenced": record["fenced"], **record["facts"], **flat})
+            facts = {f"table_{name}": value for name, value in record["facts"].items()}
+            lines.append({"table": table, **flat, "table_fenced": record["fenced"], **facts})
     file = io.StringIO()
     names = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(file, names, lineterminator="\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -11,10 +12,10 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
-from results.compare import Difference, mean_over
+from results.compare import mean_over
 from results.predictions import Floats, Predictions, fetch, joined
-from results.runs import OBJECTIVE
-from results.trials import outcome
+from results.runs import OBJECTIVE, PARENT
+from results.trials import RANKED, outcome
 
 # Parameters in which the runs of one configuration differ: its repeats, what follows from them, and where files lie.
 REPEAT = ("seed", "fold")
@@ -22,7 +23,6 @@ APART = {
     *REPEAT, "split_hash", "train_images", "val_images", "val_groups", "held_digest",
     "data_root", "cache_dir", "cache", "boxes", "weights",
 }  # fmt: skip
-RANKED = ("finished", "stopped")
 CODE = "code_version"  # a tag
 
 
@@ -47,11 +47,12 @@ class Configuration:
 
     @cached_property
     def images(self) -> str:
-        """Digest of the images that it is measured on, their groups and targets; of the split alone without predictions."""
+        """Digest of the images that it is measured on, their groups, targets, axes; of the split alone without predictions."""
         if not self.seeds:
             return "split " + " ".join(sorted({run.data.params["split_hash"] for run in self.runs}))
         first = self.seeds[0]
-        content = "\n".join([*first.names, *first.groups]).encode() + first.values["target"].tobytes()
+        said = "\n".join([*first.names, *first.groups, json.dumps(first.meaning["axes"])])
+        content = said.encode() + first.values["target"].tobytes()
         return hashlib.sha256(content).hexdigest()[:12]
 
     @cached_property
@@ -104,12 +105,6 @@ class Configuration:
         prefix = f"{OBJECTIVE}_"
         names = [name for name in self.runs[0].data.metrics if name.startswith(prefix)]
         return {n.removeprefix(prefix): float(np.mean([r.data.metrics[n] for r in self.runs])) for n in names}
-
-    def minus(self, other: Configuration) -> Difference | None:
-        """Its error minus another's, paired over groups; None where one has no predictions."""
-        if not (self.seeds and other.seeds):
-            return None
-        return mean_over(self.group_errors - other.group_errors)
 
     @property
     def seed_count(self) -> int:
@@ -165,7 +160,18 @@ def configurations(runs: Iterable[Run]) -> list[Configuration]:
     for run in runs:
         if ranked(run):
             groups.setdefault(identity(run), []).append(run)
-    return told_apart([assembled(sorted(group, key=repeat)) for group in groups.values()])
+    found = [once for group in groups.values() for once in each_once(group)]
+    return told_apart([assembled(sorted(group, key=repeat)) for group in found])
+
+
+def each_once(runs: list[Run]) -> list[list[Run]]:
+    """The runs of a configuration; by sweep where several have trained the same repeats, as population-based ones do."""
+    if len({repeat(run) for run in runs}) == len(runs):
+        return [runs]
+    by_sweep: dict[str, list[Run]] = {}
+    for run in runs:
+        by_sweep.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
+    return list(by_sweep.values())
 
 
 def told_apart(found: list[Configuration]) -> list[Configuration]:

@@ -29,7 +29,7 @@ def contrast(found: Sequence[Configuration], split: str) -> dict[str, Any]:
     result = {
         "facts": facts(found, split),
         "contenders": [described(letter, one, split) for letter, one in lettered(found)],
-        "differences": [difference(letter, one, found[0]) for letter, one in list(lettered(found))[1:]],
+        "differences": [difference(letter, one, found) for letter, one in list(lettered(found))[1:]],
         "by_angle": {axis: list(by_angle(found, i, edges[axis])) for i, axis in enumerate(first.axes)},
         "by_group": by_group(found, groups),
         "bits": {axis: list(bit_errors(found, i, edges[axis])) for i, axis in enumerate(first.axes)},
@@ -52,14 +52,17 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
     def said(name: str) -> str:
         return " and ".join(sorted({values[name] for values in params if name in values}))
 
-    folds = said("folds")
+    folds, out_of_fold = said("folds"), split == "val" and all(len(one.runs) > len(one.seeds) for one in found)
+    divided = f"{folds} folds, split seed {said('split_seed')}"
     codes = {run.data.tags.get("code_version", "?") for one in found for run in one.runs}
     return {
         "protocol": said("protocol"),
         "crop": said("crop"),
         "split": split,
-        "split_hash": f"{folds} folds, split seed {said('split_seed')}" if folds else said("split_hash"),
-        "out_of_fold": split == "val" and all(len(one.runs) > len(one.seeds) for one in found),
+        "split_hash": divided
+        if out_of_fold
+        else said("split_hash") + (f", fold {said('fold')} of {folds}" if folds else ""),
+        "out_of_fold": out_of_fold,
         "images": len(first.names),
         "groups": len(first.group_names),
         "unit": first.meaning["unit"],
@@ -88,21 +91,23 @@ def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
     }
 
 
-def difference(letter: str, one: Configuration, first: Configuration) -> dict[str, Any]:
+def difference(letter: str, one: Configuration, found: Sequence[Configuration]) -> dict[str, Any]:
     """Errors minus the first one's, paired over groups: over all axes, and of each."""
-    predictions = one.seeds[0]
+    predictions, first = one.seeds[0], found[0]
     by_axis = predictions.by_group(one.axis_errors - first.axis_errors).T
-    everything, *axes = means_over([one.group_errors - first.group_errors, *by_axis])
+    everything, *axes = means_over([one.group_errors - first.group_errors, *by_axis], len(found))
+    fair = (one.params.get("selection_split") == "test") == (first.params.get("selection_split") == "test")
     return {
         "letter": letter,
-        **judged(everything),
-        "by_axis": {name: judged(value) for name, value in zip(predictions.axes, axes, strict=True)},
+        **judged(everything, fair),
+        "by_axis": {name: judged(value, fair) for name, value in zip(predictions.axes, axes, strict=True)},
     }
 
 
-def judged(value: Difference) -> dict[str, Any]:
-    """A difference in plain values."""
-    return {"mean": value.mean, "interval": value.interval, "verdict": value.verdict}
+def judged(value: Difference, fair: bool) -> dict[str, Any]:
+    """A difference in plain values; no verdict where one of the two selected on test."""
+    verdict = value.verdict if fair else "not comparable"
+    return {"mean": value.mean, "interval": value.interval, "verdict": verdict}
 
 
 def bins(targets: Floats) -> Floats:

@@ -86,7 +86,8 @@ def differences(result: Result) -> Iterator[str]:
     """Paired differences from the first."""
     groups = result["facts"]["groups"]
     few = f"; fewer than {LEAST} groups cannot tell" if groups < LEAST else ""
-    yield f"difference from {letters(result)[0]}, paired over {groups} groups{few}"
+    at_once = f", intervals for all {len(letters(result))} at once" if len(letters(result)) > 2 else ""
+    yield f"difference from {letters(result)[0]}, paired over {groups} groups{at_once}{few}"
     rows = []
     for one in result["differences"]:
         parts = {"mean": one, **one["by_axis"]}

@@ -11,8 +11,8 @@ import numpy as np
 from mlflow.entities import Run
 
 from results.compare import LEAST, MANY, Difference, means_over
-from results.configurations import RANKED, Configuration, configurations, ranked
-from results.trials import outcome
+from results.configurations import Configuration, configurations, ranked
+from results.trials import RANKED, outcome
 
 SELECTED = {
     "val": "selected on these images",
@@ -150,9 +150,9 @@ def left_out(runs: Iterable[Run]) -> Counter[str]:
 
 def method(one: Board) -> str:
     """How the differences of a table were judged."""
-    groups = int(one.facts["groups"].split(" and ")[0])
     if not one.leader.seeds:
         return "no predictions are stored, so nothing is said of differences"
+    groups = len(one.leader.group_errors)
     if groups < LEAST:
         return f"too few groups to tell differences: {groups}, at least {LEAST} are needed"
     how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"

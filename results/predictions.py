@@ -9,15 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import numpy as np
 import pyarrow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from pyarrow import parquet
 
 from bel.errors import UserError
+from results.runs import artifact
 
 if TYPE_CHECKING:
     from bel.evaluate import Evaluation
@@ -129,14 +128,8 @@ def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
 
 def fetch(run: Run, split: str = "val", bits: bool = True) -> Predictions | None:
     """The predictions of a run on a split; None where it has none (an older run, or one that never came to an epoch)."""
-    place = run.info.artifact_uri
-    if place.startswith(("/", "file:")):  # without a copy, and without asking the store
-        path = Path(place.removeprefix("file://")) / FILES[split]
-        return read(path, bits) if path.is_file() else None
-    try:
-        return read(Path(mlflow.artifacts.download_artifacts(f"{place}/{FILES[split]}")), bits)
-    except (MlflowException, OSError):
-        return None
+    with artifact(run, FILES[split]) as path:
+        return None if path is None else read(path, bits)
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:

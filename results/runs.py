@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -12,6 +15,7 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
@@ -98,6 +102,29 @@ def tuned_field(parent: Run) -> str | None:
 def on_fold(run: Run) -> bool:
     """Whether a trial of a tuned sweep is on a fold, not on the hold-out."""
     return "fold" in run.data.params
+
+
+@contextmanager
+def artifact(run: Run, name: str) -> Iterator[Path | None]:
+    """A file of a run as a local path while it is used; None where it has none. Raises `UserError` where the store fails."""
+    place = run.info.artifact_uri
+    if place.startswith(("/", "file:")):  # without a copy, and without asking the store
+        path = Path(local_file_uri_to_path(place)) / name
+        yield path if path.is_file() else None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield download(run, name, folder)
+
+
+def download(run: Run, name: str, folder: str) -> Path | None:
+    """A file of a run, copied into a folder; None where it has none. Raises `UserError` where the store fails."""
+    client = MlflowClient()
+    try:
+        if not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
+            return None
+        return Path(client.download_artifacts(run.info.run_id, name, folder))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"cannot read {name} of run {run.info.run_id}: {str(error).splitlines()[0]}") from error
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:

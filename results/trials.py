@@ -14,6 +14,7 @@ from bel.errors import UserError
 from results.runs import PARENT, find_run, reach
 
 OUTCOME, TRIAL = "bel.outcome", "bel.trial"
+RANKED = ("finished", "stopped")  # outcomes with an error, which a table can rank
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -63,7 +64,9 @@ def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
             except MlflowException as error:
                 raise UserError(f"MLflow refuses the filter {condition!r}: {str(error).splitlines()[0]}") from error
             for run in page:
-                found.setdefault(run.data.tags.get(TRIAL, run.info.run_id), run)
+                key = run.data.tags.get(TRIAL, run.info.run_id)
+                if key not in found or (outcome(run) in RANKED and outcome(found[key]) not in RANKED):
+                    found[key] = run
             token = page.token
             if not token:
                 break

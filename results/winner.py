@@ -52,6 +52,7 @@ class Winner:
 def add(parser: argparse.ArgumentParser) -> None:
     """Options of `bel-results best`."""
     parser.add_argument("sweep", help="name of a sweep, or MLflow id of its parent run")
+    parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.protocol = 'biwi'\"")
     parser.add_argument("--config", type=Path, metavar="FILE", help="write the winner's config there, for bel-train")
     parser.add_argument(
         "--register", metavar="NAME", help=f"re-test it on validation, then make it {registry.CHAMPION} of this model"
@@ -69,9 +70,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def best(a: argparse.Namespace) -> int:
     """Print the winner of a sweep, and register it where that is asked for; 1 where its validation does not repeat."""
     changes = settings(a.set, FREE)
+    if changes and a.register is None:
+        raise UserError("--set is for the re-test before --register: add that, or leave --set out")
     if a.register is not None:
         registry.refuse_name(a.register)
-    winner = choose(a.sweep)
+    winner = choose(a.sweep, a.filter)
     text = config_text(winner.run)
     print(described(winner))
     print(f"\n{CONFIG}:\n" + "".join(f"  {line}\n" for line in text.splitlines()))
@@ -82,13 +85,13 @@ def best(a: argparse.Namespace) -> int:
     return 0 if a.register is None else crown(winner, a.register, changes)
 
 
-def choose(name: str) -> Winner:
+def choose(name: str, condition: str = "") -> Winner:
     """The winner of a sweep: the leader's run with the least error, among those whose checkpoint is there if any is.
 
     Raises `UserError` where no trial came to an error.
     """
     sweep = parents([name])[0]
-    tables = boards(trials([sweep]))
+    tables = boards(trials([sweep], condition))
     if not tables:
         raise UserError(f"sweep {name!r} has no trial that came to an error yet: run it again to go on")
     runs = sorted(tables[0].leader.runs, key=lambda run: float(run.data.metrics[OBJECTIVE]))
@@ -151,6 +154,9 @@ def ties(table: Board) -> list[str]:
     lines = [
         f"{count(names)} {what}: {', '.join(names)}" for names, what in ((equal, TIED), (unknown, UNKNOWN)) if names
     ]
+    ahead = [one.configuration.name for one in table.standings if one.difference and one.difference.mean < 0]
+    if ahead:
+        lines.append(f"{count(ahead)} with less error, but of fewer seeds, folds or epochs: {', '.join(ahead)}")
     if not lines and table.leader.seeds and len(table.standings) > 1:
         lines = ["no configuration is tied with it"]
     return [*lines, f"({method(table).split(';')[0]})"] if len(table.standings) > 1 else []

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import PROJECT
 
 FORBIDDEN = {
-    "bel": {"ray", "optuna", "mlflow", "yaml", "launch", "results"},
+    "bel": {"ray", "optuna", "mlflow", "yaml", "pandas", "plotly", "pyarrow", "sqlalchemy", "launch", "results"},
     "launch": {"results"},
     "results": {"launch", "ray"},
 }

@@ -6,14 +6,11 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import yaml
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -23,6 +20,7 @@ from bel.data.prepared import Prepared, open_prepared, place, request, usable
 from bel.errors import UserError
 from results.configurations import Configuration
 from results.predictions import Predictions
+from results.runs import artifact
 
 WORST, MEDIAN = 8, 4
 
@@ -38,16 +36,10 @@ class Tile:
 
 def config_of(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
     """The config that a run was trained with, some fields changed for this machine. Raises `UserError` where it has none."""
-    try:
-        place = run.info.artifact_uri
-        path = (
-            Path(place.removeprefix("file://")) / "config.yaml"
-            if place.startswith(("/", "file:"))
-            else Path(mlflow.artifacts.download_artifacts(f"{place}/config.yaml"))
-        )
+    with artifact(run, "config.yaml") as path:
+        if path is None:
+            raise UserError(f"run {run.info.run_id} has no config.yaml")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (MlflowException, OSError, yaml.YAMLError) as error:
-        raise UserError(f"run {run.info.run_id} has no config.yaml that can be read") from error
     return TrainConfig.make(values | {"weights": "none"} | dict(changes))
 
 

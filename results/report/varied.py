@@ -84,7 +84,7 @@ def varied(found: Sequence[Configuration]) -> list[Field]:
     columns: dict[str, list[str | None]] = {ENCODING: [encoding(p) for p in params]}
     columns |= {f.name: [p.get(f.name) for p in params] for f in fields(TrainConfig)}
     names = [name for name in columns if name not in APART and name not in ("head", "code")]
-    return [Field(name, columns[name]) for name in names if len(set(columns[name])) > 1]
+    return [Field(name, columns[name]) for name in names if len(set(columns[name]) - {None}) > 1]
 
 
 def importance(found: Sequence[Configuration], columns: Sequence[Field]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from results.command import main
+from results.report import command as report
 from results.views import compared, listed, viewed
 from tests.conftest import children, working_in
 
@@ -201,7 +202,6 @@ def test_the_champion_is_seen_in_the_registry(opened, served):
 
 
 def test_the_report_is_drawn(browser, swept_store, tmp_path):
-    report = pytest.importorskip("results.report.command", reason="there is no results.report")
     from results.trials import trials
 
     parent, _ = children("fixture")

