@@ -31,7 +31,7 @@ def one_of(what: str, value: object, choices: Iterable[object]) -> None:
 
 
 def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; on Ctrl-C return 130, on a closed pipe 141."""
+    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
