@@ -102,7 +102,12 @@ def test_several_objectives_print_their_pareto_front(started, capsys):
         if not any(e <= error and w <= width and (e, w) != (error, width) for e, w in scored.values())
     ]
     out = capsys.readouterr().out
-    printed = out.split("Pareto front of val/mae, bits")[1].split("checkpoints kept")[0].splitlines()[2:]
+    printed = (
+        out.split("Pareto front of val/mae, bits")[1]
+        .split("\nwhich differences")[0]
+        .split("checkpoints kept")[0]
+        .splitlines()[2:]
+    )
     rows = [re.split(r"\s+", line.strip(), maxsplit=2) for line in printed if line.strip()]
     assert [row[2] for row in rows] == best
     for row in rows:
