@@ -110,12 +110,12 @@ def judged(value: Difference, fair: bool) -> dict[str, Any]:
     return {"mean": value.mean, "interval": value.interval, "verdict": verdict}
 
 
-def bins(targets: Floats) -> Floats:
-    """Edges of about eight bins of a round width over targets (n,); the last one holds its upper edge too."""
+def bins(targets: Floats, wanted: int = BINS) -> Floats:
+    """Edges of about `wanted` bins of a round width over targets (n,); the last one holds its upper edge too."""
     low, high = float(targets.min()), float(targets.max())
     if high == low:
         return np.array([low, high])
-    raw = (high - low) / BINS
+    raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((power * factor for factor in STEPS), key=lambda width: abs(width - raw))
     start = math.floor(low / step)

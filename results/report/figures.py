@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from results.configurations import Configuration
+from results.contrast import bins
 from results.leaderboard import Board
 from results.predictions import Floats
 
@@ -153,7 +154,7 @@ def by_target(best: Sequence[Marked]) -> go.Figure:
         subplot_titles=[axis["name"] for axis in axes],
     )  # fmt: skip
     for i, axis in enumerate(axes):
-        edges = bins(first.values["target"][:, i])
+        edges = bins(first.values["target"][:, i], wanted=14)
         middles = (edges[1:] + edges[:-1]) / 2
         index = np.clip(np.searchsorted(edges, first.values["target"][:, i], "right") - 1, 0, len(middles) - 1)
         counts = np.bincount(index, minlength=len(middles))
@@ -169,15 +170,6 @@ def by_target(best: Sequence[Marked]) -> go.Figure:
         figure.update_yaxes(title_text=f"MAE ({axis['unit'] or 'own unit'})", row=1, col=i + 1, rangemode="tozero")
     figure.update_yaxes(title_text="images", row=2, col=1)
     return styled(figure, 420, legend=True, bargap=0.08)
-
-
-def bins(values: Floats, wanted: int = 14) -> Floats:
-    """Edges of about `wanted` bins over values, of a round width."""
-    low, high = float(values.min()), float(values.max())
-    raw = (high - low) / wanted or 1.0
-    power = 10.0 ** np.floor(np.log10(raw))
-    width = power * next(step for step in (1, 2, 2.5, 5, 10) if step * power >= raw * 0.999)
-    return np.arange(np.floor(low / width), np.floor(high / width) + 2) * width
 
 
 def spread(best: Sequence[Marked], unit: str) -> go.Figure:

@@ -20,6 +20,7 @@ def test_bins_have_round_edges_and_are_about_eight():
         edges = bins(np.array([low, high], dtype=float))
         assert 6 <= len(edges) - 1 <= 11 and edges[0] <= low and edges[-1] >= high
         assert np.allclose(np.diff(edges), edges[1] - edges[0])
+        assert 10 <= len(bins(np.array([low, high], dtype=float), 14)) - 1 <= 20
 
 
 def test_what_does_not_vary_has_no_correlation_and_no_number_is_null():

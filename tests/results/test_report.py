@@ -15,7 +15,7 @@ from results.leaderboard import boards
 from results.predictions import fetch
 from results.publish import BEGIN, END
 from results.report import command as report
-from results.report.figures import bins, covered, marked
+from results.report.figures import covered, marked
 from results.report.figures_codes import draw_codes, wrong_share
 from results.report.figures_images import jpeg, middle, tiles, value, worst
 from results.report.page import Part, page
@@ -154,12 +154,6 @@ def test_coverage_of_a_uniform_pit_is_nominal(swept_runs):
 
     nominal = np.array([0.1, 0.5, 0.95])
     assert covered(One, nominal) == pytest.approx(nominal, abs=1e-3)
-
-
-def test_bins_are_round_and_cover():
-    for low, high in ((-74, 76), (0, 1), (-0.003, 0.0041), (5, 5)):
-        edges = bins(np.array([low, high], np.float64))
-        assert edges[0] <= low and high < edges[-1] and 1 <= len(edges) - 1 <= 16
 
 
 def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):
