@@ -133,11 +133,16 @@ def swept(ray_here, rendered, cache, tmp_path_factory):
     return folder, path, code
 
 
+def link_checkpoints(source: str, target: str):
+    """Copy a file; a checkpoint, of megabytes, gets another name."""
+    return os.link(source, target) if source.endswith(".pt") else shutil.copy2(source, target)
+
+
 @pytest.fixture
 def swept_store(swept, tmp_path):
-    """A copy of the finished sweep's store, so that a test may write into it."""
+    """A copy of the finished sweep's store, so that a test may write into it: its checkpoints may be deleted, not changed."""
     folder = tmp_path / "store"
-    shutil.copytree(swept[0], folder)
+    shutil.copytree(swept[0], folder, copy_function=link_checkpoints)
     with working_in(folder):
         yield folder
 
