@@ -2,8 +2,11 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+
+CREDENTIALS = re.compile(r"(?<=://)[^\s/]+@")  # of a store's address
 
 
 class UserError(ValueError):
@@ -14,9 +17,14 @@ class Diverged(UserError):  # noqa: N818 - it names what became of a trial
     """A training whose loss or validation error is not finite any more: it has ended, and can be judged the worst."""
 
 
+def shown(text: object) -> str:
+    """A text without the names and passwords in its addresses."""
+    return CREDENTIALS.sub("", str(text))
+
+
 def sentence(error: BaseException) -> str:
     """One line that says what went wrong: a `UserError`'s own text, else the type and the first line of the message."""
-    lines = str(error).split("\n")
+    lines = shown(error).split("\n")
     if isinstance(error, UserError):
         return " ".join(line.strip() for line in lines)
     first = next((line.strip() for line in lines if line.strip()), "")
@@ -38,13 +46,13 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         try:
             return main(argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {shown(error)}", file=sys.stderr)
             return 2
         except BrokenPipeError:  # the reader has seen enough, as head does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
             return 141
         except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {shown(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

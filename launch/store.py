@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import urllib.request
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -55,8 +54,6 @@ def reach_store() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself, and says so
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     try:
-        if uri.startswith("http"):  # the client itself would try again for minutes
-            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
         patiently(
             lambda: MlflowClient().search_experiments(max_results=1), seconds=60 if uri.startswith("sqlite:") else 0
         )

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from bel.errors import UserError
+from bel.errors import UserError, shown
 from results.runs import OBJECTIVE, PARENT, SWEEP_FILE, reach
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
@@ -50,7 +50,7 @@ def compared(runs: Sequence[Run]) -> str:
 
 def server(port: int = 5000) -> str:
     """Address of the UI: the tracking server's, or where `make ui` serves a local store."""
-    uri = str(mlflow.get_tracking_uri())
+    uri = shown(mlflow.get_tracking_uri())
     return uri.rstrip("/") if uri.startswith("http") else LOCAL.format(port=port)
 
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from bel.codes import code_matrix
+from bel.codes import Bits, code_digest, code_matrix
+from bel.errors import UserError
 from results.configurations import Configuration
 from results.predictions import fetch
 
@@ -48,7 +49,10 @@ def wrong_share(one: Configuration) -> dict[str, tuple[NDArray[np.float64], floa
 
 
 def draw_codes(one: Configuration) -> bytes | None:
-    """A code's matrix of each axis beside the share of its bits that were wrong, as PNG; None where it is not known."""
+    """A code's matrix of each axis beside the share of its bits that were wrong, as PNG; None where it is not known.
+
+    Raises `UserError` where the code is in a file that is not there, or holds another one now.
+    """
     shares = dict(list(wrong_share(one).items())[:MOST_AXES])
     if not shares:
         return None
@@ -57,7 +61,7 @@ def draw_codes(one: Configuration) -> bytes | None:
     panels = list(figure.subplots(1, 2 * len(shares), squeeze=False)[0])
     top = max(0.02, float(np.nanquantile(np.concatenate([s.ravel() for s, _ in shares.values()]), 0.99)))
     for i, (name, (share, overall)) in enumerate(shares.items()):
-        heat(panels[2 * i], code_matrix(one.params["code"], len(share)), f"{name}: code", cmap="binary", vmax=1)
+        heat(panels[2 * i], trained_matrix(one, len(share)), f"{name}: code", cmap="binary", vmax=1)
         title = f"{overall:.1%} of bits wrong"
         drawn = heat(panels[2 * i + 1], share, title, cmap="magma_r", vmax=top)
         panels[2 * i + 1].set_yticklabels([])
@@ -66,6 +70,14 @@ def draw_codes(one: Configuration) -> bytes | None:
     bar.ax.tick_params(labelsize=7)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return png(figure)
+
+
+def trained_matrix(one: Configuration, levels: int) -> Bits:
+    """The matrix (levels, bits) that a configuration was trained with. Raises `UserError` where its file holds another."""
+    code = one.params["code"]
+    if code_digest(code, levels) not in one.params["code_digest"].split():
+        raise UserError(f"{code} holds another code of {levels} levels than the one that was trained")
+    return code_matrix(code, levels)
 
 
 def heat(ax: Axes, matrix: NDArray[Any], title: str, cmap: str, vmax: float) -> Any:

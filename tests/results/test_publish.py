@@ -82,6 +82,11 @@ def test_where_the_newest_sweep_is_seen(swept_store, capsys):
     assert len(compared(trials[:MOST])) < 1500
 
 
+def test_an_address_has_no_password(monkeypatch):
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://me:secret@lab:5000/")
+    assert views.server() == "https://lab:5000"
+
+
 def test_without_a_store_nothing_is_said(store, capsys):
     assert views.main([]) == 0
     assert capsys.readouterr().out == "" and not list(store.iterdir())

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import mlflow
 import pytest
 
 from results import command
@@ -91,3 +92,10 @@ def test_bad_input_is_one_line(swept_store, capsys, arguments, message):
     assert command.main(["leaderboard", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("error: ") and message in err
+
+
+def test_a_server_that_is_not_there_is_said(store, capsys):
+    mlflow.set_tracking_uri("http://me:secret@127.0.0.1:9")
+    assert command.main(["leaderboard", "fixture"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: cannot read the MLflow store http://127.0.0.1:9: ") and "secret" not in said

@@ -2,12 +2,14 @@
 
 import io
 import re
+from html import unescape
 
 import mlflow
 import numpy as np
 import pytest
 from PIL import Image
 
+from bel.codes import code_matrix
 from bel.errors import UserError
 from results import command
 from results.board_tables import rows
@@ -19,6 +21,7 @@ from results.report.figures import covered, marked
 from results.report.figures_codes import draw_codes, wrong_share
 from results.report.figures_images import jpeg, middle, tiles, value, worst
 from results.report.page import Part, page
+from results.report.parts import SHORTER
 from results.report.varied import ENCODING, Field, importance, varied
 from results.trials import parents, trials
 from tests.conftest import children, working_in
@@ -58,8 +61,10 @@ def test_the_page_needs_nothing_else(html):
 
 def test_every_row_of_the_table_is_on_the_page(html, swept_runs):
     (board,) = boards(swept_runs[1])
+    lines = re.findall(r"<tr[^>]*>(.*?)</tr>", body(html))
+    shown = [[unescape(re.sub("<.*?>", "", cell)) for cell in re.findall("<td.*?</td>", line)] for line in lines]
     for cells in rows(board):
-        assert all(cell in html for cell in cells)
+        assert [SHORTER.get(cell, cell) for cell in cells] in shown
     assert "three heads on rendered heads" in html and "11 runs: 11 finished" in html
     assert html.count('class="reference"') == 9 and "not comparable with these rows" in html
 
@@ -168,6 +173,22 @@ def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):
         assert overall == pytest.approx(stored.wrong_bits[name].mean())
         assert np.isnan(share).all(1).sum() == len(share) - len(set(stored.levels[:, i].tolist()))
     assert draw_codes(one).startswith(b"\x89PNG")
+
+
+def test_a_code_in_a_file_is_drawn_only_while_it_is_the_one_that_was_trained(swept_runs, tmp_path):
+    standings = boards(swept_runs[1])[0].standings
+    one = next(s.configuration for s in standings if s.configuration.params.get("code") == "u")
+    sizes = {int(size) for name, size in one.params.items() if name.startswith("levels_")}
+    one.runs[0].data.params["code"] = f"file:{tmp_path}/{{levels}}.npy"
+    with pytest.raises(UserError, match="cannot read the code file"):
+        draw_codes(one)
+    for levels in sizes:
+        np.save(tmp_path / f"{levels}.npy", code_matrix("u", levels))
+    assert draw_codes(one).startswith(b"\x89PNG")
+    for levels in sizes:
+        np.save(tmp_path / f"{levels}.npy", 1 - code_matrix("u", levels))
+    with pytest.raises(UserError, match=r"another code of .* than the one that was trained"):
+        draw_codes(one)
 
 
 def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs):

@@ -1,0 +1,23 @@
+"""What a user is told, and what not."""
+
+import pytest
+
+from bel.errors import UserError, command, sentence
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://me:secret@host:5000/x", "http://host:5000/x"),
+        ("postgresql+psycopg2://me:se@cret@host/db", "postgresql+psycopg2://host/db"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://host/a@b", "http://host/a@b"),
+    ],
+)
+def test_no_message_has_the_password_of_an_address(capsys, address, said):
+    def fail(argv):
+        raise UserError(f"cannot reach {address}: try {address}")
+
+    assert command(fail)([]) == 2
+    assert capsys.readouterr().err == f"error: cannot reach {said}: try {said}\n"
+    assert sentence(OSError(f"no {address}")) == f"OSError: no {said}"
