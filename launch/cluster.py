@@ -6,6 +6,8 @@ import gc
 import os
 import signal
 import socket
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from launch.space import Sweep
 TOLD = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TORCH_HOME")  # variables that workers get from the driver
 SECONDS = 5.0  # to reach the head of a cluster
 DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial outlives one of them
+LOOK = 10.0  # seconds until the nodes of a cluster are looked at again
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
 PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
@@ -38,8 +41,13 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
         try:
             ray.init(**how)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            where = f"at {address}" if address else "here"
-            raise UserError(f"cannot start or reach Ray {where}: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            if how is HERE:
+                raise UserError(f"cannot start Ray here: {reason}") from error
+            raise UserError(
+                f"cannot join the Ray cluster at {address}: {reason}; where its head asks for a token (`ray start` says so), "
+                "put it into ~/.ray/auth_token or RAY_AUTH_TOKEN here"
+            ) from error
     refuse_impossible(sweep)
 
 
@@ -48,9 +56,19 @@ class RayDied(BaseException):
 
 
 def ray_died() -> bool:
-    """Whether a daemon of the Ray that this process started is dead; Tune would wait for ever for another one."""
+    """Whether a daemon of the Ray that this process started is dead, or its node of a cluster; Tune would wait for ever."""
     node = ray._private.worker._global_node
-    return node is not None and any(kind in DAEMONS for kind, _ in node.dead_processes())
+    if node is None:
+        return False
+    if joined():
+        return ray.get_runtime_context().get_node_id() not in {one["NodeID"] for one in alive(tick())}
+    return any(kind in DAEMONS for kind, _ in node.dead_processes())
+
+
+def joined() -> bool:
+    """Whether Ray is a cluster that somebody else started."""
+    node = ray._private.worker._global_node
+    return node is not None and not node.all_processes
 
 
 def restart_ray() -> None:
@@ -83,16 +101,33 @@ def refuse_unreachable(address: str) -> None:
         ) from error
 
 
+def tick() -> int:
+    """A number that is another one after a while."""
+    return int(time.monotonic() / LOOK)
+
+
+@lru_cache(maxsize=1)
+def alive(tick: int) -> list[dict[str, Any]]:
+    """The nodes of the cluster that are there, asked for once a tick."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def most(name: str) -> float:
     """The most of a resource that a node of the cluster has."""
-    return max((node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+    return max((node["Resources"].get(name, 0.0) for node in alive(tick())), default=0.0)
+
+
+def lacking(sweep: Sweep) -> list[tuple[str, float]]:
+    """What a trial asks for and no node of the cluster has: names and numbers of resources."""
+    asked = {"GPU": sweep.resources.gpu, "CPU": sweep.resources.cpu}
+    return [(name, n) for name, n in asked.items() if isinstance(n, float | int) and n > most(name)]
 
 
 def refuse_impossible(sweep: Sweep) -> None:
     """Raise `UserError` where no node has what one trial asks for."""
-    for name, wanted in (("GPU", sweep.resources.gpu), ("CPU", sweep.resources.cpu)):
-        if isinstance(wanted, float | int) and wanted > most(name):
-            raise UserError(
-                f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most(name):g} on a "
-                f"machine: set resources.{name.lower()} to at most {most(name):g}"
-            )
+    alive.cache_clear()
+    for name, wanted in lacking(sweep):
+        raise UserError(
+            f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most(name):g} on a "
+            f"machine: set resources.{name.lower()} to at most {most(name):g}"
+        )

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from launch.book import FAILED, FINISHED, STOPPED, Run
-from launch.cluster import RayDied, ray_died, restart_ray
+from launch.cluster import RayDied, joined, ray_died, restart_ray
 from launch.early import ByKey, scheduler
 from launch.identity import file_digests
 from launch.job import Job
@@ -32,7 +32,7 @@ from launch.screen import Screen
 from launch.source import Listed, Source, Suggested, open_study
 from launch.stages import best_of_each, repeats
 from launch.state import Folder
-from launch.stop import FULL, INTERRUPTED, Stop
+from launch.stop import FULL, INTERRUPTED, LOST, Stop
 from launch.store import Store, judged_before
 from launch.tables import print_folds, print_questions, print_tables
 from launch.tracking import Tracker
@@ -128,6 +128,8 @@ class Shift:
         except (RayDied, Exception):
             if not ray_died():
                 raise
+            if joined():  # it is not ours to start again
+                self.stop.ask(LOST, "Ray has died on this node of its cluster; when it is there again")
             ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
             return False
         return True
@@ -140,7 +142,7 @@ class Shift:
 
     def status(self) -> str:
         """MLflow's status of the parent."""
-        if self.stop.reason in (INTERRUPTED, FULL):
+        if self.stop.reason in (INTERRUPTED, FULL, LOST):
             return "KILLED"
         return "FAILED" if self.book.having(FAILED) else "FINISHED"
 
@@ -159,7 +161,7 @@ class Shift:
             code = 1
         if self.stop.reason:
             print(f"{self.stop.text}: the same command goes on with the trials that are not finished", file=sys.stderr)
-            code = {INTERRUPTED: 130, FULL: 2}.get(self.stop.reason, code)
+            code = {INTERRUPTED: 130, FULL: 2, LOST: 1}.get(self.stop.reason, code)
         if not written:
             print(
                 f"the MLflow store is away ({self.records.writer.reason}): what it lacks is in {self.trials.url}, and the "

@@ -1,4 +1,4 @@
-"""When a sweep ends before its trials do: Ctrl-C, a spent budget, a full disk."""
+"""When a sweep ends before its trials do: Ctrl-C, a spent budget, a full disk, a cluster that is gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ray import tune
 
 from launch.book import RUNNING, Book
 
-INTERRUPTED, HOURS, FULL = "interrupted", "hours", "full"
+INTERRUPTED, HOURS, FULL, LOST = "interrupted", "hours", "full", "lost"
 
 
 class Stop(tune.Stopper):

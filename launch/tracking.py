@@ -11,7 +11,7 @@ from ray import tune
 
 from bel.errors import sentence
 from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run, by_configuration, mean
-from launch.cluster import RayDied, ray_died
+from launch.cluster import RayDied, lacking, ray_died
 from launch.proposer import MOST_DEATHS, Proposer
 from launch.records import Records
 from launch.screen import Screen
@@ -29,6 +29,7 @@ class Tracker(tune.Callback):
     def __init__(self, sweep: Sweep, book: Book, records: Records, stop: Stop, screen: Screen, spent: float) -> None:
         self.sweep, self.book, self.records, self.stop, self.screen = sweep, book, records, stop, screen
         self.proposer: Proposer | None = None  # of the present stage
+        self.lacks: list[tuple[str, float]] = []  # what no node of the cluster has any more, as it was said
         self.began, self.spent = time.monotonic(), spent
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,9 +87,15 @@ class Tracker(tune.Callback):
                 self.died(run)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keep the screen up to date, and the hours. Raises `RayDied`."""
+        """Keep the screen up to date, and the hours; say what trials wait for. Raises `RayDied`."""
         if ray_died():
             raise RayDied
+        if (lacks := lacking(self.sweep)) != self.lacks:
+            self.lacks = lacks
+            for name, wanted in lacks:
+                self.screen.say(
+                    f"no node of the cluster has {wanted:g} {name} any more: trials wait for one", always=True
+                )
         if self.sweep.budget.hours is not None and self.hours > self.sweep.budget.hours:
             self.stop.ask(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
         self.screen.refresh()

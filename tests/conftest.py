@@ -98,7 +98,7 @@ def store(tmp_path):
 @pytest.fixture(scope="session")
 def ray_here():
     """A real local Ray with two CPUs and a GPU that is only believed in."""
-    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

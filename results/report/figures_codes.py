@@ -13,7 +13,8 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from bel.codes import Bits, code_digest, code_matrix
+from bel.code_file import Bits
+from bel.codes import code_digest, code_matrix
 from bel.errors import UserError
 from results.configurations import Configuration
 from results.predictions import fetch

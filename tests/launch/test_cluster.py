@@ -1,10 +1,13 @@
-"""A sweep on an existing Ray cluster: two nodes on loopback, one of which dies in the middle."""
+"""A sweep on an existing Ray cluster: nodes on loopback, which die in the middle, one after the other."""
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -34,8 +37,14 @@ def cluster():
     process.wait(timeout=60)
 
 
-def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_path):
+def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tmp_path):
     process, address = cluster
+
+    def tell(line):
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip() == "done"
+
     for name in ("bel", "launch"):  # other source than that which is installed: the workers must get it from the driver
         shutil.copytree(PROJECT / name, tmp_path / "code" / name, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "code" / "bel" / "__init__.py").open("a") as file:
@@ -58,11 +67,14 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_p
         said.append(line)
         if line.startswith("[1/4]"):
             time.sleep(2)  # until the node has its next trial, which takes longer
-            process.stdin.write("0\n")
-            process.stdin.flush()
-            assert process.stdout.readline().strip() == "killed"
+            tell("0")
+        if line.startswith("[2/4]"):
+            tell("1")
+        if "no node of the cluster has 1 CPU any more: trials wait for one" in line:
+            tell("more")
     assert driver.wait(timeout=200) == 0, "".join(said)
-    assert any("its worker died" in line for line in said), "".join(said)
+    assert sum("its worker died" in line for line in said) > 1, "".join(said)
+    assert sum("trials wait for one" in line for line in said) == 1, "".join(said)
     with working_in(tmp_path):
         parent, trials = children("cluster")
         assert len(trials) == 4 and {t.info.status for t in (parent, *trials)} == {"FINISHED"}, "".join(said)
@@ -72,3 +84,50 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_a_node(cluster, swept, tmp_p
             assert [m.step for m in history] == list(range(1, 21))
         config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
         assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
+
+
+@pytest.fixture
+def head(tmp_path):
+    """A cluster of one node as `ray start` makes it where there is a token: its address, its files, its environment."""
+    home, files = tmp_path / "home", Path(tempfile.mkdtemp(prefix="ray"))  # of a short name: Ray has sockets in it
+    (home / ".ray").mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("5" * 64)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(home), "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", f"--temp-dir={files}"]
+    command += ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield f"127.0.0.1:{port}", files, environment
+    subprocess.run(["pkill", "-9", "-f", str(files)])
+    shutil.rmtree(files, ignore_errors=True)
+
+
+def test_a_cluster_with_a_token_is_joined_and_its_death_is_said(head, swept, tmp_path):
+    address, files, environment = head
+    settings = ["name=lost", "space.head.grid=[bel]", "space.code.grid=[u, j]", "space.code_bits.grid=[38]", "loss=ce",
+                "search.method=grid", "search.trials=null", "epochs=30"]  # fmt: skip
+    arguments = [sys.executable, str(PROJECT / "launch" / "sweep.py"), str(swept[1])]
+    arguments += [part for setting in settings for part in ("--set", setting)]
+    environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    how = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    driver = subprocess.Popen([*arguments, "--address", address], **how)
+    said = []
+    for line in driver.stdout:
+        said.append(line)
+        if line.startswith("[1/2]"):
+            subprocess.run(["pkill", "-9", "-f", f"raylet/raylet .*{files}"], check=True)
+    assert driver.wait(timeout=200) == 1, "".join(said)
+    assert any("Ray has died on this node of its cluster; when it is there again" in line for line in said), "".join(
+        said
+    )
+    again = subprocess.run(arguments, **how)  # on this machine alone
+    assert again.returncode == 0 and "[2/2]" in again.stdout and "[1/2]" not in again.stdout, again.stdout
+    with working_in(tmp_path):
+        parent, trials = children("lost")
+        assert len(trials) == 2 and {t.info.status for t in (parent, *trials)} == {"FINISHED"}
+        for trial in trials:
+            history = mlflow.MlflowClient().get_metric_history(trial.info.run_id, "val/mae")
+            assert [m.step for m in history] == list(range(1, 31))
