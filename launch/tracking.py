@@ -11,7 +11,7 @@ from ray import tune
 
 from bel.errors import sentence
 from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run, by_configuration, mean
-from launch.cluster import RayDied, lacking, ray_died
+from launch.cluster import RayDied, joined, lacking, ray_died
 from launch.proposer import MOST_DEATHS, Proposer
 from launch.records import Records
 from launch.screen import Screen
@@ -90,9 +90,9 @@ class Tracker(tune.Callback):
         """Keep the screen up to date, and the hours; say what trials wait for. Raises `RayDied`."""
         if ray_died():
             raise RayDied
-        if (lacks := lacking(self.sweep)) != self.lacks:
-            self.lacks = lacks
-            for name, wanted in lacks:
+        before, self.lacks = self.lacks, lacking(self.sweep) if joined() else []
+        if self.lacks != before:
+            for name, wanted in self.lacks:
                 self.screen.say(
                     f"no node of the cluster has {wanted:g} {name} any more: trials wait for one", always=True
                 )
