@@ -26,8 +26,10 @@ from bel.train import Epoch, fit
 from launch.identity import file_digests, pixels_key
 from launch.pictures import draw_labels
 from launch.predictions import PREDICTIONS, write_predictions
+from launch.search import PBT_FIELDS
 from launch.state import BEST, LAST, Folder
 
+TAKES_OVER = "takes_over"  # in Tune's config of a run that gets another's state, and fields of its own from a scheduler
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
@@ -74,9 +76,13 @@ class Trial(tune.Trainable):
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
             self.folder = Folder(config["folder"])
-            self.train_config = TrainConfig.make(config["values"])
+            last, best = self.stored(LAST), self.stored(BEST)
+            fields = {}
+            if last and best and TAKES_OVER not in config:  # a takeover may have changed them before a worker died
+                fields = {name: last["config"][name] for name in PBT_FIELDS}
+            self.train_config = TrainConfig.make(config["values"] | fields)
             self.load_data(config)
-            self.begin(self.stored(LAST), self.stored(BEST))
+            self.begin(last, best)
         except Exception as error:
             self.trouble = error
 
