@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from bel.errors import UserError
 from launch.space import Sweep
@@ -19,7 +20,7 @@ from launch.space import Sweep
 TOLD = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TORCH_HOME")  # variables that workers get from the driver
 SECONDS = 5.0  # to reach the head of a cluster
 DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial outlives one of them
-LOOK = 10.0  # seconds until the nodes of a cluster are looked at again
+LOOK = 5.0  # seconds until a cluster that was joined is looked at again
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
 PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
@@ -40,13 +41,13 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
             how = QUIET | {"address": address, "runtime_env": environment}
         try:
             ray.init(**how)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
             reason = str(error).splitlines()[0]
             if how is HERE:
                 raise UserError(f"cannot start Ray here: {reason}") from error
             raise UserError(
                 f"cannot join the Ray cluster at {address}: {reason}; where its head asks for a token (`ray start` says so), "
-                "put it into ~/.ray/auth_token or RAY_AUTH_TOKEN here"
+                "put it into ~/.ray/auth_token here, and where it does not, set RAY_AUTH_MODE=disabled"
             ) from error
     refuse_impossible(sweep)
 
@@ -55,14 +56,19 @@ class RayDied(BaseException):
     """Gets the driver out of Tune, which after an `Exception` would ask a dead Ray to clean up, and wait for a minute."""
 
 
-def ray_died() -> bool:
-    """Whether a daemon of the Ray that this process started is dead, or its node of a cluster; Tune would wait for ever."""
+def ray_died(now: bool = False) -> bool:
+    """Whether a daemon of the Ray that this process started is dead, or of its node of a cluster; Tune would wait for ever.
+
+    A cluster's is looked for now and then, or `now`.
+    """
     node = ray._private.worker._global_node
     if node is None:
         return False
-    if joined():
-        return ray.get_runtime_context().get_node_id() not in {one["NodeID"] for one in alive(tick())}
-    return any(kind in DAEMONS for kind, _ in node.dead_processes())
+    if not joined():
+        return any(kind in DAEMONS for kind, _ in node.dead_processes())
+    if now:
+        answers.cache_clear()
+    return not answers(tick())
 
 
 def joined() -> bool:
@@ -104,6 +110,13 @@ def refuse_unreachable(address: str) -> None:
 def tick() -> int:
     """A number that is another one after a while."""
     return int(time.monotonic() / LOOK)
+
+
+@lru_cache(maxsize=1)
+def answers(tick: int) -> bool:
+    """Whether the daemon of this node is there, asked once a tick; where the cluster's head dies, Ray ends this process."""
+    with socket.socket(socket.AF_UNIX) as daemon:
+        return daemon.connect_ex(ray._private.worker._global_node.raylet_socket_name) == 0
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,6 @@ from ray.tune.schedulers import (
 from launch.book import Book, Entry
 from launch.dimensions import Interval
 from launch.space import Sweep
-from launch.trial import TAKES_OVER
 
 FACTOR = 3  # of the runs that reach a rung, one in so many goes on
 
@@ -90,7 +89,7 @@ class Population(PopulationBasedTraining):
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Tune's config of a run that takes over another's state, and what was done to the fields."""
         config, operations = super()._get_new_config(trial, trial_to_clone)
-        return trial.config | {"values": config["values"], TAKES_OVER: True}, operations
+        return trial.config | {"values": config["values"]}, operations
 
 
 def scheduler(sweep: Sweep, longest: int, book: Book, before: dict[str, list[Entry]]) -> TrialScheduler | None:

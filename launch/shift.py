@@ -36,6 +36,7 @@ from launch.stop import FULL, INTERRUPTED, LOST, Stop
 from launch.store import Store, judged_before
 from launch.tables import print_folds, print_questions, print_tables
 from launch.tracking import Tracker
+from launch.trial import taken_over
 from launch.tuner import tuner
 
 PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
@@ -85,7 +86,8 @@ class Shift:
     def stages(self) -> None:
         """Each protocol that is searched by itself; then the folds of a tuned sweep."""
         for number, plan in enumerate(self.job.strata):
-            self.stage(plan, self.source(number, plan), self.job.repeats)
+            if not self.stop.reason:
+                self.stage(plan, self.source(number, plan), self.job.repeats)
         if self.sweep.search.tune and not self.stop.reason:
             best = best_of_each(self.sweep, self.job.configs, self.book)
             self.stage(self.job.plan, Listed(best), lambda config: repeats(self.sweep, config))
@@ -125,20 +127,24 @@ class Shift:
         """Let Tune run what the proposer gives; False where Ray dies on the way."""
         try:
             tuner(self.sweep, proposer, self.tracker, schedule, self.tune).fit()
-        except (RayDied, Exception):
-            if not ray_died():
+            return True
+        except RayDied:
+            pass
+        except Exception:
+            if not ray_died(now=True):
                 raise
-            if joined():  # it is not ours to start again
-                self.stop.ask(LOST, "Ray has died on this node of its cluster; when it is there again")
-            ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
-            return False
-        return True
+        if joined():  # it is not ours to start again
+            self.stop.ask(LOST, "Ray has died on this node of its cluster; when it is there again")
+        ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
+        return False
 
     def order(self, run: Run) -> dict[str, Any]:
         """Tune's config of a run: what its worker needs to know."""
         facts: dict[str, Any] = {"data_digest": run.facts["data_digest"], "code_version": code_version()}
         facts |= {"file_digests": file_digests(run.config)}
-        return facts | {"key": run.key, "values": run.config.as_dict(), "folder": self.trials.of(run.key).url}
+        folder = self.trials.of(run.key)
+        values = run.config.as_dict() | (taken_over(folder) if self.sweep.search.scheduler == "pbt" else {})
+        return facts | {"key": run.key, "values": values, "folder": folder.url}
 
     def status(self) -> str:
         """MLflow's status of the parent."""

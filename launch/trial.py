@@ -29,7 +29,6 @@ from launch.predictions import PREDICTIONS, write_predictions
 from launch.search import PBT_FIELDS
 from launch.state import BEST, LAST, Folder
 
-TAKES_OVER = "takes_over"  # in Tune's config of a run that gets another's state, and fields of its own from a scheduler
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
@@ -45,6 +44,21 @@ def outputs(config: TrainConfig) -> float:
 def parameters(weights: dict[str, torch.Tensor]) -> float:
     """How many numbers of a network are learned: all but the statistics of batch norm."""
     return float(sum(value.numel() for name, value in weights.items() if not name.endswith(STATISTICS)))
+
+
+def stored(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A state in a run's folder; None where there is none that can be read."""
+    with folder.reading(name) as path:
+        try:
+            return None if path is None else checkpoint.load(path)
+        except UserError:  # a machine that lost its power leaves half a file: train again
+            return None
+
+
+def taken_over(folder: Folder) -> dict[str, Any]:
+    """The fields that a run of a population had last, perhaps from another, before its worker or the driver died."""
+    last = stored(folder, LAST)
+    return {name: last["config"][name] for name in PBT_FIELDS} if last else {}
 
 
 class Trial(tune.Trainable):
@@ -76,13 +90,9 @@ class Trial(tune.Trainable):
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
             self.folder = Folder(config["folder"])
-            last, best = self.stored(LAST), self.stored(BEST)
-            fields = {}
-            if last and best and TAKES_OVER not in config:  # a takeover may have changed them before a worker died
-                fields = {name: last["config"][name] for name in PBT_FIELDS}
-            self.train_config = TrainConfig.make(config["values"] | fields)
+            self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
-            self.begin(last, best)
+            self.begin(stored(self.folder, LAST), stored(self.folder, BEST))
         except Exception as error:
             self.trouble = error
 
@@ -104,14 +114,6 @@ class Trial(tune.Trainable):
             raise UserError(
                 f"the images in {self.train_config.data_root} on {socket.gethostname()} are not the driver's: copy them there"
             )
-
-    def stored(self, name: str) -> dict[str, Any] | None:
-        """A state in the run's folder; None where there is none that can be read."""
-        with self.folder.reading(name) as path:
-            try:
-                return None if path is None else checkpoint.load(path)
-            except UserError:  # a machine that lost its power leaves half a file: train again
-                return None
 
     def begin(self, last: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
         """Train from the start, or after the epoch of a state, if its best one is there too."""
@@ -189,6 +191,7 @@ class Trial(tune.Trainable):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from a state that a scheduler chose, perhaps another trial's, whose epochs past the own ones are reported."""
         self.last, best = (checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST))
+        self.last["config"] = self.train_config.as_dict()  # the fields with which it goes on
         self.begin(self.last, best)
         for name, state in ((BEST, best), (LAST, self.last)):
             self.keep(name, state)

@@ -6,8 +6,9 @@ from ray import tune
 from bel.checkpoint import code_version
 from bel.data.prepared import load
 from launch.identity import file_digests
-from launch.trial import TAKES_OVER
+from launch.state import Folder
 from launch.trial import Trial as Trainable
+from launch.trial import taken_over
 
 
 class Trial(Trainable):
@@ -17,8 +18,9 @@ class Trial(Trainable):
 
 
 @pytest.fixture
-def ordered(make, tmp_path):
+def ordered(make, tmp_path, monkeypatch):
     """Tune's config of a run with a learning rate, in a folder of its own."""
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path))
 
     def order(name, lr):
         config = make(lr=lr, epochs=4, schedule="constant")
@@ -29,22 +31,24 @@ def ordered(make, tmp_path):
     return order
 
 
+def changed(order, fields):
+    """Tune's config with other fields."""
+    return order | {"values": order["values"] | fields}
+
+
 def test_a_run_that_took_over_goes_on_with_its_new_fields_after_its_worker_died(ordered, tmp_path):
     donor, first = Trial(ordered("donor", 1e-3)), ordered("run", 2e-3)
-    taker = Trial(first)
+    taker, folder = Trial(first), Folder(str(tmp_path / "run"))
+    assert taken_over(folder) == {}
     for trial in (donor, taker):
         assert trial.step()["lr"] == trial.train_config.lr
     (tmp_path / "handed").mkdir()
     donor.save_checkpoint(str(tmp_path / "handed"))
-    taker.reset_config(first | {"values": first["values"] | {"lr": 3e-3}, TAKES_OVER: True})
+    taker.reset_config(changed(first, {"lr": 3e-3}))
     taker.load_checkpoint(str(tmp_path / "handed"))
+    assert taken_over(folder)["lr"] == 3e-3, "known before an epoch was trained with it"
     assert taker.step()["lr"] == 3e-3
-    again = Trial(first).step()
+    again = Trial(changed(first, taken_over(folder))).step()
     assert [entry["lr"] for entry in again["past"]] == [1e-3, 3e-3, 3e-3] and again["epoch"] == 3
-    assert [again["val/mae"], again["train/loss"]] == [(now := taker.step())["val/mae"], now["train/loss"]]
-
-
-def test_a_run_whose_worker_died_before_its_first_state_begins_with_its_own_fields(ordered, tmp_path):
-    Trial(ordered("run", 1e-3)).step()
-    (tmp_path / "run" / "best.pt").unlink()
-    assert Trial(ordered("run", 2e-3)).step()["lr"] == 2e-3
+    now = taker.step()
+    assert (again["val/mae"], again["train/loss"]) == (now["val/mae"], now["train/loss"])
