@@ -46,8 +46,8 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
             if how is HERE:
                 raise UserError(f"cannot start Ray here: {reason}") from error
             raise UserError(
-                f"cannot join the Ray cluster at {address}: {reason}; where its head asks for a token (`ray start` says so), "
-                "put it into ~/.ray/auth_token here, and where it does not, set RAY_AUTH_MODE=disabled"
+                f"cannot join the Ray cluster at {address}: {reason}; where its head asks for a token, as `ray start` then "
+                "says, set RAY_AUTH_MODE=token (on its own machine, --address auto does without)"
             ) from error
     refuse_impossible(sweep)
 

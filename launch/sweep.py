@@ -20,11 +20,6 @@ os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial tha
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `launch.stop` has one
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # trials' folders, not Tune's, hold what is to last
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
-if "ray" not in sys.modules and (
-    os.environ.get("RAY_AUTH_TOKEN")
-    or os.path.exists(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")))
-):
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start` asks for a token where there is one
 
 from tqdm import tqdm
 

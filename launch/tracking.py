@@ -64,8 +64,10 @@ class Tracker(tune.Callback):
         self.end(run, CUT if outcome == DISK_FULL else outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker died."""
-        self.died(self.book.runs[trial.config["key"]])
+        """A worker died, perhaps before it could begin."""
+        run = self.book.runs[trial.config["key"]]
+        run.outcome = RUNNING
+        self.died(run)
 
     def died(self, run: Run) -> None:
         """Another worker goes on with a run, unless several died with it in one epoch."""

@@ -129,6 +129,9 @@ def test_a_cluster_with_a_token_is_joined_and_its_death_is_said(head, swept, tmp
     arguments += [part for setting in settings for part in ("--set", setting)]
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     how = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    refused = subprocess.run([*arguments, "--address", address], **how)
+    assert refused.returncode == 2 and "set RAY_AUTH_MODE=token" in refused.stdout, refused.stdout
+    environment |= {"RAY_AUTH_MODE": "token"}
     driver = subprocess.Popen([*arguments, "--address", address], **how)
     end_in(200, driver)
     said = []
