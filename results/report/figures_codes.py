@@ -76,7 +76,8 @@ def draw_codes(one: Configuration) -> bytes | None:
 def trained_matrix(one: Configuration, levels: int) -> Bits:
     """The matrix (levels, bits) that a configuration was trained with. Raises `UserError` where its file holds another."""
     code = one.params["code"]
-    if code_digest(code, levels) not in one.params["code_digest"].split():
+    digest = code_digest(code, levels)
+    if digest not in one.params.get("code_digest", digest).split():  # of a sweep before there were digests
         raise UserError(f"{code} holds another code of {levels} levels than the one that was trained")
     return code_matrix(code, levels)
 
