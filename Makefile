@@ -5,13 +5,17 @@ BIN := .venv/bin
 READY := .venv/.ready
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
-.PHONY: demo test lint ui
+.PHONY: demo test test-gpu lint ui
 demo: $(READY)
 	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 160 --frames 16 --size 80 --seed 0
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Without a GPU each of its tests skips.
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/gpu
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,11 @@ from bel.angles import Axis, euler_to_matrix
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
+from bel.heads import Head
 from bel.model import Model, plain_fp32
 
 PER_CENT = "% of range"
+DECODED = 4096  # images whose outputs are read at once
 
 
 @dataclass(frozen=True)
@@ -120,24 +122,28 @@ def overall(by_axis: Tensor, axes: Sequence[Axis]) -> float:
     return (by_axis * scale).mean().item()
 
 
-def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) -> Evaluation:
-    """Predict the rows (n,) of prepared data with a model, on the model's device; the model is left in its mode."""
+def evaluate(
+    model: Model,
+    data: Prepared,
+    rows: Tensor,
+    config: TrainConfig,
+    forward: Callable[[Tensor], list[Tensor]] | None = None,
+) -> Evaluation:
+    """Predict the rows (n,) of prepared data with a model, on the model's device; the model is left in its mode.
+
+    `forward` computes the model's outputs, by default the model itself.
+    """
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    predictions: list[dict[str, Tensor]] = []
-    posteriors: list[dict[str, Tensor]] = []
-    wrong: list[dict[str, Tensor]] = []
-    targets = iter(data.targets[rows].split(config.eval_batch_size))
     with torch.inference_mode(), plain_fp32():
-        for images in eval_batches(data, rows, config, device):
-            outputs, target = model(images), next(targets)
-            predictions.append({name: value.cpu() for name, value in model.head.decode(outputs).items()})
-            posteriors.append(summary([value.cpu() for value in model.head.posteriors(outputs)], target, config.axes))
-            flags = model.head.wrong_bits(outputs, target.to(device))
-            wrong.append({axis.name: value.cpu() for axis, value in zip(config.axes, flags, strict=False)})
+        batches = [(forward or model)(images) for images in eval_batches(data, rows, config, device)]
+        outputs = [torch.cat(axis) for axis in zip(*batches, strict=True)]
+        blocks = zip(*(part.split(DECODED) for part in (*outputs, data.targets[rows])), strict=True)
+        read = [decoded(model.head, list(block), target, config.axes) for *block, target in blocks]
     model.train(training)
     picked = rows.tolist()
+    predictions, posterior, wrong_bits = zip(*read, strict=True)
     return Evaluation(
         axes=config.axes,
         names=[data.names[i] for i in picked],
@@ -145,9 +151,17 @@ def evaluate(model: Model, data: Prepared, rows: Tensor, config: TrainConfig) ->
         targets=data.targets[rows],
         predictions=stacked(predictions),
         pose=config.definition.pose,
-        posterior=stacked(posteriors),
-        wrong_bits=stacked(wrong),
+        posterior=stacked(posterior),
+        wrong_bits=stacked(wrong_bits),
     )
+
+
+def decoded(head: Head, outputs: list[Tensor], targets: Tensor, axes: Sequence[Axis]) -> list[dict[str, Tensor]]:
+    """Outputs (B, width) of a head and targets in units (B, axes) -> predictions, summary and wrong bits, on the CPU."""
+    there = targets.to(outputs[0].device)
+    wrong = {axis.name: value for axis, value in zip(axes, head.wrong_bits(outputs, there), strict=False)}
+    found = [head.decode(outputs), summary(head.posteriors(outputs), there, axes), wrong]
+    return [{name: value.cpu() for name, value in values.items()} for values in found]
 
 
 def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -163,7 +177,7 @@ def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence
     """
     if not posteriors:
         return {}
-    level = [torch.arange(p.shape[-1], dtype=p.dtype) for p in posteriors]
+    level = [torch.arange(p.shape[-1], dtype=p.dtype, device=p.device) for p in posteriors]
     means = [p @ x for p, x in zip(posteriors, level, strict=True)]
     squares = [(p * (x - m[:, None]) ** 2).sum(-1) for p, x, m in zip(posteriors, level, means, strict=True)]
     found = {"std": torch.stack([s.sqrt() * axis.step for s, axis in zip(squares, axes, strict=True)], -1)}

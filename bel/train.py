@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,8 +20,11 @@ from bel.data.prepared import Prepared
 from bel.data.splits import Split, split
 from bel.errors import Diverged, UserError
 from bel.evaluate import Evaluation, evaluate
-from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device, plain_fp32
+from bel.lane import Lane
+from bel.model import Model, build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
+from bel.replay import Forward
+from bel.step import Step
 
 LOOK = 50  # steps between looks at the loss: each waits for a GPU to have computed it
 
@@ -44,6 +47,11 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
     not fit into memory are computed in chunks. Raises `UserError` at once for a missing GPU, weights that do not fit, or
     too few images; later for too little memory, and `Diverged`.
     """
+    return (epoch for epoch in steps(config, data, resume) if epoch is not None)
+
+
+def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch | None]:
+    """`fit` step by step, so that several runs can take turns: None after each step, which a GPU may still compute."""
     device = pick_device(config.device)
     parts = split(config, data)
     facts = {"data_digest": data.digest, "code_digest": config.code_digest} | parts.as_dict()
@@ -53,8 +61,10 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
         )
     if len(parts.train) < config.batch_size:
         raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
-    torch.manual_seed(config.seed)
-    with enough_memory("building", config):
+    lane = Lane(device)
+    lane.seed(config.seed)
+    with enough_memory("building", config), lane.turn():
+        torch.manual_seed(config.seed)
         model = restore(resume, config) if resume else build_model(config)
         model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
         optimiser = Optimiser(optimiser_groups(model, config), config.lr)
@@ -64,78 +74,61 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
         held = there if parts.held is data else placed(parts.held, config, device)
     begun = {name: resume[name] for name in ("epoch", "best")} if resume else {"epoch": 0, "best": {}}
     begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
-    return epochs(config, there, model, optimiser, replace(parts, held=held), begun)
+    run = Step(model, optimiser, config, Chunks(config, begun["chunks"]))
+    return epochs(config, there, run, replace(parts, held=held), begun, lane)
 
 
 def epochs(
-    config: TrainConfig, data: Prepared, model: Model, optimiser: Optimiser, parts: Split, begun: dict[str, Any]
-) -> Iterator[Epoch]:
+    config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], lane: Lane
+) -> Iterator[Epoch | None]:
     """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
     best: dict[str, float] = begun["best"]
-    chunks = Chunks(config, begun["chunks"])
-    for number in range(begun["epoch"] + 1, config.epochs + 1):
-        start = time.perf_counter()
-        with enough_memory("training", config):
-            loss = train_epoch(model, optimiser, data, parts.train, config, number, chunks)
-        speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-        with enough_memory("validating", config):
-            validation = evaluate(model, parts.held, parts.val, config)
-        measured = validation.metrics("val")
-        refuse_divergence("validation error", measured["val/mae"], number)
-        is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
-        if is_best:
-            best = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
-            best["val/best_epoch"] = float(number)
-        metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed} | best
-        if chunks.count > 1:
-            metrics["accumulation"] = float(chunks.count)
-        reached = {"epoch": number, "best": best, "metrics": measured, "chunks": chunks.count}
-        described = begun | {"config": config.as_dict()} | reached
-        yield Epoch(number, metrics, is_best, validation, partial(snapshot, model, optimiser, described))
+    forward = Forward(step.model, step.replays)
+    try:
+        for number in range(begun["epoch"] + 1, config.epochs + 1):
+            start = time.perf_counter()
+            with enough_memory("training", config):
+                loss = yield from train_epoch(step, data, parts.train, config, number, lane)
+            speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
+            with enough_memory("validating", config), lane.turn():
+                validation = evaluate(step.model, parts.held, parts.val, config, forward)
+            measured = validation.metrics("val")
+            refuse_divergence("validation error", measured["val/mae"], number)
+            is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
+            if is_best:
+                best = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
+                best["val/best_epoch"] = float(number)
+            metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
+            metrics |= best | step.facts()
+            reached = {"epoch": number, "best": best, "metrics": measured, "chunks": step.chunks.count}
+            described = begun | {"config": config.as_dict()} | reached
+            yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
+    finally:
+        del step, forward, data, parts
+        lane.leave()
 
 
 def train_epoch(
-    model: Model, optimiser: Optimiser, data: Prepared, rows: Tensor, config: TrainConfig, number: int, chunks: Chunks
-) -> float:
-    """One pass over the rows (n,); returns the mean loss of its steps. Raises `Diverged` where that is not finite."""
-    device = next(model.parameters()).device
+    step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, lane: Lane
+) -> Generator[None, None, float]:
+    """One pass over the rows (n,), a step at a time; returns the mean loss. Raises `Diverged` where that is not finite."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-    torch.manual_seed(config.seed * 1_000_003 + number)  # dropout draws from the global generator
-    steps = len(rows) // config.batch_size
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    lane.seed(config.seed * 1_000_003 + number)  # dropout draws from it
+    count = len(rows) // config.batch_size
     if number - 1 == config.drop_epoch:
-        optimiser.restart(learning_rate(config, number - 1))
-    model.train()
-    with plain_fp32():
-        for step, (images, targets) in enumerate(train_batches(data, rows, config, generator, device)):
-            optimiser.set_rate(learning_rate(config, number - 1 + step / steps))
-            while (loss := differentiate(model, optimiser, images, targets, config, chunks)) is None:
-                chunks.double()
-            optimiser.step()
-            total += loss
-            if step % LOOK == LOOK - 1:
-                refuse_divergence("training loss", total.item(), number)
-    mean = total.item() / steps
-    refuse_divergence("training loss", mean, number)
-    return mean
-
-
-def differentiate(
-    model: Model, optimiser: Optimiser, images: Tensor, targets: Tensor, config: TrainConfig, chunks: Chunks
-) -> Tensor | None:
-    """Loss () of a batch, whose gradients are left on the parameters; None where memory ran out, to be tried again.
-
-    What a failed pass has done to batch norm's running statistics stays: they have seen the batch once more.
-    """
-    optimiser.zero_grad()
-    try:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocasts(config.precision, images.device)):
-            outputs = chunks.outputs(model, images)
-        loss = model.head.loss(outputs, targets)
-        loss.backward()
-        return loss.detach()
-    except torch.OutOfMemoryError:  # what the pass holds is let go on the way out, so the next try is the caller's
-        return None
+        step.restart(learning_rate(config, number - 1))
+    step.model.train()
+    batches = train_batches(data, rows, config, generator, lane.device)
+    with lane.turn():
+        total = torch.zeros((), dtype=torch.float64, device=lane.device)
+    for done in range(count):
+        with lane.turn(), plain_fp32():
+            step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
+            total += step(*next(batches))
+            if done % LOOK == LOOK - 1 or done == count - 1:
+                refuse_divergence("training loss", reached := total.item(), number)
+        yield
+    return reached / count
 
 
 def refuse_divergence(what: str, value: float, number: int) -> None:

@@ -29,10 +29,10 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def convert_to(kind: type, what: str, value: Any) -> Any:
-    """A value as str, int or float; numbers may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    """A value as str, bool, int or float; all may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
     try:
         return CONVERT[kind](value)
-    except (TypeError, ValueError, OverflowError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
 
 
@@ -59,5 +59,10 @@ def whole(value: Any) -> int:
     return int(number)
 
 
-CONVERT: dict[type, Callable[[Any], Any]] = {str: text, int: whole, float: real}
-NOUNS = {str: "text", int: "a whole number", float: "a finite number"}
+def flag(value: Any) -> bool:
+    """True or false, or its text."""
+    return {"true": True, "false": False}[str(value).lower()]
+
+
+CONVERT: dict[type, Callable[[Any], Any]] = {str: text, bool: flag, int: whole, float: real}
+NOUNS = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}

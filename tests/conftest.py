@@ -1,20 +1,20 @@
-"""What many tests share: rendered data in both layouts, the real data where it is, a small config, a store of one's own."""
+"""What many tests share: rendered data in both layouts, the real data where it is, a small config, a store of one's own.
+
+Ray, MLflow and `launch` are imported where they are used: tests of `bel` alone run without them.
+"""
 
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
 import pytest
-import ray
 import torch
 import yaml
 
 from bel.config import TrainConfig
 from bel.data.synthetic import synthesise
 from bel.model import BACKBONES
-from launch import sweep
 
 PROJECT = Path(__file__).parents[1]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")
@@ -78,6 +78,8 @@ def broken_weights(tmp_path_factory):
 @contextmanager
 def working_in(folder: Path):
     """Work in a folder with an MLflow store of its own, as a user in a fresh clone does."""
+    import mlflow
+
     before, uri = Path.cwd(), mlflow.get_tracking_uri()
     os.chdir(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
@@ -97,7 +99,11 @@ def store(tmp_path):
 
 @pytest.fixture(scope="session")
 def ray_here():
-    """A real local Ray with two CPUs and a GPU that is only believed in."""
+    """A real local Ray with two CPUs and a GPU that is, as a rule, only believed in."""
+    import ray
+
+    import launch.sweep  # noqa: F401 - what it sets in the environment is for Ray's workers, too
+
     ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
@@ -124,6 +130,8 @@ SWEEP = {
 @pytest.fixture(scope="session")
 def swept(ray_here, rendered, cache, tmp_path_factory):
     """The folder of a finished real sweep: its YAML, its store, and what `main` returned."""
+    from launch import sweep
+
     folder = tmp_path_factory.mktemp("swept")
     path = folder / "fixture.yaml"
     base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache)}
@@ -149,6 +157,8 @@ def swept_store(swept, tmp_path):
 
 def children(name: str):
     """Parent run and child runs of an experiment in the present store."""
+    import mlflow
+
     client = mlflow.MlflowClient()
     runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

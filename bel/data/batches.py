@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
+TOGETHER = 2**26  # bytes of a GPU's memory for batches that are made at once
 SHARE = 0.25  # of a device's free memory that `auto` gives to the images
 
 
@@ -53,19 +54,26 @@ def train_batches(
     settings = config.augmentation
     axes = config.definition.axes  # not those of the head, so that every head sees the same images
     draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, axes)
-    batches = [slice(i, i + config.batch_size) for i in range(0, count, config.batch_size)]
-    parts = ahead(gatherer(data, config.image_size, device), [(order[b], draws[b].corners) for b in batches])
-    for batch, pixels in zip(batches, parts, strict=True):
-        targets = augment_targets(data.targets[order[batch]], draws[batch], settings, axes)
-        images = augment(pixels.permute(0, 3, 1, 2), draws[batch], settings)
-        yield normalise(images, config.layout), sent(targets, device)
+    size = config.batch_size * at_once(config, device)
+    parts = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    wanted = [(order[part], draws[part].corners) for part in parts]
+    for part, pixels in zip(parts, gathered(data, config.image_size, device, wanted), strict=True):
+        targets = sent(augment_targets(data.targets[order[part]], draws[part], settings, axes), device)
+        images = normalise(augment(pixels.permute(0, 3, 1, 2), draws[part], settings), config.layout)
+        yield from zip(images.split(config.batch_size), targets.split(config.batch_size), strict=True)
+
+
+def at_once(config: TrainConfig, device: torch.device) -> int:
+    """How many batches are made at once: on a GPU, whose work is launched from Python, so many as take little memory."""
+    batch = config.batch_size * 3 * config.image_size**2 * 4
+    return max(1, TOGETHER // batch) if device.type == "cuda" else 1
 
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:
     """Center crops (B, 3, S, S) on the device, in the order of `rows`."""
     center = torch.tensor([margin // 2 for margin in margins(data, config)])
     batches = [(batch, center.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
-    for pixels in ahead(gatherer(data, config.image_size, device), batches):
+    for pixels in gathered(data, config.image_size, device, batches):
         yield normalise(pixels.permute(0, 3, 1, 2), config.layout)
 
 
@@ -73,6 +81,16 @@ def margins(data: Prepared, config: TrainConfig) -> tuple[int, int]:
     """Rows and columns of the prepared images that a crop leaves out."""
     height, width = data.images.shape[1:3]
     return height - config.image_size, width - config.image_size
+
+
+def gathered(
+    data: Prepared, size: int, device: torch.device, batches: Iterable[tuple[Tensor, Tensor]]
+) -> Iterator[Tensor]:
+    """Bytes (B, size, size, 3) on the device for rows (B,) and upper left corners (B, 2) y, x of each batch."""
+    if isinstance(data.images, Tensor):
+        return (gather_there(data.images, size, *batch) for batch in batches)
+    stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
+    return ahead(partial(gather_here, data.images, size, device, stream), batches)
 
 
 def ahead(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
@@ -86,13 +104,6 @@ def ahead(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tenso
             pending = following
         if pending is not None:
             yield pending.result()
-
-
-def gatherer(data: Prepared, size: int, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of rows (B,) and upper left corners (B, 2) y, x that gives bytes (B, size, size, 3) on the device."""
-    if isinstance(data.images, Tensor):
-        return partial(gather_there, data.images, size)
-    return partial(gather_here, data.images, size, device, copies(device) if device.type == "cuda" else None)
 
 
 @cache
@@ -109,17 +120,17 @@ def gather_here(
     rows: Tensor,
     corners: Tensor,
 ) -> Tensor:
-    """From the map; to a GPU through pinned memory and a stream of its own, beside what the GPU computes."""
+    """From the map; to a GPU through pinned memory and a stream for copies, beside what `stream` computes, which takes it."""
     batch = torch.empty(len(rows), size, size, 3, dtype=torch.uint8, pin_memory=stream is not None)
     pixels = batch.numpy()
     for i, (row, (y, x)) in enumerate(zip(rows.tolist(), corners.tolist(), strict=True)):
         pixels[i] = images[row, y : y + size, x : x + size]
     if stream is None:
         return batch
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(copies(device)):
         there = batch.to(device, non_blocking=True)
-    stream.synchronize()  # holds up this thread alone
-    there.record_stream(torch.cuda.default_stream(device))  # its memory is not reused before that stream is done
+    copies(device).synchronize()  # holds up this thread alone
+    there.record_stream(stream)  # its memory is not reused before that stream is done
     return there
 
 
