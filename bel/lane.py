@@ -1,4 +1,4 @@
-"""Where a run computes: a device, and there a stream and random numbers of its own, so that runs can take turns in a process."""
+"""Where a run computes: a device, and on it a stream and random numbers of its own, so that runs can take turns."""
 
 from __future__ import annotations
 

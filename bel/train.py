@@ -72,7 +72,9 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
             optimiser.load_state_dict(resume["optimiser"])
         there = placed(data, config, device)
         held = there if parts.held is data else placed(parts.held, config, device)
-    begun = {name: resume[name] for name in ("epoch", "best")} if resume else {"epoch": 0, "best": {}}
+    begun: dict[str, Any] = {"epoch": 0, "best": {}}
+    if resume:
+        begun = {name: resume[name] for name in ("epoch", "best")}
     begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
     run = Step(model, optimiser, config, Chunks(config, begun["chunks"]))
     return epochs(config, there, run, replace(parts, held=held), begun, lane)

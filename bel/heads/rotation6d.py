@@ -58,7 +58,7 @@ class Rotation6d(Head):
 
     def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
         """Outputs and targets in degrees (B, 3) -> scalar loss."""
-        true = euler_to_matrix(targets[:, self.order]).to(outputs[0].dtype)
+        true = euler_to_matrix(torch.stack([targets[:, i] for i in self.order], -1)).to(outputs[0].dtype)
         return LOSSES[self.loss_name](gram_schmidt(outputs[0]), true)
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:

@@ -84,6 +84,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     print()
     for row in cells:
-        first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-        print("  ".join([first, *rest]))
+        first, *rest = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join([first.strip().ljust(widths[0]), *rest]))
     sys.stdout.flush()
