@@ -79,6 +79,8 @@ class TrainConfig:
     flip: float = option(0.0, "probability of mirroring a training image (signs of yaw and roll follow)")
     blur: float = option(0.0, "probability of blurring a training image")
     rotate: float = option(0.0, "largest rotation of a training image in degrees (the pose is turned along)")
+    zoom: float = option(0.0, "largest relative change of a training image's size: from 1 / (1 + this) to 1 + this")
+    shift: float = option(0.0, "largest move of a training image down and right, in sides of the image")
     jitter: float = option(0.0, "brightness, contrast and saturation of a training image vary by 1 +- this")
     erase: float = option(0.0, "probability of erasing a rectangle of a training image")
     seed: int = option(0, "weights, order and augmentation")

@@ -54,6 +54,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "flip": (0, 1),
     "blur": (0, 1),
     "rotate": (0, 45),
+    "zoom": (0, 1),
+    "shift": (0, 0.5),
     "jitter": (0, 0.9),
     "erase": (0, 1),
     "seed": (0, 2**31),

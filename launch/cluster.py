@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from bel.errors import UserError
+from launch.mps import start_mps
 from launch.space import Sweep
 
 TOLD = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TORCH_HOME")  # variables that workers get from the driver
@@ -39,6 +40,8 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
             told = {name: os.environ[name] for name in TOLD if name in os.environ}
             environment = {"py_modules": PACKAGES, "env_vars": told}
             how = QUIET | {"address": address, "runtime_env": environment}
+        elif sweep.resources.shared and sweep.resources.mps:
+            start_mps()
         try:
             ray.init(**how)
         except (ConnectionError, ValueError, RuntimeError, RayError) as error:

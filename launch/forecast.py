@@ -6,21 +6,26 @@ import os
 import resource
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import ray
 import torch
 
-from bel.accumulate import SMALLEST
+from bel.accumulate import Chunks
 from bel.config import TrainConfig
-from bel.errors import UserError
-from bel.model import Model, autocasts, build_model, optimiser_groups, pick_device
+from bel.lane import Lane
+from bel.model import build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
+from bel.step import WARM_UP, Step
 from launch.cluster import most
 from launch.job import Job
 from launch.space import Sweep
 
 GB = 1e9
 MARGIN = 1.15  # of the measured memory of a GPU, for what two batches do not show
+CONTEXT = 1e9  # bytes of a GPU that its driver takes for a process, at most
+MOST = 16  # trials on a GPU that are tried
+PACED = 1.0  # seconds over which a pace is measured on a GPU
 VALIDATION = 1 / 3  # of the time of a training image
 
 
@@ -34,65 +39,107 @@ class Probe:
     weights: float
 
 
-def probe(config: TrainConfig, threads: int) -> Probe:
-    """Train on a batch of noise, and on two that count. On a CPU the memory is the process's, its libraries included."""
-    torch.set_num_threads(threads)
-    device = pick_device(config.device)
-    model = build_model(config, initial=False).to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
-    optimiser = Optimiser(optimiser_groups(model, config), config.lr)
-    count = config.batch_size
-    took: list[float] = []
-    while len(took) < 3:
-        try:
-            took.append(step(model, optimiser, config, count, device))
-        except torch.OutOfMemoryError:  # training then computes its batches in parts, too
-            count, took = count // 2, []
-            if count < SMALLEST:
-                raise UserError(
-                    f"two images of {config.image_size} px do not fit into memory: lower image_size"
-                ) from None
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    if device.type == "cuda":
-        peak, memory = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Probe(min(took[1:]), peak, memory, weights)
+class Prober:
+    """A training step of a config on a batch of noise, in a process of its own."""
+
+    def ready(self, config: TrainConfig, threads: int) -> None:
+        """Make the step as later ones are. Raises `UserError` where two images do not fit into memory."""
+        torch.set_num_threads(threads)
+        self.lane = Lane(pick_device(config.device))
+        shape = (config.batch_size, 3, config.image_size, config.image_size)
+        with self.lane.turn():
+            model = build_model(config, initial=False)
+            model.to(device=self.lane.device, memory_format=config.layout)  # type: ignore[call-overload]
+            optimiser = Optimiser(optimiser_groups(model, config), config.lr)
+            self.step = Step(model.train(), optimiser, config, Chunks(config))
+            self.images = torch.randn(shape, device=self.lane.device).to(memory_format=config.layout)
+            self.targets = torch.zeros(shape[0], len(config.axes), device=self.lane.device)
+        for _ in range(WARM_UP + 1 if self.step.replays else 1):
+            self.train()
+
+    def train(self) -> float:
+        """Train on the batch; the seconds that this took."""
+        start = time.perf_counter()
+        with self.lane.turn(), plain_fp32():
+            self.step(self.images, self.targets).item()  # waits for a GPU
+        return time.perf_counter() - start
+
+    def pace(self, seconds: float) -> float:
+        """Images/s over some seconds, two steps at least."""
+        took = [self.train(), self.train()]
+        while sum(took) < seconds:
+            took.append(self.train())
+        return len(self.images) * len(took) / sum(took)
+
+    def probe(self) -> Probe:
+        """What training takes. On a CPU the memory is the process's, its libraries included."""
+        pace = self.pace(PACED if self.step.replays else 0)
+        weights = sum(value.numel() * value.element_size() for value in self.step.model.state_dict().values())
+        if self.lane.device.type != "cuda":
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return Probe(1 / pace, peak, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), weights)
+        free, memory = torch.cuda.mem_get_info()
+        around = memory - free - torch.cuda.memory_reserved()  # the driver's own, and what others have
+        return Probe(1 / pace, torch.cuda.max_memory_reserved() + min(around, CONTEXT), memory, weights)
 
 
-def step(model: Model, optimiser: Optimiser, config: TrainConfig, count: int, device: torch.device) -> float:
-    """Seconds an image that a training step on `count` images of noise takes."""
-    images = torch.randn(count, 3, config.image_size, config.image_size, device=device)
-    start = time.perf_counter()
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocasts(config.precision, device)):
-        outputs = model(images.to(memory_format=config.layout))
-    loss = model.head.loss(outputs, torch.zeros(count, len(config.axes), device=device))
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    loss.item()  # waits for a GPU
-    return (time.perf_counter() - start) / count
+def probers(config: TrainConfig, cpu: float, gpu: float, number: int) -> list[Any]:
+    """So many probers as Ray actors, made ready."""
+    made = [ray.remote(num_cpus=cpu, num_gpus=gpu)(Prober).remote() for _ in range(number)]
+    ray.get([actor.ready.remote(config, max(1, round(cpu))) for actor in made])
+    return made
 
 
 def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[TrainConfig, Probe]:
-    """A probe of each distinct network, image size and batch, one after the other, each in a process of its own."""
+    """A probe of each distinct network, image size and batch, one after the other, beside so many as share a GPU with it."""
     distinct = {(c.backbone, c.image_size, c.batch_size): c for c in configs}
-    task = ray.remote(num_cpus=cpu, num_gpus=gpu, max_calls=1)(probe)
-    return {config: ray.get(task.remote(config, max(1, round(cpu)))) for config in distinct.values()}
+    number = beside(cpu, gpu)
+    found = {}
+    for config in distinct.values():
+        actors = probers(config, cpu, gpu, number)
+        probes = ray.get([actor.probe.remote() for actor in actors])
+        found[config] = max(probes, key=lambda probe: probe.seconds)
+        del actors
+    return found
+
+
+def beside(cpu: float, gpu: float) -> int:
+    """How many trials are on a GPU at once: so many as its shares, and the processors of its machine, suffice for."""
+    return max(1, min(int(1 / gpu + 1e-9), int(most("CPU") / cpu + 1e-9))) if 0 < gpu < 1 else 1
 
 
 def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
-    """The sweep with `gpu: auto` made a number: so many trials on a GPU as its memory holds, by measure; 0 without one."""
+    """The sweep with `gpu: auto` made a number: so few trials on a GPU as train as fast as more would; 0 without one."""
     if sweep.resources.gpu != "auto":
         return sweep
     if not most("GPU"):
         print("resources.gpu auto: Ray has no GPU here, trials run on CPUs")
         return replace(sweep, resources=replace(sweep.resources, gpu=0.0))
-    probes = measure(configs, sweep.resources.cpu, 1.0)
-    share = max(p.peak * MARGIN / p.memory for p in probes.values())
-    together = max(1, int(1 / share))
-    print(f"resources.gpu auto: {share:.0%} of a GPU's memory at most, measured, so {together} trials on each")
-    return replace(sweep, resources=replace(sweep.resources, gpu=1 / together))
+    cpu = sweep.resources.cpu
+    probes = measure(configs, cpu, 1.0)
+    largest = max(probes, key=lambda config: probes[config].peak)
+    share = probes[largest].peak * MARGIN / probes[largest].memory
+    together = max(1, min(int(1 / share), MOST, beside(cpu, 1 / MOST)))
+    rates = paces(largest, cpu, together)
+    number = fewest(rates)
+    told = ", ".join(f"{rate:.0f} of {count}" for count, rate in rates.items())
+    print(
+        f"resources.gpu auto: memory and processors suffice for {together} trials on a GPU, images/s measured: {told}"
+    )
+    print(f"resources.gpu auto: {number} trials on each GPU")
+    return replace(sweep, resources=replace(sweep.resources, gpu=1 / number))
+
+
+def paces(config: TrainConfig, cpu: float, together: int) -> dict[int, float]:
+    """Images/s of all trials, by how many train at once on a GPU: 1, 2, 4 and so on, and `together`."""
+    actors = probers(config, cpu, 1 / together, together)
+    counts = [2**i for i in range(together.bit_length()) if 2**i < together] + [together]
+    return {n: sum(ray.get([actor.pace.remote(PACED) for actor in actors[:n]])) for n in counts}
+
+
+def fewest(rates: dict[int, float]) -> int:
+    """The fewest trials at once whose images/s are within a twentieth of the most."""
+    return min(count for count, rate in rates.items() if rate >= 0.95 * max(rates.values()))
 
 
 def announce(job: Job, full: bool) -> None:

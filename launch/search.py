@@ -15,7 +15,17 @@ from launch.dimensions import Dimension, Finite
 METHODS = ("grid", "random", "tpe", "cmaes", "gp")
 SUGGESTING = ("tpe", "cmaes", "gp")  # what is tried next depends on what came of the trials before
 SCHEDULERS = ("none", "asha", "hyperband", "median", "pbt")
-PBT_FIELDS = ("lr", "head_lr_factor", "flip", "blur", "rotate", "jitter", "erase")  # that can change within a run
+PBT_FIELDS = (
+    "lr",
+    "head_lr_factor",
+    "flip",
+    "blur",
+    "rotate",
+    "zoom",
+    "shift",
+    "jitter",
+    "erase",
+)  # that can change within a run
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,23 @@ import yaml
 
 from bel.config import convert
 from bel.errors import UserError, one_of
-from bel.values import TINY, refuse_unknown
+from bel.values import TINY, convert_to, refuse_unknown
 from launch.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
 from launch.search import SEARCH, Check, Search, check_search, number
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes of the machine; `gpu` may be a fraction, or auto."""
+    """What one trial takes of the machine; `gpu` may be a fraction, or auto; `mps`: those that share one compute at once."""
 
     cpu: float = 1.0
     gpu: float | str = 0.0
+    mps: bool = True
+
+    @property
+    def shared(self) -> bool:
+        """Whether several trials may be on a GPU."""
+        return self.gpu == "auto" or (isinstance(self.gpu, float) and 0 < self.gpu < 1)
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def command_line(what: str, value: Any) -> str:
     return value
 
 
-RESOURCES: dict[str, Check] = {"cpu": number(float, 0.1, 10_000), "gpu": gpu_share}
+RESOURCES: dict[str, Check] = {"cpu": number(float, 0.1, 10_000), "gpu": gpu_share, "mps": partial(convert_to, bool)}
 BUDGET: dict[str, Check] = {
     "hours": number(float, TINY, 10_000),
     "trials": number(int, 1, 1_000_000),

@@ -24,12 +24,15 @@ class Augmentation:
     """How much of each augmentation; 0 is none, and costs nothing.
 
     `flip`, `blur`, `erase` are probabilities for an image, `rotate` is the largest turn in the image plane in degrees,
-    `jitter` the largest relative change of brightness, of contrast and of saturation, below 1.
+    `zoom` the largest relative change of size, `shift` the largest move down or right in sides of the image, `jitter` the
+    largest relative change of brightness, of contrast and of saturation, below 1.
     """
 
     flip: float = 0.0
     blur: float = 0.0
     rotate: float = 0.0
+    zoom: float = 0.0
+    shift: float = 0.0
     jitter: float = 0.0
     erase: float = 0.0
 
@@ -39,7 +42,8 @@ class Draws:
     """Random numbers of n images, on the CPU; `draws[rows]` are those of some.
 
     `corners` (n, 2) y, x in pixels of a crop's upper left corner; the rest is float64: uniform in -1..1 `turn` (n,) and
-    `jitter` (n, 3), in 0..1 `flip`, `blur`, `erase` (n,), `box` (n, 4) area, aspect, y, x and `colour` (n, 3).
+    `jitter` (n, 3), `zoom` (n,) and `shift` (n, 2) y, x, in 0..1 `flip`, `blur`, `erase` (n,), `box` (n, 4) area, aspect,
+    y, x and `colour` (n, 3).
     """
 
     corners: Tensor
@@ -50,6 +54,8 @@ class Draws:
     erase: Tensor
     box: Tensor
     colour: Tensor
+    zoom: Tensor
+    shift: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> Draws:
         """Draws of the chosen rows, a slice, indices or a mask."""
@@ -67,7 +73,8 @@ def draw(n: int, margin: tuple[int, int], generator: torch.Generator) -> Draws:
 
     corners = torch.stack([torch.randint(m + 1, (n,), generator=generator) for m in margin], dim=1)
     flip, blur, erase = uniform(), uniform(), uniform()
-    return Draws(corners, flip, blur, 2 * uniform() - 1, 2 * uniform(3) - 1, erase, uniform(4), uniform(3))
+    turn, change, box, colour = 2 * uniform() - 1, 2 * uniform(3) - 1, uniform(4), uniform(3)
+    return Draws(corners, flip, blur, turn, change, erase, box, colour, 2 * uniform() - 1, 2 * uniform(2) - 1)
 
 
 def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
@@ -77,8 +84,9 @@ def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
     """
     if settings.jitter:
         images = jitter(images.float(), 1 + settings.jitter * draws.jitter)
-    if settings.rotate:
-        images = rotate(images.float(), settings.rotate * draws.turn)
+    if settings.rotate or settings.zoom or settings.shift:
+        size = (1 + settings.zoom) ** draws.zoom
+        images = warp(images.float(), settings.rotate * draws.turn, size, settings.shift * draws.shift)
     if settings.flip:
         images = change(images, draws.flip < settings.flip, lambda chosen: chosen.flip(-1))
     if settings.blur:
@@ -125,14 +133,19 @@ def turn(poses: Tensor, angles: Tensor) -> Tensor:
     return torch.from_numpy(old + steps[nearer, np.arange(len(old))])
 
 
-def rotate(images: Tensor, angles: Tensor) -> Tensor:
-    """Floats (B, 3, S, S), each turned about its centre by degrees (B,), right to down; bilinear, black outside."""
-    size, angles = images.shape[-1], torch.deg2rad(angles)
-    cos, sin = sent(torch.stack([angles.cos(), angles.sin()]), images)[..., None, None]
-    x = (2 * torch.arange(size, device=images.device) + 1) / size - 1
-    y = x[:, None]
+def warp(images: Tensor, angles: Tensor, sizes: Tensor, shifts: Tensor) -> Tensor:
+    """Floats (B, 3, S, S), each turned about its centre by degrees (B,), right to down, made `sizes` (B,) as large and moved.
+
+    `shifts` (B, 2) are down and right, in sides of the image. Bilinear, black outside.
+    """
+    side, angles = images.shape[-1], torch.deg2rad(angles)
+    down, right = shifts.T
+    numbers = torch.stack([angles.cos(), angles.sin(), 1 / sizes, 2 * right, 2 * down])
+    cos, sin, scale, right, down = sent(numbers, images)[..., None, None]
+    x = (2 * torch.arange(side, device=images.device) + 1) / side - 1
+    x, y = x - right, x[:, None] - down
     # not by affine_grid: its matrix product is rounded to ten bits where TF32 is allowed
-    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
+    grid = torch.stack([scale * (cos * x + sin * y), scale * (cos * y - sin * x)], dim=-1)
     return torch.empty_like(images).copy_(F.grid_sample(images, grid, align_corners=False))  # keeps the memory format
 
 

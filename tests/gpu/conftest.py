@@ -44,8 +44,13 @@ def run(config, resume=None):
 
 
 def numbers(epochs):
-    """Epochs of a run without the metrics that say how it computed."""
-    return [[{k: v for k, v in metrics.items() if k not in HOW}, state] for metrics, state in epochs]
+    """What the epochs of a run gave, the weights first, without the metrics that say how it computed."""
+    found = []
+    for metrics, state in epochs:
+        rest = {name: value for name, value in state.items() if name != "weights"}
+        told = {name: value for name, value in metrics.items() if name not in HOW}
+        found.append({"weights": state["weights"], "metrics": told, "state": rest})
+    return found
 
 
 def losses(epochs):

@@ -1,5 +1,7 @@
 """The same batches on the GPU to the last bit wherever the images live, and images that live where they should."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,10 @@ from bel.errors import UserError
 from tests.bel.test_train import AUGMENTED
 from tests.gpu.conftest import allowed, unlike
 
-CACHES = ("device", "host", "auto")
 
-
-def batches(config, device, cache):
-    """Training batches and evaluation batches, on the CPU, of images that live where `cache` says."""
-    config = type(config).make(config.as_dict() | {"cache": cache})
+def batches(config, device, place):
+    """Training batches and evaluation batches, on the CPU, of images that live where the config's `cache` would say."""
+    config = replace(config, cache=place)
     data = load(config, "train")
     there, parts = placed(data, config, device), split(config, data)
     generator = torch.Generator().manual_seed(3)
@@ -30,10 +30,10 @@ def batches(config, device, cache):
 @pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
 def test_batches_are_the_same_wherever_the_images_live(make, gpu, fields, memory_format):
     config = make(eval_batch_size=5, memory_format=memory_format, **fields)
-    by_cache = {cache: batches(config, gpu, cache) for cache in CACHES}
-    assert len(by_cache["host"]["train"]) == 7 and [len(images) for images in by_cache["host"]["eval"]] == [5, 5, 2]
-    for cache in ("device", "auto"):
-        assert not (found := unlike(by_cache["host"], by_cache[cache])), f"host and {cache}:\n{found}"
+    found = {place: batches(config, gpu, place) for place in ("host", "device", "auto")}
+    assert len(found["host"]["train"]) == 7 and [len(images) for images in found["host"]["eval"]] == [5, 5, 2]
+    for place in ("device", "auto"):
+        assert not (off := unlike(found["host"], found[place])), f"host and {place}:\n{off}"
 
 
 def test_batches_without_augmentation_are_those_of_the_cpu(make, gpu):
@@ -50,9 +50,9 @@ def test_batches_with_augmentation_are_nearly_those_of_the_cpu(make, gpu):
     assert off.mean() < 1e-4, f"normalised pixels differ by {off.mean():.2e} on average, {off.max():.2e} at most"
 
 
-@pytest.mark.parametrize(("cache", "there"), [("device", True), ("host", False), ("auto", True)])
-def test_images_live_where_the_config_says(make, gpu, cache, there):
-    config = make(cache=cache)
+@pytest.mark.parametrize(("place", "there"), [("device", True), ("host", False), ("auto", True)])
+def test_images_live_where_the_config_says(make, gpu, place, there):
+    config = make(cache=place)
     data = load(config, "train")
     images = placed(data, config, gpu).images
     if there:

@@ -16,8 +16,8 @@ from bel.data.augment import (
     draw,
     jitter,
     ring_blur,
-    rotate,
     turn,
+    warp,
     within_axes,
 )
 from bel.data.synthetic.identity import draw_traits
@@ -29,7 +29,7 @@ SIZE = 96
 AXES = PROTOCOLS["aflw2000"].axes
 POSES = [(0, 0, 0), (35, 25, -20), (-50, -30, 10), (70, -10, 15), (-80, 20, 5), (97, 5, -10)]
 BODY = euler_to_matrix(np.array([10.0, 5.0, 0.0]))
-ALL = Augmentation(flip=0.5, blur=0.5, rotate=30, jitter=0.4, erase=0.5)
+ALL = Augmentation(flip=0.5, blur=0.5, rotate=30, zoom=0.2, shift=0.1, jitter=0.4, erase=0.5)
 
 
 def drawn(n, seed=0, **fixed):
@@ -149,7 +149,9 @@ def test_only_chosen_images_change(name):
     assert torch.equal(touched, getattr(draws, name) < 0.5) and 0 < touched.sum() < 8
 
 
-@pytest.mark.parametrize(("name", "still"), [("rotate", "turn"), ("jitter", "jitter")])
+@pytest.mark.parametrize(
+    ("name", "still"), [("rotate", "turn"), ("zoom", "zoom"), ("shift", "shift"), ("jitter", "jitter")]
+)
 def test_images_drawn_to_stay_do(name, still):
     draws = drawn(8)
     getattr(draws, still)[3] = 0
@@ -158,14 +160,45 @@ def test_images_drawn_to_stay_do(name, still):
     assert unchanged.nonzero().flatten().tolist() == [3]
 
 
+def warped(image, angle=0.0, size=1.0, shift=(0.0, 0.0)):
+    """One image turned by degrees, made `size` as large, moved down and right by shares of its side."""
+    return warp(image, *(torch.tensor([value], dtype=torch.float64) for value in (angle, size, shift)))
+
+
+@pytest.mark.parametrize(("shift", "pixels"), [((0.25, 0), (8, 0)), ((0, 0.25), (0, 8)), ((-0.125, 0.5), (-4, 16))])
+def test_shifts_are_shares_of_the_side_down_and_right_black_where_nothing_was(shift, pixels):
+    image = noise(1).float() + 1
+    moved = warped(image, shift=shift)
+    inside = moved[0, 0] != 0
+    torch.testing.assert_close(moved * inside, image.roll(pixels, (2, 3)) * inside, atol=0.02, rtol=0)
+    assert inside.sum() == (32 - abs(pixels[0])) * (32 - abs(pixels[1]))
+
+
+@pytest.mark.parametrize("size", [0.5, 0.8, 1.25, 2.0])
+def test_a_zoom_makes_what_is_seen_as_much_larger(size):
+    y, x = torch.meshgrid(*2 * [torch.arange(64.0) - 31.5], indexing="ij")
+    disc = (200 * torch.sigmoid(2 * (12 - (x**2 + y**2).sqrt())))[None, None].expand(1, 3, 64, 64)
+    area = warped(disc, size=size)[0, 0].sum() / disc[0, 0].sum()
+    assert area == pytest.approx(size**2, rel=0.02)
+
+
+def test_sizes_and_shifts_are_within_what_is_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr("bel.data.augment.warp", lambda images, *numbers: seen.extend(numbers) or images)
+    augment(noise(8), drawn(4000), Augmentation(zoom=0.25, shift=0.1))
+    angles, sizes, shifts = seen
+    assert (angles == 0).all() and shifts.abs().max() == pytest.approx(0.1, rel=0.01)
+    assert sizes.min() == pytest.approx(0.8, rel=0.01) and sizes.max() == pytest.approx(1.25, rel=0.01)
+
+
 def test_quarter_turns_are_exact_and_go_from_right_to_down():
     image = noise(1).float()
-    turned = rotate(image, torch.tensor([90.0], dtype=torch.float64))
+    turned = warped(image, angle=90)
     torch.testing.assert_close(turned, image.rot90(-1, (2, 3)), atol=0.02, rtol=0)
 
 
 def test_a_turned_image_is_black_outside():
-    turned = rotate(torch.full((1, 3, 32, 32), 200.0), torch.tensor([45.0], dtype=torch.float64))
+    turned = warped(torch.full((1, 3, 32, 32), 200.0), angle=45)
     assert (turned[0, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 0).all() and (turned[0, :, 16, 16] == 200).all()
 
 
@@ -212,7 +245,8 @@ def test_crops_reach_every_corner_of_their_margin():
 
 def test_turns_and_jitters_go_both_ways_and_chances_are_shares():
     draws = draw(4000, (0, 0), torch.Generator().manual_seed(0))
-    for name, low in {"turn": -1, "jitter": -1, "flip": 0, "blur": 0, "erase": 0, "box": 0, "colour": 0}.items():
+    both = dict.fromkeys(("turn", "zoom", "shift", "jitter"), -1)
+    for name, low in (both | {"flip": 0, "blur": 0, "erase": 0, "box": 0, "colour": 0}).items():
         values = getattr(draws, name)
         assert low <= values.min() < low + 0.01 and 0.99 < values.max() <= 1, name
 
@@ -231,7 +265,7 @@ def test_a_batch_of_an_epochs_draws_is_augmented_as_in_the_epoch():
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("name", ["flip", "blur", "rotate", "jitter", "erase"])
+@pytest.mark.parametrize("name", ["flip", "blur", "rotate", "zoom", "shift", "jitter", "erase"])
 def test_memory_format_is_kept(name, memory_format):
     images = noise().contiguous(memory_format=memory_format)
     after = augment(images, drawn(8), Augmentation(**{name: 0.5}))
