@@ -12,7 +12,6 @@ from bel.data.splits import split
 from bel.decode import STEPPED
 from bel.evaluate import evaluate
 from bel.heads import HEADS
-from bel.model import plain_fp32
 from tests.gpu.conftest import re_tested, run, unlike
 
 CLOSE = 0.01  # degrees between devices
@@ -23,11 +22,11 @@ PRODUCTS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backend
 
 
 @contextmanager
-def tf32():
-    """Products rounded to ten bits where nothing else is said."""
+def products(precision):
+    """Products in fp32 (ieee), or rounded to ten bits (tf32), where nothing else is said."""
     before = [product.fp32_precision for product in PRODUCTS]
     for product in PRODUCTS:
-        product.fp32_precision = "tf32"
+        product.fp32_precision = precision
     try:
         yield
     finally:
@@ -72,7 +71,7 @@ def test_evaluation_takes_no_tf32_whatever_was_set(make):
     config = make(code="b1jdj", loss="ce", cuda_graph=False)
     state = run(config)[-1][1]
     plain = re_tested(state, config)
-    with tf32():
+    with products("tf32"):
         again = re_tested(state, config)
         left = [product.fp32_precision for product in PRODUCTS]
     assert not (off := unlike(plain.predictions, again.predictions)), off
@@ -82,7 +81,7 @@ def test_evaluation_takes_no_tf32_whatever_was_set(make):
 def test_training_takes_no_tf32_whatever_was_set(make):
     config = make(code="b1jdj", loss="ce", precision="fp32", epochs=1, cuda_graph=False)
     plain = run(config)[-1][1]
-    with tf32():
+    with products("tf32"):
         again = run(config)[-1][1]
     assert not (off := unlike(plain["weights"], again["weights"])), off
 
@@ -90,19 +89,21 @@ def test_training_takes_no_tf32_whatever_was_set(make):
 def test_tf32_would_be_seen_in_a_product(make, gpu):
     config = make()
     data = load(config, "train")
-    with plain_fp32():
-        images = next(eval_batches(data, torch.arange(len(data)), config, gpu)).flatten(1)
+    images = next(eval_batches(data, torch.arange(len(data)), config, gpu)).flatten(1)
+    with products("ieee"):
         exact = images @ images.T
-    with tf32():
+    with products("tf32"):
         rounded = images @ images.T
-    assert (exact - rounded).abs().max() > 0, f"TF32 changes nothing of a product {tuple(exact.shape)}"
+    off = (exact - rounded).abs().max().item()
+    assert off > 0, f"TF32 changes nothing of a product {tuple(exact.shape)}"
 
 
 def test_tf32_would_be_seen_in_an_evaluation(make, monkeypatch):
     config = make(code="b1jdj", loss="ce", cuda_graph=False)
-    state = run(config)[-1][1]
-    plain = re_tested(state, config).predictions["expected"]
+    state, found = run(config)[-1][1], {}
     monkeypatch.setattr("bel.evaluate.plain_fp32", nullcontext)
-    with tf32():
-        rounded = re_tested(state, config).predictions["expected"]
-    assert (plain - rounded).abs().max() > 0, "TF32 changes no prediction"
+    for precision in ("ieee", "tf32"):
+        with products(precision):
+            found[precision] = re_tested(state, config).predictions["expected"]
+    off = (found["ieee"] - found["tf32"]).abs().max().item()
+    assert off > 0, "TF32 changes no prediction"

@@ -1,0 +1,116 @@
+"""Real sweeps on a GPU, each with its table: `python tests/gpu/results.py [--only STEP ...] [--quick]`.
+
+biwi: ResNet-50 at 224 px on rendered full-size frames; small: sweeps/biwi_small.yaml at 112 px on all frames, its best
+re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; fight: the fair fight at 112 px with three seeds. All but the first
+want datasets/BIWI and TORCH_HOME. What they print is kept in $OUT, or runs/gpu, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from measured import card, table
+
+from bel.data.synthetic import synthesise
+
+PROJECT = Path(__file__).parents[2]
+ENTRIES = {"bel-eval": "results.evaluate", "bel-results": "results.command"}  # they need not be installed
+RENDERED = ["weights=none", "protocol=biwi"]
+STEPS: dict[str, tuple[str, list[str], list[list[str]]]] = {
+    # sweep, settings, and commands after it, of which RUN stands for the sweep's run
+    "biwi": (
+        "biwi", [*RENDERED, "crop=frame", "epochs=4", "search.trials=6", "batch_size=32"], [["bel-eval", "--run-id", "RUN"]],
+    ),
+    "small": (
+        "biwi_small", ["image_size=112", "frame_stride=1", "resources.gpu=auto"],
+        [["bel-results", "leaderboard", "RUN"], ["bel-eval", "--run-id", "RUN"]],
+    ),
+    "search": ("biwi_crops_search", [], [["bel-results", "leaderboard", "RUN"], ["bel-results", "best", "RUN"]]),
+    "crops": (
+        "biwi_crops", ["search.folds=null", "selection=last", "val_fraction=0.06"], [["bel-eval", "--run-id", "RUN"]],
+    ),
+    "folds": ("biwi_crops", [], [["bel-results", "leaderboard", "RUN"]]),
+    "fight": ("fight_biwi", [], [["bel-results", "leaderboard", "RUN"]]),
+}  # fmt: skip
+TINY = ["backbone=resnet10", "image_size=32", "frame_stride=2", "epochs=1", "batch_size=8", "resources.gpu=0"]
+QUICK = {
+    "biwi": ["search.trials=2", "resources.cpu=1"],
+    "small": ["head=bel", "loss=ce", "space.code.grid=[u, hex16]"],
+    "search": ["search.trials=2"],
+    "crops": ["search.seeds=1", "val_fraction=0.2"],
+    "folds": ["search.seeds=1", "search.folds=2"],
+    "fight": ["head=direct", "code=null", "search.seeds=1", "search.folds=2", "space.lr.grid=[1e-3, 1e-4]"],
+}  # what a sweep is cut to for two CPU cores
+
+
+def run(command: Sequence[str], log: Path) -> str:
+    """What a command prints, shown and kept. Raises `CalledProcessError` where it fails."""
+    print("$", *command[1:], flush=True)
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            print(line, end="", flush=True)
+    with log.open("a") as file:
+        file.writelines([f"$ {' '.join(command[1:])}\n", *lines])
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return "".join(lines)
+
+
+def entry(name: str) -> list[str]:
+    """How to call one of the project's commands."""
+    return [sys.executable, "-c", f"import sys; from {ENTRIES[name]} import main; sys.exit(main(sys.argv[1:]))"]
+
+
+def step(name: str, settings: Sequence[str], log: Path) -> list[object]:
+    """Run a sweep and what follows it; a row of the last table."""
+    sweep, own, after = STEPS[name]
+    given = [f"--set={setting}" for setting in (*own, *settings)]
+    began = time.perf_counter()
+    try:
+        out = run([sys.executable, "launch/sweep.py", f"sweeps/{sweep}.yaml", *given, "--quiet"], log)
+        swept = time.perf_counter() - began
+        parent = re.findall(r"(?:leaderboard|--run-id) ([0-9a-f]{32})", out)[-1]
+        for command in after:
+            run([*entry(command[0]), *(parent if word == "RUN" else word for word in command[1:])], log)
+    except (subprocess.CalledProcessError, IndexError) as error:
+        return [name, sweep, f"{time.perf_counter() - began:.0f}", "", f"failed: {error}"[:60]]
+    return [name, sweep, f"{swept:.0f}", f"{time.perf_counter() - began - swept:.0f}", "ok"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the steps that are asked for; 1 where one fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS))
+    parser.add_argument("--quick", action="store_true", help="rendered heads and sizes for two CPU cores")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every sweep")
+    o = parser.parse_args(argv)
+    log = Path(os.environ.get("OUT") or PROJECT / "runs" / "gpu") / "results.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if o.quick or "biwi" in o.only:
+            people, frames, size = (8, 12, 48) if o.quick else (24, 60, 240)
+            synthesise("biwi", Path(folder), people, frames, size, seed=0)
+        if o.quick:
+            os.environ["OMP_NUM_THREADS"] = "1"  # as trials have here: few images repeat to 1e-6 with as many threads only
+            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        found = []
+        for name in o.only:
+            rendered = [f"data_root={folder}", *RENDERED] if o.quick or name == "biwi" else []
+            found.append(step(name, [*rendered, *(TINY + QUICK[name] if o.quick else ()), *o.set], log))
+    table(["step", "sweep", "seconds", "after it", "outcome"], found)
+    print(card())
+    return int(any(row[-1] != "ok" for row in found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
