@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+FREE: list[
+    torch.cuda.Stream
+] = []  # streams that runs have left: libraries keep memory for each stream that they have seen
+
 
 class Lane:
     """What a run has for itself on a device.
@@ -17,7 +21,7 @@ class Lane:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = (FREE.pop() if FREE else torch.cuda.Stream(device)) if device.type == "cuda" else None
         self.generator = torch.Generator(device)
 
     def seed(self, number: int) -> None:
@@ -48,7 +52,9 @@ class Lane:
             default.graphsafe_set_state(others)
 
     def leave(self) -> None:
-        """Wait for what is still being computed, and let go of memory that is of no use to another stream."""
+        """Wait for what is still being computed, and give back the stream and memory that was held for it."""
         if self.stream is not None:
             self.stream.synchronize()
+            FREE.append(self.stream)
+            self.stream = None
             torch.cuda.empty_cache()

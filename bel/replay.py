@@ -24,10 +24,6 @@ class Replay(Generic[Result]):
         with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
             self.result = function(*self.inputs)
 
-    def fits(self, *inputs: Tensor) -> bool:
-        """Whether inputs are of the captured shapes."""
-        return all(own.shape == value.shape for own, value in zip(self.inputs, inputs, strict=True))
-
     def __call__(self, *inputs: Tensor) -> Result:
         """The function's result for other inputs of the same shapes."""
         for own, value in zip(self.inputs, inputs, strict=True):
@@ -37,19 +33,33 @@ class Replay(Generic[Result]):
 
 
 class Forward:
-    """A network in evaluation: images (B, 3, S, S) -> outputs, for full batches replayed on a GPU if that is wanted."""
+    """A network in evaluation: images (B, 3, S, S) -> outputs, on a GPU replayed for batches of `size`; 0: never."""
 
-    def __init__(self, model: nn.Module, replays: bool) -> None:
-        self.model, self.replays = model, replays
+    def __init__(self, model: nn.Module, size: int) -> None:
+        self.model, self.size = model, size
         self.replay: Replay[list[Tensor]] | None = None
         self.warm = False
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Outputs that stay as they are when the next batch is computed."""
-        if self.replay is None and self.replays and self.warm:
-            self.replay = Replay(self.model, images)
-        if self.replay is not None and self.replay.fits(images):
-            return [output.clone() for output in self.replay(images)]
-        self.warm = True
+        if len(images) != self.size:
+            return self.plain(images)
+        if self.replay is None:
+            outputs = self.plain(images)
+            if self.warm:
+                self.capture(images)
+            self.warm = True
+            return outputs
+        return [output.clone() for output in self.replay(images)]
+
+    def plain(self, images: Tensor) -> list[Tensor]:
+        """Outputs, kernel by kernel."""
         outputs: list[Tensor] = self.model(images)
         return outputs
+
+    def capture(self, images: Tensor) -> None:
+        """Make a graph, which computes nothing yet; where it finds no memory, go on without one."""
+        try:
+            self.replay = Replay(self.model, images)
+        except torch.OutOfMemoryError:
+            self.size = 0

@@ -85,7 +85,7 @@ def epochs(
 ) -> Iterator[Epoch | None]:
     """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
     best: dict[str, float] = begun["best"]
-    forward = Forward(step.model, step.replays)
+    forward = Forward(step.model, config.eval_batch_size if step.replays else 0)
     try:
         for number in range(begun["epoch"] + 1, config.epochs + 1):
             start = time.perf_counter()

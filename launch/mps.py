@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import ray
+import torch
 
 CONTROL = "nvidia-cuda-mps-control"
 DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
@@ -30,7 +31,7 @@ def start_mps() -> bool:
     """
     if DIRECTORY in os.environ:
         return True
-    if not shutil.which(CONTROL):
+    if not shutil.which(CONTROL) or not torch.cuda.device_count():
         return False
     folder = Path(tempfile.gettempdir()) / f"bel-mps-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

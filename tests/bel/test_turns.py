@@ -26,15 +26,15 @@ def in_turns(runs):
     return found
 
 
-@pytest.mark.parametrize("cache", ["host", "device"])
-def test_runs_in_turns_equal_each_run_alone(make, cache):
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_runs_in_turns_equal_each_run_alone(make, where):
     varied = [
         {"backbone": "mobilenet_v2"},  # with dropout, whose draws are not to be mixed up
         {"backbone": "mobilenet_v2", "seed": 1, "flip": 0.5, "jitter": 0.2},
         {"head": "direct", "code": None, "epochs": 1},
         {"code": "hex16", "loss": "ce", "batch_size": 6, "precision": "bf16"},
     ]
-    configs = [make(cache=cache, frame_stride=2, **fields) for fields in varied]
+    configs = [make(cache=where, frame_stride=2, **fields) for fields in varied]
     data = placed(load(configs[0], "train"), configs[0], pick_device("cpu"))
     alone = [[[timeless(epoch.metrics), epoch.state()] for epoch in fit(config, data)] for config in configs]
     assert same(in_turns([steps(config, data) for config in configs]), alone)

@@ -101,7 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             people, frames, size = (8, 12, 48) if o.quick else (24, 60, 240)
             synthesise("biwi", Path(folder), people, frames, size, seed=0)
         if o.quick:
-            os.environ["OMP_NUM_THREADS"] = "1"  # as trials have here: few images repeat to 1e-6 with as many threads only
+            os.environ["OMP_NUM_THREADS"] = (
+                "1"  # as trials have here: few images repeat to 1e-6 with as many threads only
+            )
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         found = []
         for name in o.only:

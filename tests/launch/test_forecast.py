@@ -13,7 +13,7 @@ import yaml
 
 from bel.errors import UserError
 from launch.cluster import refuse_unreachable
-from launch.forecast import places
+from launch.forecast import beside, fewest, places
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
 from tests.launch.test_proposer import Bench
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
@@ -69,6 +69,24 @@ def test_places_are_what_fits_on_the_nodes(ray_here):
     for cpu, gpu, most in ((1, 0, 2), (2, 0, 1), (0.5, 0.25, 4), (0.1, 0.3, 3), (0.1, 0, 20)):
         bench = Bench({"code": {"grid": ["u"]}}, {}, resources={"cpu": cpu, "gpu": gpu})
         assert places(bench.sweep) == most
+
+
+@pytest.mark.parametrize(
+    ("rates", "number"),
+    [
+        ({1: 100.0}, 1),
+        ({1: 100.0, 2: 190.0, 4: 300.0, 8: 310.0}, 4),  # 8 are no twentieth faster than 4
+        ({1: 100.0, 2: 90.0, 3: 80.0}, 1),
+        ({1: 100.0, 2: 150.0, 4: 149.0, 5: 170.0}, 5),
+    ],
+)
+def test_as_few_trials_share_a_gpu_as_are_as_fast_as_more(rates, number):
+    assert fewest(rates) == number
+
+
+def test_trials_beside_each_other_are_shares_of_a_gpu_and_processors_for_them(ray_here):
+    assert [beside(0.5, gpu) for gpu in (0, 1, 2, 0.5, 0.25, 1 / 3)] == [1, 1, 1, 2, 4, 3]
+    assert beside(1, 0.1) == 2 and beside(2, 0.1) == 1, "there are two processors"
 
 
 def alone(folder, *arguments, **variables):

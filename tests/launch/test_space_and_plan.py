@@ -151,6 +151,7 @@ BAD = [
     ({"search": {"objective": "test/mae"}}, "search.objective must be one of"),
     ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1"),
     ({"resources": {"gpu": -1}}, "resources.gpu must be from 0"),
+    ({"resources": {"mps": "maybe"}}, "resources.mps must be true or false, got 'maybe'"),
     ({"resources": {"gpu": "all"}}, "resources.gpu must be a finite number"),
     ({"space": {"protocol": {"grid": ["biwi", "aflw2000"]}, "data_root": {"grid": ["a", "b"]}, "code": {"grid": ["u"]}},
       "search": {"scheduler": "asha"}}, "different data_root are not comparable"),
