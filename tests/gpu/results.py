@@ -1,8 +1,8 @@
 """Real sweeps on a GPU, each with its table: `python tests/gpu/results.py [--only STEP ...] [--quick]`.
 
 biwi: ResNet-50 at 224 px on rendered full-size frames; small: sweeps/biwi_small.yaml at 112 px on all frames, its best
-re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; fight: the fair fight at 112 px with three seeds. All but the first
-want datasets/BIWI and TORCH_HOME. What they print is kept in $OUT, or runs/gpu, too.
+re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; fight: the fair fight at 112 px, three
+seeds. All but the first want datasets/BIWI and TORCH_HOME. What they print is kept in $OUT, or runs/gpu, too.
 """
 
 from __future__ import annotations
