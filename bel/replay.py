@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bel.errors import UserError
+
 Result = TypeVar("Result")
 
 
@@ -15,14 +17,23 @@ class Replay(Generic[Result]):
     """A function of tensors on a GPU as a CUDA graph; its result lies in the same memory after every call.
 
     The function must have run before on this stream, waits for nothing, and changes only memory that stays where it is.
+    Raises `UserError` where it does otherwise, and torch's `OutOfMemoryError`.
     """
 
     def __init__(self, function: Callable[..., Result], *inputs: Tensor) -> None:
         self.inputs = [value.clone() for value in inputs]
         self.graph = torch.cuda.CUDAGraph()
-        # other threads, which copy the next batch, may go on to allocate memory
-        with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
-            self.result = function(*self.inputs)
+        try:
+            # other threads, which copy the next batch, may go on to allocate memory
+            with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+                self.result = function(*self.inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"this network cannot be captured as a CUDA graph ({reason}): set cuda_graph to false"
+            ) from error
 
     def __call__(self, *inputs: Tensor) -> Result:
         """The function's result for other inputs of the same shapes."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-TOGETHER = 2**26  # bytes of a GPU's memory for batches that are made at once
+TOGETHER = 2**24  # bytes of a GPU's memory for batches that are made at once
 SHARE = 0.25  # of a device's free memory that `auto` gives to the images
 
 

@@ -107,7 +107,7 @@ class Campaign:
             MARK: self.mark,
             "BEL_CHAOS_NOTES": str(self.notes_path),
             "MLFLOW_TRACKING_URI": self.uri,
-            "PYTHONPATH": str(PROJECT),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "RAY_TMPDIR": str(ray_folder(self.folder)),
         }
         command = [sys.executable, str(PROJECT / "tests" / "chaos" / "driver.py"), str(self.path)]

@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         if o.quick or "biwi" in o.only:
-            people, frames, size = (8, 12, 48) if o.quick else (24, 60, 240)
+            people, frames, size = (8, 12, 48) if o.quick else (24, 12, 240)
             synthesise("biwi", Path(folder), people, frames, size, seed=0)
         if o.quick:
             os.environ["OMP_NUM_THREADS"] = (
