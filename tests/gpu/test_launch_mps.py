@@ -1,0 +1,65 @@
+"""NVIDIA's multi-process service: trials that share a GPU give what they give alone, also when a neighbour is killed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import PROJECT
+from tests.gpu.conftest import run, unlike
+
+pytest.importorskip("ray", reason="launch needs Ray")
+
+from launch.mps import answered, start_mps
+
+TRAIN = """
+import json, sys, torch
+from bel.config import TrainConfig
+from bel.data.prepared import load
+from bel.train import fit
+config = TrainConfig.make(json.loads(sys.argv[1]))
+for epoch in fit(config, load(config, "train")):
+    torch.save(epoch.state()["weights"], sys.argv[2])
+    print(epoch.number, flush=True)
+"""
+
+
+NEIGHBOURS = {
+    "kept": {"backbone": "mobilenet_v2", "image_size": 64, "flip": 0.5, "epochs": 40},
+    "killed": {"backbone": "mobilenet_v2", "image_size": 64, "epochs": 1000, "seed": 1},
+}
+
+
+@pytest.fixture
+def mps(monkeypatch):
+    """The service, for processes that the test begins."""
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    os.environ.pop("CUDA_MPS_PIPE_DIRECTORY", None)
+    monkeypatch.setattr("atexit.register", lambda *_: None)
+    if not start_mps():
+        pytest.skip("the driver has no multi-process service, or it does not start here")
+    yield
+    answered("quit\n")
+
+
+def begun(config, path):
+    """A process that trains, and keeps the weights of its last epoch in a file."""
+    command = [sys.executable, "-c", TRAIN, json.dumps(config.as_dict()), str(path)]
+    return subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    )
+
+
+def test_a_neighbour_that_is_killed_changes_nothing(make, tmp_path, mps):
+    alone = run(make(**NEIGHBOURS["kept"]))[-1][1]["weights"]
+    kept, killed = (begun(make(**fields), tmp_path / name) for name, fields in NEIGHBOURS.items())
+    seen = [killed.stdout.readline() for _ in range(3)]
+    assert seen == ["1\n", "2\n", "3\n"], "".join(seen) + killed.communicate()[0]
+    assert kept.poll() is None, "both are to be there when one is killed"
+    killed.kill()
+    out, _ = kept.communicate(timeout=120)
+    assert kept.returncode == 0, out
+    assert not (found := unlike(torch.load(tmp_path / "kept", weights_only=True), alone)), found
