@@ -27,6 +27,7 @@ for epoch in fit(config, load(config, "train")):
 """
 
 
+SET = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
 NEIGHBOURS = {
     "kept": {"backbone": "mobilenet_v2", "image_size": 64, "flip": 0.5, "epochs": 40},
     "killed": {"backbone": "mobilenet_v2", "image_size": 64, "epochs": 1000, "seed": 1},
@@ -35,22 +36,22 @@ NEIGHBOURS = {
 
 @pytest.fixture
 def mps(monkeypatch):
-    """The service, for processes that the test begins."""
-    monkeypatch.setattr("os.environ", os.environ.copy())
-    os.environ.pop("CUDA_MPS_PIPE_DIRECTORY", None)
+    """The service, for processes that the test begins; sweeps of other tests may have begun it already."""
+    before = {name: os.environ.get(name) for name in SET}
     monkeypatch.setattr("atexit.register", lambda *_: None)
     if not start_mps():
         pytest.skip("the driver has no multi-process service, or it does not start here")
     yield
-    answered("quit\n")
+    if before[SET[0]] is None:
+        answered("quit\n")
+        for name in SET:
+            del os.environ[name]
 
 
 def begun(config, path):
     """A process that trains, and keeps the weights of its last epoch in a file."""
     command = [sys.executable, "-c", TRAIN, json.dumps(config.as_dict()), str(path)]
-    return subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
-    )
+    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_neighbour_that_is_killed_changes_nothing(make, tmp_path, mps):
