@@ -19,7 +19,7 @@ from bel.heads import Head
 from bel.model import Model, plain_fp32
 
 PER_CENT = "% of range"
-DECODED = 4096  # images whose outputs are read at once
+DECODED = 1024  # images whose outputs are read at once; until then a GPU is not waited for
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,16 @@ def evaluate(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
+    read, held = [], []
+    targets = data.targets[rows]
     with torch.inference_mode(), plain_fp32():
-        batches = [(forward or model)(images) for images in eval_batches(data, rows, config, device)]
-        outputs = [torch.cat(axis) for axis in zip(*batches, strict=True)]
-        blocks = zip(*(part.split(DECODED) for part in (*outputs, data.targets[rows])), strict=True)
-        read = [decoded(model.head, list(block), target, config.axes) for *block, target in blocks]
+        for number, images in enumerate(eval_batches(data, rows, config, device), start=1):
+            held.append((forward or model)(images))
+            done = min(number * config.eval_batch_size, len(rows))
+            if len(held) * config.eval_batch_size >= DECODED or done == len(rows):
+                outputs = [torch.cat(axis) for axis in zip(*held, strict=True)]
+                held = []
+                read.append(decoded(model.head, outputs, targets[done - len(outputs[0]) : done], config.axes))
     model.train(training)
     picked = rows.tolist()
     predictions, posterior, wrong_bits = zip(*read, strict=True)
@@ -148,7 +153,7 @@ def evaluate(
         axes=config.axes,
         names=[data.names[i] for i in picked],
         groups=[data.groups[i] for i in picked],
-        targets=data.targets[rows],
+        targets=targets,
         predictions=stacked(predictions),
         pose=config.definition.pose,
         posterior=stacked(posterior),

@@ -30,6 +30,7 @@ class Replay(Generic[Result]):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
+            torch.cuda.synchronize()  # raises where it is the GPU that failed
             reason = str(error).partition("\n")[0]
             raise UserError(
                 f"this network cannot be captured as a CUDA graph ({reason}): set cuda_graph to false"

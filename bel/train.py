@@ -20,10 +20,10 @@ from bel.data.prepared import Prepared
 from bel.data.splits import Split, split
 from bel.errors import Diverged, UserError
 from bel.evaluate import Evaluation, evaluate
-from bel.lane import Lane
 from bel.model import Model, build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
 from bel.replay import Forward
+from bel.run_context import RunContext
 from bel.step import Step
 
 LOOK = 50  # steps between looks at the loss: each waits for a GPU to have computed it
@@ -61,9 +61,9 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
         )
     if len(parts.train) < config.batch_size:
         raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
-    lane = Lane(device)
-    lane.seed(config.seed)
-    with enough_memory("building", config), lane.turn():
+    context = RunContext(device)
+    context.seed(config.seed)
+    with enough_memory("building", config), context.active():
         torch.manual_seed(config.seed)
         model = restore(resume, config) if resume else build_model(config)
         model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
@@ -76,12 +76,12 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
     if resume:
         begun = {name: resume[name] for name in ("epoch", "best")}
     begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
-    run = Step(model, optimiser, config, Chunks(config, begun["chunks"]))
-    return epochs(config, there, run, replace(parts, held=held), begun, lane)
+    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]))
+    return epochs(config, there, step, replace(parts, held=held), begun, context)
 
 
 def epochs(
-    config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], lane: Lane
+    config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], context: RunContext
 ) -> Iterator[Epoch | None]:
     """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
     best: dict[str, float] = begun["best"]
@@ -90,9 +90,9 @@ def epochs(
         for number in range(begun["epoch"] + 1, config.epochs + 1):
             start = time.perf_counter()
             with enough_memory("training", config):
-                loss = yield from train_epoch(step, data, parts.train, config, number, lane)
+                loss = yield from train_epoch(step, data, parts.train, config, number, context)
             speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
-            with enough_memory("validating", config), lane.turn():
+            with enough_memory("validating", config), context.active():
                 validation = evaluate(step.model, parts.held, parts.val, config, forward)
             measured = validation.metrics("val")
             refuse_divergence("validation error", measured["val/mae"], number)
@@ -106,25 +106,25 @@ def epochs(
             described = begun | {"config": config.as_dict()} | reached
             yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
     finally:
-        del step, forward, data, parts
-        lane.leave()
+        del step, forward, data, parts  # their memory is what there is to give back
+        context.close()
 
 
 def train_epoch(
-    step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, lane: Lane
+    step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, context: RunContext
 ) -> Generator[None, None, float]:
     """One pass over the rows (n,), a step at a time; returns the mean loss. Raises `Diverged` where that is not finite."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-    lane.seed(config.seed * 1_000_003 + number)  # dropout draws from it
+    context.seed(config.seed * 1_000_003 + number)  # dropout draws from it
     count = len(rows) // config.batch_size
     if number - 1 == config.drop_epoch:
         step.restart(learning_rate(config, number - 1))
     step.model.train()
-    batches = train_batches(data, rows, config, generator, lane.device)
-    with lane.turn():
-        total = torch.zeros((), dtype=torch.float64, device=lane.device)
+    batches = train_batches(data, rows, config, generator, context.device)
+    with context.active():
+        total = torch.zeros((), dtype=torch.float64, device=context.device)
     for done in range(count):
-        with lane.turn(), plain_fp32():
+        with context.active(), plain_fp32():
             step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
             total += step(*next(batches))
             if done % LOOK == LOOK - 1 or done == count - 1:

@@ -40,8 +40,8 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
             told = {name: os.environ[name] for name in TOLD if name in os.environ}
             environment = {"py_modules": PACKAGES, "env_vars": told}
             how = QUIET | {"address": address, "runtime_env": environment}
-        elif sweep.resources.shared and sweep.resources.mps:
-            start_mps()
+        elif sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
+            print(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
         try:
             ray.init(**how)
         except (ConnectionError, ValueError, RuntimeError, RayError) as error:

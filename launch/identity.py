@@ -19,7 +19,8 @@ from launch.plan import SPLIT, compares
 from launch.space import Sweep
 
 PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
-PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights")  # where things lie is no part of a trial; digests are
+# No part of a trial: where things lie (their digests are), and how its steps are launched, which gives the same bits.
+PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
 
 Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
 

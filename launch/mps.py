@@ -3,72 +3,81 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import ray
 import torch
 
 CONTROL = "nvidia-cuda-mps-control"
-DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
+PIPES = "CUDA_MPS_PIPE_DIRECTORY"
+WHOLE_MACHINE = Path("/tmp/nvidia-mps")  # the service's own default
 SECONDS = 30.0  # for an answer of the service, or of a program that uses it
-CONTEXT = """
+TRY = """
 import ctypes
 cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
 assert cuda.cuInit(0) == 0 and cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
 """  # what each trial does first
 
 
-def start_mps() -> bool:
-    """Start the service for the processes that this one begins, until it ends; whether trials have it.
+def start_mps() -> str:
+    """Start the service for the processes that this one begins, until the last driver of this user ends; why not, if so.
 
-    One that the user started is taken as it is. A service of ours that a killed driver left behind is used again. It sees
-    all GPUs, because what CUDA_VISIBLE_DEVICES says to a trial counts those of the service.
+    One that the user started is taken as it is, and one that a killed driver left behind is used again. It sees all GPUs,
+    because what CUDA_VISIBLE_DEVICES says to a trial counts those of the service.
     """
-    if DIRECTORY in os.environ:
-        return True
-    if not shutil.which(CONTROL) or not torch.cuda.device_count():
-        return False
+    if not torch.cuda.device_count() or PIPES in os.environ:
+        return ""
+    if not shutil.which(CONTROL):
+        return f"there is no {CONTROL}"
+    if (WHOLE_MACHINE / "control").exists() and ask("get_server_list") is not None:
+        return ""
     folder = Path(tempfile.gettempdir()) / f"bel-mps-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    own = {DIRECTORY: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
-    others = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    answered(None, "-d", env=others | own)  # says no where it runs already
-    if not works(others | own):
-        return False
-    os.environ |= own
-    atexit.register(stop_mps)
-    return True
+    lock = (folder / "drivers").open("w")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    os.environ |= {PIPES: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
+    everything = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    quiet = subprocess.DEVNULL
+    subprocess.run([CONTROL, "-d"], env=everything, stdin=quiet, stdout=quiet, stderr=quiet)  # says no where it runs
+    if not serves():
+        stop_mps(lock)
+        del os.environ[PIPES], os.environ["CUDA_MPS_LOG_DIRECTORY"]
+        return "it does not start, or no GPU is reached through it"
+    atexit.register(stop_mps, lock)
+    return ""
 
 
-def answered(line: str | None, *arguments: str, env: dict[str, str] | None = None) -> str:
-    """What the service's control program prints; nothing where there is no service."""
+def ask(line: str) -> str | None:
+    """What the service answers; None where there is none."""
     try:
-        done = subprocess.run(
-            [CONTROL, *arguments], input=line, env=env, capture_output=True, text=True, timeout=SECONDS
-        )
+        done = subprocess.run([CONTROL], input=f"{line}\n", capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
-def works(environment: dict[str, str]) -> bool:
-    """Whether a process reaches a GPU through the service."""
+def serves() -> bool:
+    """Whether a process reaches a GPU, and through the service: without one it would reach it all the same."""
     try:
-        return not subprocess.run(
-            [sys.executable, "-c", CONTEXT], env=environment, capture_output=True, timeout=SECONDS
-        ).returncode
+        tried = subprocess.run([sys.executable, "-c", TRY], capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return False
+    return tried.returncode == 0 and bool((ask("get_server_list") or "").strip())
 
 
-def stop_mps() -> None:
-    """Stop the service after the last trial, unless another sweep of this user has trials in it."""
+def stop_mps(lock: IO[str]) -> None:
+    """Stop the service after the last trial, unless another driver of this user has it."""
     ray.shutdown()
-    servers = answered("get_server_list\n").split()
-    if not any(answered(f"get_client_list {server}\n").split() for server in servers):
-        answered("quit\n")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    ask("quit")
+    lock.close()

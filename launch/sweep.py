@@ -29,7 +29,7 @@ from bel.errors import UserError, command
 from bel.model import build_model
 from launch.book import Book
 from launch.cluster import start_ray
-from launch.forecast import announce, settle_gpu
+from launch.forecast import announce
 from launch.identity import (
     check_files,
     data_key,
@@ -44,6 +44,7 @@ from launch.job import Job
 from launch.labels import label
 from launch.legal import highs, lows, make_config
 from launch.plan import make_plan
+from launch.probing import settle_gpu
 from launch.shift import Shift
 from launch.space import Sweep, read_sweep
 from launch.stages import on_seeds, repeats

@@ -51,11 +51,15 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     if last.exists() and not resume:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = checkpoint.load(last) if resume else None
-    if state and state["config"] != config.as_dict():
-        differing = [name for name, value in config.as_dict().items() if state["config"].get(name) != value]
-        raise UserError(
-            f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
-        )
+    if state:
+        own = TrainConfig.make(
+            state["config"]
+        ).as_dict()  # fields that are newer than the checkpoint have their defaults
+        differing = [n for n, value in config.as_dict().items() if own[n] != value and n != "cuda_graph"]
+        if differing:
+            raise UserError(
+                f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
+            )
     data = load(config, "train", progress)
     print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
     epochs = fit(config, data, resume=state)

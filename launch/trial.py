@@ -46,6 +46,11 @@ def parameters(weights: dict[str, torch.Tensor]) -> float:
     return float(sum(value.numel() for name, value in weights.items() if not name.endswith(STATISTICS)))
 
 
+def gpu_failed(error: Exception) -> bool:
+    """Whether a GPU is of no use to this process any more, by its own fault or, under MPS, by that of a neighbour."""
+    return isinstance(error, torch.AcceleratorError)
+
+
 def stored(folder: Folder, name: str) -> dict[str, Any] | None:
     """A state in a run's folder; None where there is none that can be read."""
     with folder.reading(name) as path:
@@ -65,7 +70,7 @@ class Trial(tune.Trainable):
     """`config` holds `values`, every field of a `TrainConfig`, and what `launch.proposer.order` adds.
 
     Actors are reused, so all state is set in `start`. What goes wrong in training is reported, not raised: a trial that
-    Tune sees fail is one whose worker died, which may go on elsewhere.
+    Tune sees fail is one whose worker died, or can compute no more, and which may go on in another.
     """
 
     held = ""  # the `pixels_key` of `data`
@@ -117,6 +122,7 @@ class Trial(tune.Trainable):
 
     def begin(self, last: dict[str, Any] | None, best: dict[str, Any] | None) -> None:
         """Train from the start, or after the epoch of a state, if its best one is there too."""
+        self.epochs = iter(())  # lets go of a network that was made before, as at the start
         resume = last if best else None
         if resume:
             self.history, self.best = list(resume["history"]), best or {}
@@ -131,6 +137,8 @@ class Trial(tune.Trainable):
                 self.advance()
             ended = {"done": True, "outcome": "finished"} if len(self.history) == self.train_config.epochs else {}
         except Exception as error:
+            if gpu_failed(error):
+                raise
             full = isinstance(error, OSError) and error.errno in FULL
             outcome = "full" if full else "diverged" if isinstance(error, Diverged) else "failed"
             ended = {"done": True, "outcome": outcome, "reason": sentence(error)}

@@ -17,11 +17,12 @@ from results.predictions import Floats, Predictions, fetch, joined
 from results.runs import OBJECTIVE, PARENT
 from results.trials import RANKED, outcome
 
-# Parameters in which the runs of one configuration differ: its repeats, what follows from them, and where files lie.
+# Parameters in which the runs of one configuration differ: its repeats, what follows from them, where files lie, and how steps
+# are launched.
 REPEAT = ("seed", "fold")
 APART = {
     *REPEAT, "split_hash", "train_images", "val_images", "val_groups", "held_digest",
-    "data_root", "cache_dir", "cache", "boxes", "weights",
+    "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
 CODE = "code_version"  # a tag
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-TOGETHER = 2**24  # bytes of a GPU's memory for batches that are made at once
+AT_ONCE = (
+    2**24
+)  # bytes of the floats of batches that are made at once on a GPU; at most some three times that is in use
 SHARE = 0.25  # of a device's free memory that `auto` gives to the images
 
 
@@ -54,7 +56,7 @@ def train_batches(
     settings = config.augmentation
     axes = config.definition.axes  # not those of the head, so that every head sees the same images
     draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, axes)
-    size = config.batch_size * at_once(config, device)
+    size = config.batch_size * batches_at_once(config, device)
     parts = [slice(i, min(i + size, count)) for i in range(0, count, size)]
     wanted = [(order[part], draws[part].corners) for part in parts]
     for part, pixels in zip(parts, gathered(data, config.image_size, device, wanted), strict=True):
@@ -63,10 +65,10 @@ def train_batches(
         yield from zip(images.split(config.batch_size), targets.split(config.batch_size), strict=True)
 
 
-def at_once(config: TrainConfig, device: torch.device) -> int:
+def batches_at_once(config: TrainConfig, device: torch.device) -> int:
     """How many batches are made at once: on a GPU, whose work is launched from Python, so many as take little memory."""
     batch = config.batch_size * 3 * config.image_size**2 * 4
-    return max(1, TOGETHER // batch) if device.type == "cuda" else 1
+    return max(1, AT_ONCE // batch) if device.type == "cuda" else 1
 
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:

@@ -2,7 +2,8 @@
 
 (a) the published way: PIL decodes 640 x 480, crop, resize, crop, ToTensor in 4 workers, fp32 without TF32, plain Adam;
 (b) ours, from the prepared array on the card; (c) the same step on one resident batch; (d) its FLOP/s over the card's bf16
-rate. Beside them ours with images from the mapped file (host), ours with eager steps, how far losses of both are apart over 200 steps, and what torch.compile makes of it.
+rate. Beside them ours with images from the mapped file (host), ours with eager steps, how far losses of both are apart over
+200 steps, and what torch.compile makes of it.
 About two minutes on an H100, with --compile about a minute more for each mode.
 """
 
@@ -29,9 +30,9 @@ from bel.accumulate import Chunks
 from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, placed, train_batches
 from bel.data.crops import expanded_box
-from bel.lane import Lane
 from bel.model import build_model, optimiser_groups, pick_device, plain_fp32
 from bel.optimiser import Optimiser
+from bel.run_context import RunContext
 from bel.step import WARM_UP, Step
 
 CASES = [
@@ -69,33 +70,33 @@ def frames(folder: Path) -> tuple[list[Path], str]:
     return sorted(folder.glob("*.png")), "smooth noise"
 
 
-def made(config: TrainConfig) -> tuple[Step, Lane]:
+def made(config: TrainConfig) -> tuple[Step, RunContext]:
     """A training step of a fresh network, and where it computes."""
-    lane = Lane(pick_device(config.device))
-    lane.seed(0)
+    context = RunContext(pick_device(config.device))
+    context.seed(0)
     torch.manual_seed(0)
-    with lane.turn():
-        model = build_model(config).to(device=lane.device, memory_format=config.layout)
+    with context.active():
+        model = build_model(config).to(device=context.device, memory_format=config.layout)
         step = Step(model.train(), Optimiser(optimiser_groups(model, config), config.lr), config, Chunks(config))
-    return step, lane
+    return step, context
 
 
-def train(step: Step, lane: Lane, batches: Batches, count: int) -> list[Tensor]:
+def train(step: Step, context: RunContext, batches: Batches, count: int) -> list[Tensor]:
     """Losses of so many steps."""
     losses = []
-    with lane.turn(), plain_fp32():
+    with context.active(), plain_fp32():
         for images, targets in islice(batches, count):
             step.optimiser.set_rate(step.config.lr)
             losses.append(step(images, targets).clone())
     return losses
 
 
-def rate(step: Step, lane: Lane, batches: Batches, target: float) -> float:
+def rate(step: Step, context: RunContext, batches: Batches, target: float) -> float:
     """Images/s of a step over about `target` seconds."""
-    train(step, lane, batches, WARM_UP + 3)
-    once = seconds(lambda: train(step, lane, batches, 5)) / 5
+    train(step, context, batches, WARM_UP + 3)
+    once = seconds(lambda: train(step, context, batches, 5)) / 5
     count = max(5, int(target / once))
-    return count * step.config.batch_size / seconds(lambda: train(step, lane, batches, count))
+    return count * step.config.batch_size / seconds(lambda: train(step, context, batches, count))
 
 
 def ours(config: TrainConfig, rows: int, device: torch.device) -> Batches:
@@ -110,13 +111,13 @@ def ours(config: TrainConfig, rows: int, device: torch.device) -> Batches:
 def published(case: tuple[str, int, int], paths: list[Path], target: float, workers: int) -> float:
     """Images/s of the published way."""
     config = config_of(*case, precision="fp32", memory_format="contiguous", cuda_graph=False)
-    step, lane = made(config)
+    step, context = made(config)
     if CUDA:
         step.optimiser.adams = [torch.optim.Adam(g.parameters, lr=config.lr) for g in step.optimiser.groups]
     loader = DataLoader(Frames(paths, case[1], 10**6), case[2], num_workers=workers, pin_memory=CUDA, drop_last=True)
-    batches = ((images.to(lane.device), targets.to(lane.device)) for images, targets in loader)
-    lane.stream = None if lane.stream is None else torch.cuda.current_stream()
-    return rate(step, lane, batches, target)
+    batches = ((images.to(context.device), targets.to(context.device)) for images, targets in loader)
+    context.stream = None if context.stream is None else torch.cuda.current_stream()
+    return rate(step, context, batches, target)
 
 
 def flops(config: TrainConfig) -> float:
@@ -147,11 +148,11 @@ def apart(config: TrainConfig, batches: Callable[[], Batches], count: int) -> fl
 def compiled(config: TrainConfig, mode: str, batch: tuple[Tensor, Tensor], target: float) -> tuple[float, float]:
     """Images/s of a step whose network torch.compile made, and the seconds that this took; `+graph`: captured by us."""
     kind, _, graph = mode.partition("+")
-    step, lane = made(replace(config, cuda_graph=bool(graph)))
+    step, context = made(replace(config, cuda_graph=bool(graph)))
     network = torch.compile(step.model, mode=None if kind == "default" else kind)
     step.chunks.outputs = lambda model, images: network(images)  # type: ignore[method-assign]
-    spent = seconds(lambda: train(step, lane, repeat(batch), WARM_UP + 2))
-    return rate(step, lane, repeat(batch), target), spent
+    spent = seconds(lambda: train(step, context, repeat(batch), WARM_UP + 2))
+    return rate(step, context, repeat(batch), target), spent
 
 
 def measure(

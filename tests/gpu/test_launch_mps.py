@@ -13,7 +13,7 @@ from tests.gpu.conftest import run, unlike
 
 pytest.importorskip("ray", reason="launch needs Ray")
 
-from launch.mps import answered, start_mps
+from launch.mps import ask, start_mps
 
 TRAIN = """
 import json, sys, torch
@@ -39,11 +39,11 @@ def mps(monkeypatch):
     """The service, for processes that the test begins; sweeps of other tests may have begun it already."""
     before = {name: os.environ.get(name) for name in SET}
     monkeypatch.setattr("atexit.register", lambda *_: None)
-    if not start_mps():
-        pytest.skip("the driver has no multi-process service, or it does not start here")
+    if why := start_mps():
+        pytest.skip(f"no multi-process service: {why}")
     yield
     if before[SET[0]] is None:
-        answered("quit\n")
+        ask("quit")
         for name in SET:
             del os.environ[name]
 

@@ -24,9 +24,9 @@ import mlflow  # noqa: E402 - where it is installed
 import ray  # noqa: E402
 
 from launch import sweep  # noqa: E402
-from launch.forecast import settle_gpu  # noqa: E402
 from launch.legal import lows, make_config  # noqa: E402
 from launch.plan import make_plan  # noqa: E402
+from launch.probing import settle_gpu  # noqa: E402
 from launch.space import read_sweep  # noqa: E402
 from results import evaluate  # noqa: E402
 from tests.chaos.campaign import Note, counts  # noqa: E402

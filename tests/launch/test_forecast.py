@@ -13,7 +13,8 @@ import yaml
 
 from bel.errors import UserError
 from launch.cluster import refuse_unreachable
-from launch.forecast import beside, fewest, places
+from launch.forecast import places
+from launch.probing import fewest, trials_on_gpu
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
 from tests.launch.test_proposer import Bench
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
@@ -85,8 +86,8 @@ def test_as_few_trials_share_a_gpu_as_are_as_fast_as_more(rates, number):
 
 
 def test_trials_beside_each_other_are_shares_of_a_gpu_and_processors_for_them(ray_here):
-    assert [beside(0.5, gpu) for gpu in (0, 1, 2, 0.5, 0.25, 1 / 3)] == [1, 1, 1, 2, 4, 3]
-    assert beside(1, 0.1) == 2 and beside(2, 0.1) == 1, "there are two processors"
+    assert [trials_on_gpu(0.5, gpu) for gpu in (0, 1, 2, 0.5, 0.25, 1 / 3)] == [1, 1, 1, 2, 4, 3]
+    assert trials_on_gpu(1, 0.1) == 2 and trials_on_gpu(2, 0.1) == 1, "there are two processors"
 
 
 def alone(folder, *arguments, **variables):
