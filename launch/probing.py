@@ -14,6 +14,7 @@ import ray
 import torch
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bel.accumulate import Chunks
 from bel.config import TrainConfig
@@ -112,7 +113,8 @@ def probers(config: TrainConfig, cpu: float, gpu: float, number: int) -> Iterato
         number //= 2
     try:
         kind = ray.remote(num_cpus=cpu, num_gpus=gpu)(Prober)
-        actors = [kind.options(placement_group=group).remote() for _ in range(number)]
+        there = PlacementGroupSchedulingStrategy(placement_group=group)
+        actors = [kind.options(scheduling_strategy=there).remote() for _ in range(number)]
         answers([actor.prepare.remote(config, max(1, round(cpu))) for actor in actors])
         yield actors
     finally:
