@@ -101,7 +101,7 @@ CASES = {
     "on_end of nothing": ({"on_end": " "}, "on_end must be a command as text, got ' '"),
     "on_end of a list": ({"on_end": ["ls"]}, r"on_end must be a command as text, got \['ls'\]"),
     # resources and budget
-    "unknown resource": ({"resources": {"tpu": 1}}, r"unknown key in resources 'tpu': choose from \['cpu', 'gpu'\]"),
+    "unknown resource": ({"resources": {"tpu": 1}}, r"unknown key in resources 'tpu': choose from \['cpu', 'gpu', 'mps'\]"),
     "no processor": ({"resources": {"cpu": 0}}, "resources.cpu must be from 0.1 to 10000, got 0.0"),
     "gpu by word": ({"resources": {"gpu": "all"}}, "resources.gpu must be a finite number, got 'all'; or auto"),
     "gpu below none": ({"resources": {"gpu": -1}}, "resources.gpu must be from 0 to 10000, got -1.0; or auto"),
