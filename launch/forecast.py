@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 
 from launch.job import Job
-from launch.probing import measure
+from launch.probing import measure, network
 from launch.space import Sweep
 
 GB = 1e9
@@ -40,15 +40,13 @@ def print_costs(job: Job) -> None:
     assert not isinstance(resources.gpu, str)
     configs = job.all_runs
     probes = measure(configs, resources.cpu, resources.gpu)
-    by_kind = {(c.backbone, c.image_size, c.batch_size): p for c, p in probes.items()}
     epochs = images = seconds = 0.0
     for config in configs:
         facts = job.book.facts_of(config)
         trained = config.epochs * int(facts["train_images"])
         validated = config.epochs * int(facts["val_images"])
         epochs, images = epochs + config.epochs, images + trained
-        speed = by_kind[config.backbone, config.image_size, config.batch_size].seconds
-        seconds += (trained + validated * VALIDATION) * speed
+        seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(job.total - job.done - job.lent, 0) / max(len(configs), 1)
     slots = places(job.sweep)
     less = "; early stopping takes less" if job.sweep.search.early else ""
@@ -60,9 +58,9 @@ def print_costs(job: Job) -> None:
         f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
     )
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
-    for config, p in probes.items():
+    for (backbone, image_size, batch_size), p in probes.items():
         print(
-            f"{config.backbone}, {config.image_size} px, batch {config.batch_size}: {1 / p.seconds:.0f} images/s, "
+            f"{backbone}, {image_size} px, batch {batch_size}: {1 / p.seconds:.0f} images/s, "
             f"{p.peak / GB:.2f} of {p.memory / GB:.1f} GB memory, weights {p.weights / 1e6:.1f} MB"
         )
         if p.peak > part * p.memory:

@@ -27,6 +27,7 @@ from bel.replay import Forward
 from bel.run_context import RunContext
 from bel.step import WARM_UP, Step
 from launch.cluster import alive, most, tick
+from launch.identity import pixels_key
 from launch.space import Sweep
 
 MARGIN = 1.15  # of the measured memory of a GPU, for what noise does not show
@@ -34,6 +35,9 @@ DRIVER_BYTES = 1e9  # of a GPU that its driver takes for a process, at most
 MOST_TRIALS = 16  # on a GPU, that are tried
 MEASURED = 1.0  # seconds over which the speed of training on a GPU is measured
 PATIENCE = 30.0  # seconds that several probers wait for a place beside each other
+
+
+Network = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -134,14 +138,18 @@ def answers(asked: list[Any]) -> list[Any]:
         ) from error
 
 
-def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[TrainConfig, Probe]:
-    """A probe of each distinct network, image size and batch, one after the other, beside as many as share a GPU with it."""
-    distinct = {(c.backbone, c.image_size, c.batch_size): c for c in configs}
+def network(config: TrainConfig) -> Network:
+    """What decides how long a step takes: trunk, image size in pixels, batch size."""
+    return config.backbone, config.image_size, config.batch_size
+
+
+def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[Network, Probe]:
+    """A probe of each distinct network, one after the other, beside as many as share a GPU with it."""
     found = {}
-    for config in distinct.values():
+    for key, config in {network(config): config for config in configs}.items():
         with probers(config, cpu, gpu, trials_on_gpu(cpu, gpu)) as actors:
             probes = answers([actor.probe.remote() for actor in actors])
-        found[config] = max(probes, key=lambda probe: probe.seconds)
+        found[key] = max(probes, key=lambda probe: probe.seconds)
     return found
 
 
@@ -163,9 +171,9 @@ def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
         return replace(sweep, resources=replace(sweep.resources, gpu=0.0))
     cpu = sweep.resources.cpu
     probes = measure(configs, cpu, 1.0)
-    shares = {c: (p.peak * MARGIN + bytes_of_images(c, p.memory)) / p.memory for c, p in probes.items()}
-    largest = max(shares, key=lambda config: shares[config])
-    together = max(1, min(int(1 / shares[largest]), trials_on_gpu(cpu, 1 / MOST_TRIALS)))
+    distinct = {(network(config), pixels_key(config)): config for config in configs}.values()
+    share, largest = max(((share_of(c, probes[network(c)]), c) for c in distinct), key=lambda pair: pair[0])
+    together = max(1, min(int(1 / share), trials_on_gpu(cpu, 1 / MOST_TRIALS)))
     rates = speeds(largest, cpu, together)
     number = fewest(rates)
     told = ", ".join(f"{rate:.0f} with {count}" for count, rate in rates.items())
@@ -174,10 +182,11 @@ def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
     return replace(sweep, resources=replace(sweep.resources, gpu=1 / number))
 
 
-def bytes_of_images(config: TrainConfig, memory: float) -> float:
-    """What the training images take of a GPU's memory (bytes) if a trial keeps them there."""
-    size = len(usable(request(config, "train")).entries) * config.prepared_size**2 * 3
-    return 0.0 if config.cache == "host" or (config.cache == "auto" and size > SHARE * memory) else size
+def share_of(config: TrainConfig, probe: Probe) -> float:
+    """The share of a GPU's memory that a trial takes, with its training images where it keeps them there."""
+    images = len(usable(request(config, "train")).entries) * config.prepared_size**2 * 3
+    stay = config.cache == "host" or (config.cache == "auto" and images > SHARE * probe.memory)
+    return (probe.peak * MARGIN + (0 if stay else images)) / probe.memory
 
 
 def speeds(config: TrainConfig, cpu: float, together: int) -> dict[int, float]:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -184,7 +185,10 @@ def table(tmp_path_factory):
 )
 def test_a_table_of_ones_own_sweeps_and_is_re_tested(ray_here, table, store, capsys, name, axes, unit):
     arguments = [str(PROJECT / "sweeps" / f"{name}.yaml"), "--set", f"data_root={table}", *TINY]
-    assert sweep.main([*arguments, "--set", "space.code.grid=[hex16]", "--set", "space.head.grid=[bel, direct]"]) == 0
+    arguments += ["--set", "space.code.grid=[hex16]", "--set", "space.head.grid=[bel, direct]"]
+    assert sweep.main([*arguments, "--plan"]) == 0  # its protocol is a mapping
+    assert re.search(r"^resnet10, 32 px, batch 8: \d+ images/s", capsys.readouterr().out, re.MULTILINE)
+    assert sweep.main(arguments) == 0
     parent, trials = children(name)
     assert len(trials) == 2 and all(
         t.data.params["protocol"] == "csv" and t.data.params["unit"] == unit for t in trials
