@@ -143,6 +143,10 @@ def refuse_impossible(sweep: Sweep) -> None:
     """Raise `UserError` where no node has what one trial asks for."""
     alive.cache_clear()
     for name, wanted in lacking(sweep):
+        if not most(name):
+            raise UserError(
+                f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray sees none: set it to 0"
+            )
         raise UserError(
             f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most(name):g} on a "
             f"machine: set resources.{name.lower()} to at most {most(name):g}"

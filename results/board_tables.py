@@ -115,7 +115,7 @@ def caption(board: Board) -> str:
     facts = board.facts
     held = f"{facts['images']} images of {facts['groups']} groups"
     tuned = (
-        ", a tuned field chosen on a hold-out of the same groups"
+        ", tuned fields (if any) chosen on a hold-out of the same groups"
         if board.leader.params["selection_split"] == "last"
         else ""
     )

@@ -164,6 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(1)
     found: list[list[object]] = []
     cases = [case for case in cases if not options.only or options.only in f"{case[0]} {case[1]}"]
+    if not cases:
+        parser.error(f"--only: no case holds {options.only!r}: {CASES}")
     alone: dict[Case, float] = {}
     for case in cases:
         eager = turns(case, 1, False, rows, target)
@@ -177,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if there:
                 found += processes({"processes, MPS": True}, alone, options.processes, rows, target)
     table(["case", "trials", "how", "images/s", "over one"], found)
-    print(card(), "(`over one`: over trials one after the other with captured steps)")
+    print(card(), "(`over one`: over trials one after the other with captured steps, on a CPU with plain ones)")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 biwi: ResNet-50 at 224 px on rendered full-size frames; small: sweeps/biwi_small.yaml at 112 px on all frames, its best
 re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; fight: the fair fight at 112 px, three
-seeds. All but the first want datasets/BIWI and TORCH_HOME. What they print is kept in $OUT, or runs/gpu, too.
+seeds. All but the first want datasets/BIWI and TORCH_HOME. What they print is kept in a file, too.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ QUICK = {
 }  # what a sweep is cut to for two CPU cores
 
 
-def run(command: Sequence[str], log: Path) -> str:
-    """What a command prints, shown and kept. Raises `CalledProcessError` where it fails."""
+def run(command: Sequence[str], log: Path, place: Path) -> str:
+    """What a command prints in a working folder, shown and kept. Raises `CalledProcessError` where it fails."""
     print("$", *command[1:], flush=True)
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line)
@@ -71,17 +71,18 @@ def entry(name: str) -> list[str]:
     return [sys.executable, "-c", f"import sys; from {ENTRIES[name]} import main; sys.exit(main(sys.argv[1:]))"]
 
 
-def step(name: str, settings: Sequence[str], log: Path) -> list[object]:
-    """Run a sweep and what follows it; a row of the last table."""
+def step(name: str, settings: Sequence[str], log: Path, place: Path) -> list[object]:
+    """Run a sweep and what follows it in a working folder; a row of the last table."""
     sweep, own, after = STEPS[name]
     given = [f"--set={setting}" for setting in (*own, *settings)]
     began = time.perf_counter()
     try:
-        out = run([sys.executable, "launch/sweep.py", f"sweeps/{sweep}.yaml", *given, "--quiet"], log)
+        script, file = (str(PROJECT / path) for path in ("launch/sweep.py", f"sweeps/{sweep}.yaml"))
+        out = run([sys.executable, script, file, *given, "--quiet"], log, place)
         swept = time.perf_counter() - began
         parent = re.findall(r"(?:leaderboard|--run-id) ([0-9a-f]{32})", out)[-1]
         for command in after:
-            run([*entry(command[0]), *(parent if word == "RUN" else word for word in command[1:])], log)
+            run([*entry(command[0]), *(parent if word == "RUN" else word for word in command[1:])], log, place)
     except (subprocess.CalledProcessError, IndexError) as error:
         return [name, sweep, f"{time.perf_counter() - began:.0f}", "", f"failed: {error}"[:60]]
     return [name, sweep, f"{swept:.0f}", f"{time.perf_counter() - began - swept:.0f}", "ok"]
@@ -93,22 +94,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS))
     parser.add_argument("--quick", action="store_true", help="rendered heads and sizes for two CPU cores")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every sweep")
+    parser.add_argument("--log", type=Path, default=PROJECT / "runs" / "gpu.log", help="file of what is printed")
     o = parser.parse_args(argv)
-    log = Path(os.environ.get("OUT") or PROJECT / "runs" / "gpu") / "results.log"
+    log = o.log.absolute()
     log.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         if o.quick or "biwi" in o.only:
             people, frames, size = (8, 12, 48) if o.quick else (24, 12, 240)
             synthesise("biwi", Path(folder), people, frames, size, seed=0)
-        if o.quick:
-            os.environ["OMP_NUM_THREADS"] = (
-                "1"  # as trials have here: few images repeat to 1e-6 with as many threads only
-            )
-            os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        found = []
+        if (
+            o.quick
+        ):  # all of it in the folder, on as many threads as trials have: so few images repeat to 1e-6 only then
+            os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
         for name in o.only:
             rendered = [f"data_root={folder}", *RENDERED] if o.quick or name == "biwi" else []
-            found.append(step(name, [*rendered, *(TINY + QUICK[name] if o.quick else ()), *o.set], log))
+            settings = [*rendered, *(TINY + QUICK[name] if o.quick else ()), *o.set]
+            found.append(step(name, settings, log, Path(folder) if o.quick else PROJECT))
     table(["step", "sweep", "seconds", "after it", "outcome"], found)
     print(card())
     return int(any(row[-1] != "ok" for row in found))

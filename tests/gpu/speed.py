@@ -201,10 +201,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = CASES
     if o.quick:
         cases, o.rows, o.steps, o.seconds = [("mobilenet_v2", 32, 8), ("resnet10", 32, 8)], 64, 5, 0.5
+    chosen = [case for case in cases if o.only in f"{case[0]} {case[1]} {case[2]}"]
+    if not chosen:
+        parser.error(f"--only: no case holds {o.only!r}: {cases}")
     began, top = time.perf_counter(), peak()
     with tempfile.TemporaryDirectory() as folder:
         paths, what = frames(Path(folder))
-        chosen = [case for case in cases if o.only in f"{case[0]} {case[1]} {case[2]}"]
         found = [measure(case, o, paths, top) for case in chosen]
     names = [
         "case",
@@ -214,10 +216,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "b/a",
         "b/c",
         "(d) of peak",
+        "host/c",
         "eager",
         "b/eager",
-        "losses",
     ]
+    names.append("losses")
     table(names, [row for row, _ in found])
     if o.compile:
         table(
