@@ -1,6 +1,7 @@
 """A trainable by itself, without Ray around it."""
 
 import pytest
+import torch
 from ray import tune
 
 from bel.checkpoint import code_version
@@ -52,3 +53,16 @@ def test_a_run_that_took_over_goes_on_with_its_new_fields_after_its_worker_died(
     assert [entry["lr"] for entry in again["past"]] == [1e-3, 3e-3, 3e-3] and again["epoch"] == 3
     now = taker.step()
     assert (again["val/mae"], again["train/loss"]) == (now["val/mae"], now["train/loss"])
+
+
+def test_a_gpu_that_failed_ends_the_worker_and_not_the_run(ordered, monkeypatch):
+    def broken(*_):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\n...")
+        yield
+
+    monkeypatch.setattr("launch.trial.fit", broken)
+    with pytest.raises(torch.AcceleratorError):  # Tune drops the worker, and the run goes out again
+        Trial(ordered("run", 1e-3)).step()
+    monkeypatch.setattr("launch.trial.fit", lambda *_: iter(lambda: 1 / 0, None))
+    told = Trial(ordered("other", 1e-3)).step()
+    assert told["outcome"] == "failed" and "division by zero" in told["reason"]
