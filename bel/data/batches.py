@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-AT_ONCE = (
-    2**24
-)  # bytes of the floats of batches that are made at once on a GPU; at most some three times that is in use
+AT_ONCE = 2**24  # bytes of the floats of batches that are made at once on a GPU; some three times that is in use
 SHARE = 0.25  # of a device's free memory that `auto` gives to the images
 
 
