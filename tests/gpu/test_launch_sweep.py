@@ -111,7 +111,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_one_line(written, store):
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     said = f"exit code {code}: {out}{err}"
     assert code == 2 and len(errors) == 1 and "Traceback" not in err, said
-    assert re.search(r"no GPU|GPU.* at most 0 ", errors[0]), said
+    assert re.search(r"asks for 0.5 GPU a trial, and Ray sees none", errors[0]), said
 
 
 def test_auto_gives_each_trial_the_share_that_was_measured(ray_here, written, capsys):
@@ -130,7 +130,8 @@ def driver(store):
     """Starts a driver whose workers note what they train, and lists what is left of it, which is killed in the end."""
     mark, sessions = uuid.uuid4().hex, []
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {MARK: mark, "BEL_CHAOS_NOTES": str(store / "notes"), "PYTHONPATH": str(PROJECT)}
+    environment |= {MARK: mark, "BEL_CHAOS_NOTES": str(store / "notes")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
 
     def start(path):
