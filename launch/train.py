@@ -52,9 +52,8 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = checkpoint.load(last) if resume else None
     if state:
-        own = TrainConfig.make(
-            state["config"]
-        ).as_dict()  # fields that are newer than the checkpoint have their defaults
+        # Fields that are newer than the checkpoint have their defaults; cuda_graph changes no number.
+        own = TrainConfig.make(state["config"]).as_dict()
         differing = [n for n, value in config.as_dict().items() if own[n] != value and n != "cuda_graph"]
         if differing:
             raise UserError(
