@@ -5,13 +5,21 @@ BIN := .venv/bin
 READY := .venv/.ready
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
-.PHONY: demo test test-gpu lint ui
+.PHONY: demo test test-all test-services test-gpu lint ui
 demo: $(READY)
 	$(BIN)/bel-data synth --layout biwi --out datasets/synthetic --subjects 160 --frames 16 --size 80 --seed 0
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow and not service"
+
+# What takes longer, too: faults, clusters, browsers, long statistics.
+test-all: test
+	$(BIN)/python -m pytest -m "slow and not service"
+
+# What wants PostgreSQL, which is started here in a folder of its own.
+test-services: $(READY)
+	$(BIN)/python -m pytest -m service
 
 # Without a GPU each of its tests skips.
 test-gpu: $(READY)
