@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from bel import checkpoint
-from bel.data.prepared import Prepared, load
+from bel.data.prepared import Prepared, is_here, load, request
 from bel.data.splits import Split, split
 from bel.errors import UserError, command
 from bel.evaluate import Evaluation, constant_median, evaluate
@@ -36,6 +36,10 @@ from results.table import print_table
 # What may change without changing what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
 OTHER = "the checkpoint, the data or the code is not what was logged"
+ALONE = (
+    "no training image of {protocol} is in {root}: the validation error is not repeated, what train and test share is not "
+    "checked, the constant median is left out, and nothing is logged"
+)
 SELECTED = {
     "val": "selected on validation groups",
     "last": "the last epoch, selected on nothing",
@@ -87,20 +91,28 @@ def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str]) -> int
 
 
 def re_test(subject: Subject) -> int:
-    """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat."""
+    """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat.
+
+    Without training images the test split alone, which is not logged.
+    """
     describe(subject)
-    train = load(subject.config, "train")
-    parts = split(subject.config, train)
-    if not repeats(subject, train, parts):
-        print(f"error: {OTHER}; test is not measured", file=sys.stderr)
-        return 1
-    test = load_test(subject.config)
-    evaluation = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
-    median = constant_median(train.targets[parts.train], evaluation)
+    config, targets = subject.config, None
+    if is_here(request(config, "train")):
+        train = load(config, "train")
+        parts = split(config, train)
+        if not repeats(subject, train, parts):
+            print(f"error: {OTHER}; test is not measured", file=sys.stderr)
+            return 1
+        targets = train.targets[parts.train]
+    test = load_test(config)
+    if targets is None:
+        print(f"note: {ALONE.format(protocol=config.protocol_name, root=config.data_root)}")
+    evaluation = evaluate(subject.model, test, torch.arange(len(test)), config)
+    median = None if targets is None else constant_median(targets, evaluation)
     print_table(evaluation, median)
-    if subject.config.selection == "test":
+    if config.selection == "test":
         print("note: this epoch was selected on the test split: its error is no clean one")
-    if subject.run:
+    if subject.run and median:
         log(subject, subject.run, test, evaluation, median)
     return 0
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from bel.checkpoint import environment
 from bel.config import TrainConfig
 from bel.data.prepared import load, open_prepared, place, request, usable
-from bel.data.sources import Entry, Source
+from bel.data.sources import Entry, NoImagesError, Source
 from bel.errors import UserError
 from bel.evaluate import constant_median, evaluate
 from bel.model import pick_device
@@ -54,7 +54,9 @@ def training_targets(config: TrainConfig) -> Tensor | None:
     try:
         listing = usable(wanted)
     except UserError as error:
-        print(f"note: there is no constant median to compare with: {error}")
+        absent = isinstance(error, NoImagesError)
+        why = f"no training image of {config.protocol_name} is in {config.data_root}" if absent else error
+        print(f"note: the constant median is left out: {why}")
         return None
     folder = place(wanted, listing)
     if folder.exists():

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from bel import checkpoint
 from bel.config import TrainConfig
-from bel.data.prepared import Prepared, load, request, usable
+from bel.data.prepared import Prepared, is_here, load, request, usable
 from bel.data.splits import Split, refuse_leak
 from bel.decode import STEPPED
 from bel.errors import UserError
@@ -87,9 +87,10 @@ def repeat(subject: Subject, parts: Split) -> Repetition:
 
 
 def load_test(config: TrainConfig) -> Prepared:
-    """The test split. Raises `UserError` where an image or a group of it is in train, too."""
-    entries = [usable(request(config, part)).entries for part in ("train", "test")]
-    refuse_leak(entries[0], entries[1], config.data_root)
+    """The test split. Raises `UserError` where an image or a group of it is in train, too, if train is here."""
+    train, test = (request(config, part) for part in ("train", "test"))
+    if is_here(train):
+        refuse_leak(usable(train).entries, usable(test).entries, config.data_root)
     return load(config, "test")
 
 

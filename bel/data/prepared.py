@@ -18,7 +18,7 @@ from torch import Tensor
 from bel.data.build import IMAGES, MANIFEST, TARGETS, Order, Progress, build, content_digest
 from bel.data.crops import read_boxes, shape
 from bel.data.labels import refuse_off_range
-from bel.data.sources import Entry, Listing, Source
+from bel.data.sources import Entry, Listing, NoImagesError, Source
 from bel.data.worker import row_digest
 from bel.errors import UserError
 
@@ -130,18 +130,29 @@ def usable(wanted: Request) -> Listing:
     listing = wanted.source.listed(wanted.data_root)
     if wanted.boxes is not None:
         listing = with_boxes(listing, wanted.boxes)
-    if listing.unusable and not wanted.skip:
+    if listing.unusable and listing.entries and not wanted.skip:
         first = next(iter(listing.unusable.values()))
         raise UserError(
             f"{len(listing.unusable)} of {listing.total} images named by {listing.origin} cannot be used, the first: {first}; "
             "correct that or data_root, or set on_missing to skip"
         )
     if not listing.entries:
-        why = f"; the first: {next(iter(listing.unusable.values()))}" if listing.unusable else ": there is none"
-        raise UserError(
+        why = ": there is none"
+        if listing.unusable:
+            why = f"; the first: {next(iter(listing.unusable.values()))}; correct that or data_root"
+        raise NoImagesError(
             f"none of {listing.total} images of {wanted.source.name} named by {listing.origin} can be used{why}"
         )
     return replace(listing, entries=listing.entries[:: wanted.stride])
+
+
+def is_here(wanted: Request) -> bool:
+    """Whether a source has an image with its label here."""
+    try:
+        usable(replace(wanted, skip=True))
+    except NoImagesError:
+        return False
+    return True
 
 
 def with_boxes(listing: Listing, path: Path) -> Listing:

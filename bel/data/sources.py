@@ -15,6 +15,10 @@ from bel.errors import UserError
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper end exclusive
 
 
+class NoImagesError(UserError):
+    """No image of a source is here: what does not need them can go on without."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One image on disk, the group that no split may divide, and the file of its label.
@@ -81,7 +85,7 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
     for folder in (data_root / name, data_root):
         if any(folder.glob(inside)) and (name in (folder.name, folder.resolve().name) or "*" not in inside):
             return folder
-    raise UserError(
+    raise NoImagesError(
         f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} is there; "
         f"set data_root to the folder that holds {name}/ (or render one with: bel-data synth)"
     )

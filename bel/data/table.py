@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bel.data.columns import TableSpec
-from bel.data.sources import Box, Entry, Label, Listing, Source, absent
+from bel.data.sources import Box, Entry, Label, Listing, NoImagesError, Source, absent
 from bel.errors import UserError
 
 DELIMITERS = ",;\t"  # the one that the header has most of
@@ -167,7 +167,7 @@ def group_of(cells: Mapping[str, str], spec: TableSpec) -> str:
 def read_cells(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells of all lines that are not blank, the header first. Raises `UserError`."""
     if not os.path.isfile(path):
-        raise UserError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
+        raise NoImagesError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,9 @@ import mlflow
 import pytest
 
 from bel import checkpoint
-from results import evaluate, predictions
+from bel.config import TrainConfig
+from bel.data.prepared import load
+from results import evaluate, export, predictions
 from tests.conftest import children, working_in
 
 
@@ -91,6 +93,55 @@ def test_other_data_is_noticed_by_its_split(swept_store, rendered, tmp_path, cap
     best = best_of(children("fixture")[1])
     assert evaluate.main(["--run-id", best.info.run_id, "--set", f"data_root={tmp_path}"]) == 2
     assert "gives the split" in capsys.readouterr().err
+
+
+OWN = {"name": "csv", "train": "train.csv", "test": "test.csv", "targets": {"yaw": {"low": -90, "high": 90}}}
+
+
+def only_test_images(rendered, root, protocol):
+    """A data_root without one training image of a protocol."""
+    if protocol == "aflw2000":
+        shutil.copytree(rendered / "AFLW2000", root / "AFLW2000")
+        return
+    shutil.copytree(rendered / "BIWI", root / "BIWI")
+    stems = {part: (root / "BIWI" / f"{part}.txt").read_text().split() for part in ("70_train", "30_test")}
+    for path in [path for stem in stems["70_train"] for path in (root / "BIWI" / "hpdb").glob(f"{stem}_*")]:
+        path.unlink()
+    images = [next((root / "BIWI" / "hpdb").glob(f"{stem}_rgb.*")) for stem in stems["30_test"]]
+    rows = "".join(f"{path.relative_to(root)},{i}\n" for i, path in enumerate(images))
+    (root / "test.csv").write_text(f"image,yaw\n{rows}")
+
+
+@pytest.mark.parametrize("protocol", ["biwi", "aflw2000", OWN], ids=["biwi", "aflw2000", "csv"])
+def test_without_training_images_a_checkpoint_is_measured_on_test_and_says_what_it_leaves_out(
+    rendered, tmp_path, made, capsys, protocol
+):
+    root = tmp_path / "root"
+    root.mkdir()
+    only_test_images(rendered, root, protocol)
+    places = {"data_root": str(root), "cache_dir": str(tmp_path / "cache")}
+    path = made(protocol=protocol, **places)
+    assert evaluate.main(["--checkpoint", path]) == 0
+    out = capsys.readouterr().out
+    name = protocol if isinstance(protocol, str) else "csv"
+    note = f"note: no training image of {name} is in {root}: the validation error is not repeated, "
+    assert out.count(note) == 1 and "test MAE (deg)" in out.replace("own unit", "deg") and "expected   " in out
+    assert "repeats" not in out and "constant median  " not in out and "over constant median" not in out
+    test = load(TrainConfig.make(checkpoint.load(tmp_path / "made.pt")["config"]), "test")
+    assert f"on {len(test)} images of " in out
+    shutil.rmtree(root)
+    assert evaluate.main(["--checkpoint", path]) == 2
+    assert export.main(["--checkpoint", path, "--to", "torchscript", "--out", str(tmp_path / "x.pt")]) == 0, (
+        "of no data"
+    )
+
+
+def test_a_run_without_training_images_logs_no_test_error(swept_store, rendered, tmp_path, capsys):
+    only_test_images(rendered, tmp_path, "biwi")
+    best = best_of(children("fixture")[1])
+    assert evaluate.main(["--run-id", best.info.run_id, "--set", f"data_root={tmp_path}"]) == 0
+    assert "and nothing is logged" in capsys.readouterr().out
+    assert "test/mae" not in mlflow.get_run(best.info.run_id).data.metrics
 
 
 def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
