@@ -6,7 +6,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-CREDENTIALS = re.compile(r"(?<=://)[^\s/]+@")  # of a store's address
+# Of an address: who may read it, and the parameters that are keys to it.
+CREDENTIALS = re.compile(
+    r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
+)
 
 
 class UserError(ValueError):

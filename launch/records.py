@@ -11,6 +11,7 @@ from pathlib import Path
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from bel import checkpoint
 from bel.config import TrainConfig
@@ -29,7 +30,7 @@ STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED:
 class Records:
     """The runs of a sweep in its store; every write is one thread's, in order, and does nothing the second time."""
 
-    def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: str) -> None:
+    def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes) -> None:
         self.store, self.folder, self.diff = store, folder, diff
         self.writer = Writer()
         self.tags = tags | {PARENT: store.parent_id}
@@ -122,7 +123,7 @@ class Records:
                 draw_code(run.config, learned, Path(work) / "code.png")
                 draw_curve(run.history, Path(work) / "learning_curve.png")
             if self.diff:
-                (Path(work) / "changes.diff").write_text(self.diff)
+                (Path(work) / "changes.diff").write_bytes(self.diff)
             client.log_artifacts(run_id, work)
         for name in folder.names():
             if name not in (LAST, END) and (name != BEST or (run.kept and outcome != DIVERGED)):
@@ -203,7 +204,7 @@ class Records:
             client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
         with tempfile.TemporaryDirectory() as work:
             client.log_artifacts(self.ids[run.key], client.download_artifacts(source.info.run_id, "", work))
-        origin = ("host", "device", "git_commit", "git_dirty", "packages")
+        origin = ("host", "device", "git_commit", MLFLOW_GIT_COMMIT, "git_dirty", "packages")
         kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
         tags = kept | {LENT: source.data.tags.get(LENT, source.info.run_id), OUTCOME: run.outcome}
         client.log_batch(self.ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])

@@ -12,12 +12,12 @@ from typing import Any
 
 import ray
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.context.registry import resolve_tags
 from ray.tune.schedulers import TrialScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from bel.checkpoint import code_version
 from bel.config import TrainConfig
+from bel.errors import shown
 from launch.book import FAILED, FINISHED, STOPPED, Run
 from launch.cluster import RayDied, joined, ray_died, restart_ray
 from launch.early import ByKey, scheduler
@@ -26,7 +26,7 @@ from launch.job import Job
 from launch.legal import lows, make_config
 from launch.plan import Plan
 from launch.proposer import Proposer
-from launch.provenance import changes, provenance
+from launch.provenance import kept_changes, provenance
 from launch.records import Records
 from launch.screen import Screen
 from launch.source import Listed, Source, Suggested, open_study
@@ -51,8 +51,8 @@ class Shift:
         self.storage = storage
         self.folder = storage.of(f"{job.sweep.name}-{store.parent_id[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
-        tags = resolve_tags() | provenance() | {"code_version": code_version()}
-        self.records = Records(store, self.trials, tags, changes())
+        tags = provenance() | {"code_version": code_version()}
+        self.records = Records(store, self.trials, tags, kept_changes())
         self.screen = Screen(self.book, job.sweep.search.objectives[0], job.total, quiet)
         self.stop = Stop(self.book)
         self.tracker = Tracker(self.sweep, self.book, self.records, self.stop, self.screen, store.hours)
@@ -170,8 +170,8 @@ class Shift:
             code = {INTERRUPTED: 130, FULL: 2, LOST: 1}.get(self.stop.reason, code)
         if not written:
             print(
-                f"the MLflow store is away ({self.records.writer.reason}): what it lacks is in {self.trials.url}, and the "
-                "same command writes it",
+                f"the MLflow store is away ({self.records.writer.reason}): what it lacks is in {shown(self.trials.url)}, and "
+                "the same command writes it",
                 file=sys.stderr,
             )
             code = code or 1

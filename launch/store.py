@@ -14,13 +14,13 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.exc import SQLAlchemyError
 
 from bel.checkpoint import code_version
 from bel.errors import UserError
 from launch.book import DECIDED
 from launch.identity import Facts
+from launch.provenance import context
 from launch.space import Sweep
 from launch.writer import patiently
 
@@ -197,7 +197,8 @@ def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]
 
 def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, fresh: bool) -> Run:
     """The run that a sweep's trials are children of."""
-    tags = resolve_tags() | {SWEEP: key, "mlflow.note.content": sweep.description} | ({FRESH: "yes"} if fresh else {})
+    tags = context() | {SWEEP: key, "mlflow.note.content": sweep.description} | ({FRESH: "yes"} if fresh else {})
     run = client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
-    client.log_dict(run.info.run_id, asdict(sweep), "sweep.json")
+    described = {name: value for name, value in asdict(sweep).items() if name != "on_end"}  # it may hold a token
+    client.log_dict(run.info.run_id, described, "sweep.json")
     return run

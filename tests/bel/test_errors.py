@@ -12,6 +12,11 @@ from bel.errors import UserError, command, sentence
         ("postgresql+psycopg2://me:se@cret@host/db", "postgresql+psycopg2://host/db"),
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
         ("http://host/a@b", "http://host/a@b"),
+        ("postgresql://host/db?user=me&password=se@cret&x=1", "postgresql://host/db?user=me&x=1"),
+        (
+            "https://bucket/best.pt?X-Amz-Date=1&X-Amz-Signature=5e&X-Amz-Credential=me",
+            "https://bucket/best.pt?X-Amz-Date=1",
+        ),
     ],
 )
 def test_no_message_has_the_password_of_an_address(capsys, address, said):

@@ -134,7 +134,8 @@ def a_run(make, key="k"):
 
 def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     client, experiment, parent = made
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, "")
+    diff = "Größe".encode("latin-1")
+    records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, diff)
     run = a_run(make)
     records.folder.of("k").write_json("split.json", {})
     for _ in range(2):
@@ -148,7 +149,8 @@ def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
     assert [m.step for m in client.get_metric_history(child.info.run_id, "val/mae")] == [1, 2, 3]
     assert child.info.status == "FINISHED" and child.data.tags[OUTCOME] == FINISHED
-    assert {f.path for f in client.list_artifacts(child.info.run_id)} == {"split.json"}
+    assert {f.path for f in client.list_artifacts(child.info.run_id)} == {"split.json", "changes.diff"}
+    assert Path(client.download_artifacts(child.info.run_id, "changes.diff")).read_bytes() == diff
     assert records.folder.names() == [], "what is written needs no folder"
 
 
@@ -160,7 +162,7 @@ def test_what_an_earlier_call_did_not_come_to_write_is_written_by_the_next(made,
     ending = {name: getattr(run, name) for name in ENDING}
     folder.of("k").write_json(END, ending | {"values": run.config.as_dict()})
     folder.of("other").write_json("split.json", {})  # of a run that has not ended
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), folder, {}, "")
+    records = Records(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
     facts = {"split_hash": "s"}
     book = Book({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
     book.facts_of = lambda config: facts

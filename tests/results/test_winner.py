@@ -83,7 +83,7 @@ def test_a_registered_winner_is_champion_once(swept_store, capsys):
     assert version.tags["sweep"] == "fixture" and version.tags["protocol"] == "biwi"
     assert float(version.tags["val_mae"]) == pytest.approx(run.data.metrics["val/best_mae"], abs=1e-6)
     assert version.tags["run_id"] == run.info.run_id and len(version.tags["code_version"]) == 12
-    records = Records(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, "")
+    records = Records(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, b"")
     records.ids["champion"] = run.info.run_id
     records.delete(SimpleNamespace(key="champion"), client)
     assert winner_is_kept(client, run), "its sweep drops it no more"
