@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model, build_model
+from bel.source import code_version
 
 KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "environment")
 
@@ -87,13 +86,3 @@ def environment(device: torch.device) -> dict[str, str]:
         torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     )
     return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "code_version": code_version()}
-
-
-@cache
-def code_version() -> str:
-    """Twelve hex digits of the source of `bel`, as this process began: they change when any line of it does."""
-    folder = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return digest.hexdigest()[:12]

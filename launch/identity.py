@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from bel.data.build import Progress
 from bel.data.labels import clamped
@@ -15,6 +14,7 @@ from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.model import weights_digest
+from bel.source import code_version
 from launch.plan import SPLIT, compares
 from launch.space import Sweep
 

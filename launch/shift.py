@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from mlflow.exceptions import MlflowException
 from ray.tune.schedulers import TrialScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from bel.errors import shown
+from bel.source import code_version
 from launch.book import FAILED, FINISHED, STOPPED, Run
 from launch.cluster import RayDied, joined, ray_died, restart_ray
 from launch.early import ByKey, scheduler
@@ -141,7 +142,7 @@ class Shift:
     def order(self, run: Run) -> dict[str, Any]:
         """Tune's config of a run: what its worker needs to know."""
         facts: dict[str, Any] = {"data_digest": run.facts["data_digest"], "code_version": code_version()}
-        facts |= {"file_digests": file_digests(run.config)}
+        facts |= {"file_digests": file_digests(run.config), "driver_host": socket.gethostname()}
         folder = self.trials.of(run.key)
         values = run.config.as_dict() | (taken_over(folder) if self.sweep.search.scheduler == "pbt" else {})
         return facts | {"key": run.key, "values": values, "folder": folder.url}

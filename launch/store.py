@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from bel.checkpoint import code_version
 from bel.errors import UserError
+from bel.source import code_version
 from launch.book import DECIDED
 from launch.identity import Facts
 from launch.provenance import context

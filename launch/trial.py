@@ -16,12 +16,13 @@ import yaml
 from ray import tune
 
 from bel import checkpoint
-from bel.checkpoint import code_version, environment
+from bel.checkpoint import environment
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.model import pick_device
+from bel.source import code_version
 from bel.train import Epoch, fit
 from launch.identity import file_digests, pixels_key
 from launch.pictures import draw_labels
@@ -66,6 +67,19 @@ def taken_over(folder: Folder) -> dict[str, Any]:
     return {name: last["config"][name] for name in PBT_FIELDS} if last else {}
 
 
+def refuse_other_source(order: dict[str, Any]) -> None:
+    """Raise `UserError` where this worker imported another source of `bel` than the driver of its order."""
+    host = socket.gethostname()
+    if order["code_version"] == code_version():
+        return
+    if order["driver_host"] == host:
+        raise UserError(
+            "the source of bel has changed since the sweep began, so that this trial would be of other code: run the command "
+            "again, which trains with the source as it is then, or put the source back first"
+        )
+    raise UserError(f"the code on {host} is not the driver's: start Ray there in the same version")
+
+
 class Trial(tune.Trainable):
     """`config` holds `values`, every field of a `TrainConfig`, and what `launch.proposer.order` adds.
 
@@ -103,10 +117,7 @@ class Trial(tune.Trainable):
 
     def load_data(self, config: dict[str, Any]) -> None:
         """Map the images, prepared on this machine where they are not yet; they and the code must be the driver's."""
-        if config["code_version"] != code_version():
-            raise UserError(
-                f"the code on {socket.gethostname()} is not the driver's: start Ray there in the same version"
-            )
+        refuse_other_source(config)
         if (
             key := pixels_key(self.train_config)
         ) != self.held:  # a map that is there spares asking for every file again

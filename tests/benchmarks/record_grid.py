@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from bel.checkpoint import code_version
 from bel.config import TrainConfig
 from bel.data.prepared import Prepared, load
 from bel.data.splits import split
+from bel.source import code_version
 from bel.train import fit
 
 TABLE = Path(__file__).with_name("grid.csv")

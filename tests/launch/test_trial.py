@@ -1,11 +1,13 @@
 """A trainable by itself, without Ray around it."""
 
+import socket
+
 import pytest
 import torch
 from ray import tune
 
-from bel.checkpoint import code_version
 from bel.data.prepared import load
+from bel.source import code_version
 from launch.identity import file_digests
 from launch.state import Folder
 from launch.trial import Trial as Trainable
@@ -66,3 +68,17 @@ def test_a_gpu_that_failed_ends_the_worker_and_not_the_run(ordered, monkeypatch)
     monkeypatch.setattr("launch.trial.fit", lambda *_: iter(lambda: 1 / 0, None))
     told = Trial(ordered("other", 1e-3)).step()
     assert told["outcome"] == "failed" and "division by zero" in told["reason"]
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        (socket.gethostname(), "the source of bel has changed since the sweep began"),
+        ("elsewhere", "is not the driver's: start Ray there in the same version"),
+    ],
+)
+def test_a_worker_of_other_code_says_what_is_true_where_it_is(ordered, host, says):
+    order = ordered("run", 1e-3) | {"code_version": "0" * 12, "driver_host": host}
+    told = Trial(order).step()
+    assert told["outcome"] == "failed" and says in told["reason"]
+    assert ("run the command again" in told["reason"]) is (host == socket.gethostname())
