@@ -237,11 +237,11 @@ class TrainConfig:
 
 
 def convert(f: Field[Any], value: Any) -> Any:
-    """A value as its field's type. Raises `UserError` where it is none."""
+    """A value as its field's type; null may be written as text, too. Raises `UserError` where it is none."""
     if f.name == "protocol":
         return normal_form(value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
-    if value is None and type(None) in kinds:
+    if value in (None, "null") and type(None) in kinds:
         return None
     return convert_to(kinds[0], f.name, value)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 CREDENTIALS = re.compile(
     r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
 )
+LONGEST = 2000  # characters of a message
 
 
 class UserError(ValueError):
@@ -21,8 +22,9 @@ class Diverged(UserError):  # noqa: N818 - it names what became of a trial
 
 
 def shown(text: object) -> str:
-    """A text without the names and passwords in its addresses."""
-    return CREDENTIALS.sub("", str(text))
+    """A text without the names and passwords in its addresses, and without its middle where it is very long."""
+    found = CREDENTIALS.sub("", str(text))
+    return found if len(found) <= LONGEST else f"{found[: LONGEST - 500]} [...] {found[-500:]}"
 
 
 def sentence(error: BaseException) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from bel.errors import UserError
 
 TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def within(name: str, value: float | None, low: float, high: float) -> None:
@@ -28,6 +30,14 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
             raise UserError(f"unknown {what} {name!r}: choose from {names}")
 
 
+def setting_of(pair: str) -> tuple[str, str | None]:
+    """Key and value of KEY=VALUE, the value as it is typed, None where there is none. Raises `UserError`."""
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
+    return key, value or None
+
+
 def convert_to(kind: type, what: str, value: Any) -> Any:
     """A value as str, bool, int or float; all may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
     try:
@@ -45,10 +55,17 @@ def text(value: Any) -> str:
 
 def real(value: Any) -> float:
     """A finite number, or its text."""
-    number = float(value)
+    number = number_in(value) if isinstance(value, str) else float(value)
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
     return number
+
+
+def number_in(text: str) -> float:
+    """The number that a text is. Raises `ValueError` for other ones than of digits: Python reads 1_0 as 10."""
+    if not NUMBER.fullmatch(text.strip()):
+        raise ValueError
+    return float(text)
 
 
 def whole(value: Any) -> int:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bel.config import convert
 from bel.errors import UserError, one_of
-from bel.values import TINY, convert_to, refuse_unknown
+from bel.values import TINY, convert_to, refuse_unknown, setting_of
+from launch import yaml_text
 from launch.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
 from launch.search import SEARCH, Check, Search, check_search, number
+
+TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,9 @@ class Sweep:
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     """The sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = mapping(f"{path}", yaml_text.load(path))
     except FileNotFoundError:
         raise UserError(f"no sweep file {path}: those that come with the project are in sweeps/") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    content = mapping(f"{path}", content)
     for setting in settings:
         apply(content, setting)
     return parse(content)
@@ -84,10 +82,9 @@ def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
 
 def apply(content: dict[str, Any], setting: str) -> None:
     """Set one key: a dotted path into the file, or the name of a config field, which is then fixed in `base`."""
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise UserError(f"--set wants KEY=VALUE, got {setting!r}")
-    parsed = parse_value(key, value)
+    key, text = setting_of(setting)
+    key = key.removeprefix("base.")
+    value = parse_value(key, text)
     if key.partition(".")[0] in FIELDS:
         content["space"] = {k: v for k, v in mapping("space", content.get("space")).items() if k != key}
         key = f"base.{key}"
@@ -95,15 +92,16 @@ def apply(content: dict[str, Any], setting: str) -> None:
     for folder in folders:
         content[folder] = mapping(folder, content.get(folder))
         content = content[folder]
-    content[leaf] = parsed
+    content[leaf] = value
 
 
-def parse_value(key: str, value: str) -> Any:
-    """The value of a setting, read as YAML. Raises `UserError` where it is none."""
-    try:
-        return yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
-        raise UserError(f"the value of {key} is not YAML: {value!r}") from None
+def parse_value(key: str, text: str | None) -> Any:
+    """The value of a setting: a list or a mapping where its key may have one, and otherwise the text as it is typed."""
+    if key in FIELDS and key != "protocol":
+        return convert(FIELDS[key], text)
+    if key not in TEXTS and text and text[0] + text[-1] in ("[]", "{}"):
+        return yaml_text.parse(f"the value of {key}", text)
+    return None if text == "null" else text
 
 
 def parse(content: dict[str, Any]) -> Sweep:

@@ -8,7 +8,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from bel import checkpoint
@@ -16,6 +15,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.errors import UserError, command
 from bel.train import fit
+from launch import yaml_text
 from launch.dimensions import mapping
 from launch.predictions import PREDICTIONS, write_predictions
 
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_config(path: Path) -> dict[str, Any]:
     """Config fields in a YAML file. Raises `UserError` where it is none."""
     try:
-        return mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the config {path}: {' '.join(str(error).split())}") from error
+        return mapping(f"{path}", yaml_text.load(path))
+    except FileNotFoundError:
+        raise UserError(f"no config file {path}: give one, or the fields as options") from None
 
 
 def train(config: TrainConfig, out: Path, resume: bool) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
 
@@ -26,6 +25,7 @@ from bel.errors import UserError, command
 from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
 from bel.published import is_published
+from bel.values import setting_of
 from results import published
 from results.predictions import FILES, fetch, write
 from results.registry import find_version
@@ -118,18 +118,11 @@ def re_test(subject: Subject) -> int:
 
 
 def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
-    """Values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key, and for what is not YAML."""
-    values = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
+    """Values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key."""
+    values = dict(map(setting_of, pairs))
+    for key in values:
         if key not in free:
             raise UserError(f"--set {key} would change what the checkpoint is: only {list(free)} can be set")
-        try:
-            values[key] = yaml.safe_load(value)
-        except (ValueError, yaml.YAMLError):
-            raise UserError(f"the value of {key} is not YAML: {value!r}") from None
     return values
 
 

@@ -81,9 +81,7 @@ def parse_table(mapping: Mapping[str, Any]) -> TableSpec:
     given = plain(mapping)
     one_of("protocol.name of a mapping", given.pop("name", "csv"), ["csv"])
     columns: dict[str, Any] = {key: text(key, given[key]) for key in ("image", "group", "test") if key in given}
-    pose = given.get("pose", False)
-    if not isinstance(pose, bool):
-        raise UserError(f"protocol.pose must be true or false, got {pose!r}")
+    pose = convert_to(bool, "protocol.pose", given.get("pose", False))
     targets = parse_targets(given.get("targets"), pose)
     box = parse_box(given["box"]) if "box" in given else None
     return TableSpec(text("train", given.get("train")), targets, box=box, pose=pose, **columns, **parse_draw(given))
@@ -146,7 +144,7 @@ def parse_target(name: Any, value: Any) -> Target:
     if not (low < high and math.isfinite(high - low)):
         raise UserError(f"protocol.{where}.low must be below its high, got low {low:g} and high {high:g}")
     flip = given.get("flip")
-    if flip is not None and (isinstance(flip, bool) or flip not in (1, -1)):
+    if flip is not None and (isinstance(flip, bool) or str(flip) not in ("1", "-1")):
         raise UserError(
             f"protocol.{where}.flip must be 1 or -1, got {flip!r}: leave it out where mirroring changes the meaning"
         )
@@ -155,7 +153,7 @@ def parse_target(name: Any, value: Any) -> Target:
         raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
     levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
     within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
-    return Target(name, low, high, levels, unit, flip and int(flip))
+    return Target(name, low, high, levels, unit, None if flip is None else int(flip))
 
 
 def text(key: str, value: Any) -> str:

@@ -26,3 +26,13 @@ def test_no_message_has_the_password_of_an_address(capsys, address, said):
     assert command(fail)([]) == 2
     assert capsys.readouterr().err == f"error: cannot reach {said}: try {said}\n"
     assert sentence(OSError(f"no {address}")) == f"OSError: no {said}"
+
+
+def test_a_very_long_value_leaves_the_rule_and_what_to_do(capsys):
+    @command
+    def main(argv):
+        raise UserError(f"name must be short, got {'x' * 100_000}: shorten it")
+
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert len(said) < 2100 and said.startswith("error: name must be short") and said.endswith("x: shorten it\n")

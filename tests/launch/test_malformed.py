@@ -249,9 +249,11 @@ def test_a_file_that_is_wrong_in_one_place_is_refused(tmp_path, case):
 
 SETTINGS = {
     "no equals sign": ("lr", "--set wants KEY=VALUE, got 'lr'"),
-    "no key": ("=3", "unknown key of a sweep '': choose from"),
-    "open bracket": ("lr=[1", r"the value of lr is not YAML: '\[1'"),
-    "no date": ("lr=2024-13-45", "the value of lr is not YAML: '2024-13-45'"),
+    "no key": ("=3", "--set wants KEY=VALUE, got '=3'"),
+    "open bracket": ("lr=[1", r"lr must be a finite number, got '\[1'"),
+    "no date": ("lr=2024-13-45", "lr must be a finite number, got '2024-13-45'"),
+    "digits in groups": ("epochs=1_0", "epochs must be a whole number, got '1_0'"),
+    "a list that is none": ("search.objective=[a: b: c]", "the value of search.objective is not readable YAML"),
     "unknown field": ("learning_rate=1", "unknown key of a sweep 'learning_rate'"),
     "unknown key in a section": ("budget.minutes=1", "unknown key in budget 'minutes': choose from"),
     "into a number": ("keep.it=1", "keep must be a mapping of names to values, got 5"),

@@ -4,6 +4,7 @@ import optuna
 import pytest
 import yaml
 
+from bel.config import TrainConfig
 from bel.errors import UserError
 from launch.dimensions import Finite, Interval
 from launch.legal import lows, make_config
@@ -199,7 +200,7 @@ def test_a_missing_file_and_a_bad_setting_are_refused(tmp_path):
     with pytest.raises(UserError, match="--set wants KEY=VALUE"):
         read_sweep(tmp_path / "s.yaml", ["lr"])
     for value in ("[1", "2024-13-45", "0b_"):
-        with pytest.raises(UserError, match="the value of lr is not YAML"):
+        with pytest.raises(UserError, match="lr must be a finite number"):
             read_sweep(tmp_path / "s.yaml", [f"lr={value}"])
 
 
@@ -244,3 +245,37 @@ def test_settings_reach_the_new_sections(tmp_path):
     assert s.space["lr"].when == {"head": ("direct",)} and s.exclude == [{"head": ("bel",), "protocol": ("biwi",)}]
     fixed = read_sweep(path, ["head=bel", "search.method=random", "search.trials=2"])
     assert "head" not in fixed.space and all("lr" in v for v in draw(fixed, make_plan(fixed)))
+
+
+TYPED = ["my data #2", "1e3", "0x10", "on", "2026-01-01", "a:", "~x", "@a", "*a", "&a", "!a", "%a", "'a'", "[a]", "{a: 1}",
+         "a: b", "- a", "| a", "> a", "010", "1_0", "a=b", " a", "null2"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", TYPED)
+def test_text_of_a_setting_stays_as_it_is_typed(tmp_path, value):
+    (tmp_path / "s.yaml").write_text("name: t\ndescription: x")
+    settings = [f"data_root={value}", f"base.cache_dir={value}", f"description={value}", f"on_end={value}"]
+    found = read_sweep(tmp_path / "s.yaml", settings)
+    assert found.base == {"data_root": value, "cache_dir": value} and found.description == found.on_end == value
+    for name in ("train", "image"):
+        found = read_sweep(tmp_path / "s.yaml", [f"protocol.{name}=b.csv #1: on"])
+        assert found.base == {"protocol": {name: "b.csv #1: on"}}
+
+
+def test_numbers_lists_and_nothing_in_settings(tmp_path):
+    (tmp_path / "s.yaml").write_text("name: t\nspace: {lr: {grid: [1e-3]}}\nbudget: {hours: 1}")
+    settings = ["lr=1e-4", "epochs=010", "code=null", "cuda_graph=false", "budget.hours=null", "resources.gpu=0.5",
+                "search.objective=[val/mae, bits]", "space.theta={grid: [5, 10]}", "name=on"]  # fmt: skip
+    found = read_sweep(tmp_path / "s.yaml", settings)
+    assert found.base == {"lr": 1e-4, "epochs": 10, "code": None, "cuda_graph": False} and list(found.space) == [
+        "theta"
+    ]
+    assert found.name == "on" and found.budget.hours is None and found.resources.gpu == 0.5
+    assert found.search.objective == ("val/mae", "bits")
+    own = [
+        "protocol={name: csv, train: a.csv}",
+        "protocol.targets.age={low: 0, high: 9}",
+        "protocol.targets.age.flip=-1",
+    ]
+    config = TrainConfig.make(read_sweep(tmp_path / "s.yaml", [*own, "code=u", "protocol.pose=false"]).base)
+    assert config.axes[0].flip == -1 and config.axes[0].span == 9

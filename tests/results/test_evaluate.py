@@ -161,7 +161,7 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         ),
         (["--run-id", best.info.run_id, "--set", "data_root=/nowhere"], "no BIWI images in '/nowhere'"),
         (["--run-id", best.info.run_id, "--set", "device"], "--set wants KEY=VALUE"),
-        (["--run-id", best.info.run_id, "--set", "data_root=[1"], "the value of data_root is not YAML"),
+        (["--run-id", best.info.run_id, "--set", "data_root=/a: b #[1"], "no BIWI images in '/a: b #[1'"),
         (["--run-id", ""], "no run ''"),
         (["--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
         (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "--set code_bits would change what"),
@@ -172,3 +172,10 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         err = capsys.readouterr().err.strip()
         assert says in err and "\n" not in err, (arguments, err)
     assert "test/mae" not in mlflow.get_run(best.info.run_id).data.metrics
+
+
+def test_a_setting_is_as_it_is_typed():
+    assert evaluate.settings(["data_root=my data #2", "cache_dir=1e3"], ["data_root", "cache_dir"]) == {
+        "data_root": "my data #2",
+        "cache_dir": "1e3",
+    }

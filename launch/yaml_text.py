@@ -1,0 +1,107 @@
+"""YAML as sweep files and configs hold it: values by the rules of YAML 1.2, each key once, nothing that grows on the way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bel.errors import UserError
+
+MOST = 250_000  # characters of a file, and of what its aliases make of it
+DEEPEST = 50  # collections within each other
+
+# Everything else is text, as it is typed. YAML 1.1 reads on as true, 1_0 as 10, 010 as 8, 1:30 as 90, and dates as dates.
+PLAIN = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)", list("-+.0123456789")),
+    "merge": (r"<<", ["<"]),
+}  # fmt: skip
+KNOWN = ("null", "bool", "int", "float", "str", "seq", "map")
+
+
+class Loader(yaml.SafeLoader):
+    """A loader of plain values; another tag than theirs is refused."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as in its base
+    yaml_constructors = {  # noqa: RUF012
+        tag: made
+        for tag, made in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in KNOWN
+    }
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A node with all that is in it. Raises `RecursionError` long before Python would."""
+        self.depth += 1
+        if self.depth > DEEPEST + 1:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+for name, (pattern, first) in PLAIN.items():
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"({pattern})$"), first)
+
+
+def load(path: Path) -> Any:
+    """The plain values in a YAML file. Raises `UserError` where it is none, `FileNotFoundError` where it is not there."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return parse(f"{path}", file.read(MOST + 1))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is not readable YAML: {error}") from error
+
+
+def parse(what: str, text: str) -> Any:
+    """The plain values of a text. Raises `UserError` where it is no YAML, says a key twice, or is too large or too deep."""
+    try:
+        loader = Loader(text[: MOST + 1])
+        node = loader.get_single_node() if len(text) <= MOST else None
+        size, depth = measure(node, {}) if node else (len(text), 0)
+        if size > MOST:
+            raise UserError(
+                f"{what} is too large: it may have {MOST} characters, what its aliases stand for counted each time"
+            )
+        if depth > DEEPEST:
+            raise RecursionError
+        return loader.construct_document(node) if node else None
+    except RecursionError:
+        raise UserError(f"{what} is nested too deeply: at most {DEEPEST} collections within each other") from None
+    except (KeyError, ValueError, yaml.YAMLError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{what} is not readable YAML: {' '.join(str(error).split())}") from error
+
+
+def measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
+    """Characters and depth of a node with all that its aliases stand for, none of which is laid out for it."""
+    if isinstance(node, yaml.ScalarNode):
+        return len(node.value) + 1, 0
+    if node not in known:
+        known[node] = 1, DEEPEST  # until it is known, which is too deep for what it is within
+        if isinstance(node, yaml.MappingNode):
+            refuse_twice(node)
+        parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        measured = [measure(part, known) for part in parts]
+        known[node] = 1 + sum(size for size, _ in measured), 1 + max((depth for _, depth in measured), default=0)
+    return known[node]
+
+
+def refuse_twice(node: yaml.MappingNode) -> None:
+    """Raise a YAML error where a mapping says a key twice, of which a loader would take the last one."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
