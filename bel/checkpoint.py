@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from bel.model import Model, build_model
 from bel.source import code_version
 
 KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "environment")
+FORMAT = 2  # of a checkpoint's state; one without a number is of format 1
+# What the configs of older formats meant and do not say.
+MEANT: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"}}
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -54,6 +59,22 @@ def whole(path: Path, state: Any) -> dict[str, Any]:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. Raises `UserError` where the file is missing or is none of ours."""
     return whole(path, read(path))
+
+
+def config_values(state: dict[str, Any]) -> dict[str, Any]:
+    """Config fields of a checkpoint's state, with what its format meant. Raises `UserError` for a format to come."""
+    number = state.get("format", 1)
+    if number not in (*MEANT, FORMAT):
+        raise UserError(f"the checkpoint is of format {number!r}, this version reads 1 to {FORMAT}: use a newer one")
+    values = dict(state["config"])
+    for older in range(number, FORMAT):
+        values = MEANT[older] | values
+    return values
+
+
+def config_of(state: dict[str, Any], changes: Mapping[str, Any] = MappingProxyType({})) -> TrainConfig:
+    """The config that a checkpoint's network was trained with, some fields changed for this machine."""
+    return TrainConfig.make(config_values(state) | dict(changes))
 
 
 def refuse_other_code(config: TrainConfig, state: dict[str, Any]) -> None:

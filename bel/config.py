@@ -13,7 +13,7 @@ import torch
 from bel.angles import Axis, with_levels
 from bel.codes import check_code, code_digest, normal_code
 from bel.data.augment import Augmentation
-from bel.data.crops import MARGINS
+from bel.data.crops import exif_rule, margin_rule
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
@@ -45,6 +45,8 @@ class TrainConfig:
     margin: float | None = option(None, "share of the box that crop boxes (0) or landmarks (0.3) adds on every side")
     boxes: str | None = option(None, "CSV of stem,x0,y0,x1,y1 for crop boxes, below data_root")
     on_missing: str = option("error", "what to do about images that cannot be used: error, or skip and count them")
+    exif: str | None = option(None, "turn images as their EXIF says: apply, or ignore (default of what is published)")
+    center_crop: str = option("round", "corner of evaluation's crop: rounded as by torchvision, or floor (as before)")
     image_size: int = option(224, "side of the network's input in pixels; images are prepared 15/14 as large")
     frame_stride: int = option(1, "train on every n-th listed frame; the test split is always whole")
     val_fraction: float | None = option(None, "share of the training groups that selects, without folds; default 0.2")
@@ -133,10 +135,8 @@ class TrainConfig:
             object.__setattr__(self, "crop", definition.crops[0])
         one_of(f"crop of protocol {self.protocol_name}", self.crop, definition.crops)
         assert self.crop is not None
-        if self.crop not in MARGINS and self.margin is not None:
-            raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {self.crop}: leave margin out")
-        if self.margin is None:
-            object.__setattr__(self, "margin", MARGINS.get(self.crop))
+        object.__setattr__(self, "margin", margin_rule(self.margin, self.crop))
+        object.__setattr__(self, "exif", exif_rule(self.exif, self.crop, self.recipe))
         if self.boxes is not None and self.crop != "boxes":
             raise UserError(f"boxes belongs to crop boxes, not to {self.crop}: leave boxes out, or set crop to boxes")
         if self.boxes is not None and definition.has_boxes:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from bel.angles import MOST_LEVELS
+from bel.data.crops import CENTERS
 from bel.data.prepared import ON_MISSING
 from bel.heads import HEADS
 from bel.model import BACKBONES
@@ -30,6 +31,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "memory_format": MEMORY_FORMATS,
     "on_missing": ON_MISSING,
     "cache": CACHES,
+    "center_crop": CENTERS,
 }
 
 BOUNDS: dict[str, tuple[float, float]] = {

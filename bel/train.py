@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bel.accumulate import Chunks, enough_memory
-from bel.checkpoint import environment, restore
+from bel.checkpoint import FORMAT, environment, restore
 from bel.config import TrainConfig
 from bel.data.batches import placed, train_batches
 from bel.data.prepared import Prepared
@@ -159,4 +159,4 @@ def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> d
         return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     state = {"weights": dict(model.state_dict()), "optimiser": optimiser.state_dict()}
-    return copied(described | state) | {"environment": environment(next(model.parameters()).device)}
+    return copied(described | state) | {"format": FORMAT, "environment": environment(next(model.parameters()).device)}

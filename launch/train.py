@@ -53,7 +53,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     state = checkpoint.load(last) if resume else None
     if state:
         # Fields that are newer than the checkpoint have their defaults; cuda_graph changes no number.
-        own = TrainConfig.make(state["config"]).as_dict()
+        own = checkpoint.config_of(state).as_dict()
         differing = [n for n, value in config.as_dict().items() if own[n] != value and n != "cuda_graph"]
         if differing:
             raise UserError(

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from bel import checkpoint
 from bel.angles import Axis
-from bel.config import TrainConfig
 from bel.deployed import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError, command
 from bel.model import plain_fp32
@@ -117,7 +116,7 @@ def refuse_target(out: Path, source: Path | None) -> None:
 
 def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Export:
     """Rebuild a checkpoint's network on the CPU, with its decoder."""
-    config = TrainConfig.make(state["config"] | {"weights": "none", "device": "cpu"})
+    config = checkpoint.config_of(state, {"weights": "none", "device": "cpu"})
     deployed = Deployed(checkpoint.restore(state, config))
     with torch.inference_mode():
         decoder = next(iter(deployed.decode(smooth_images(1, config.image_size))))
@@ -129,7 +128,7 @@ def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Ex
         "run_id": run.info.run_id if run else "",
         "epoch": state["epoch"],
         "code_version": state["environment"]["code_version"],
-        "config": {key: value for key, value in state["config"].items() if key not in FREE},
+        "config": {key: value for key, value in checkpoint.config_values(state).items() if key not in FREE},
     }
     return Export(name, deployed, config.axes, config.image_size, metadata)
 

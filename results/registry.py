@@ -59,7 +59,7 @@ def load_model(reference: str) -> Loaded:
                 f"{str(error).splitlines()[0]}"
             ) from error
         state = checkpoint.load(Path(path))
-    return Loaded(state, TrainConfig.make(state["config"] | {"weights": "none", "device": "cpu"}))
+    return Loaded(state, checkpoint.config_of(state, {"weights": "none", "device": "cpu"}))
 
 
 def find_version(reference: str) -> ModelVersion:

@@ -53,7 +53,7 @@ def open_subject(state: dict[str, Any], changes: dict[str, Any], run: Run | None
     """Rebuild a checkpoint's network, on the kind of device that it was trained on if there is one."""
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
-    config = TrainConfig.make(state["config"] | {"weights": "none", "device": device} | changes)
+    config = checkpoint.config_of(state, {"weights": "none", "device": device} | changes)
     model = checkpoint.restore(state, config)
     model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]
     return Subject(state, config, model, run)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.data.augment import augment, augment_targets, draw, within_axes
+from bel.data.crops import center
 from bel.data.prepared import Prepared
 from bel.errors import UserError
 
@@ -71,8 +72,8 @@ def batches_at_once(config: TrainConfig, device: torch.device) -> int:
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:
     """Center crops (B, 3, S, S) on the device, in the order of `rows`."""
-    center = torch.tensor([margin // 2 for margin in margins(data, config)])
-    batches = [(batch, center.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
+    corner = torch.tensor(center(data.images.shape[1:], config.image_size, config.center_crop))
+    batches = [(batch, corner.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
     for pixels in gathered(data, config.image_size, device, batches):
         yield normalise(pixels.permute(0, 3, 1, 2), config.layout)
 

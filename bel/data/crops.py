@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.data.sources import Box, Entry, Label
-from bel.errors import UserError
+from bel.errors import UserError, one_of
 
 Landmarks = NDArray[np.float64]
 PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of 8 bits at most
+EXIF = ("apply", "ignore")
+AS_STORED = ("published", "landmarks")  # crops whose points, or published numbers, are of images as they are stored
 MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
 
 
@@ -102,6 +104,37 @@ CROPS: dict[str, Callable[[Entry, Label, int, int, float], Box]] = {
     "boxes": boxes,
     "landmarks": landmarks,
 }
+
+
+def margin_rule(margin: float | None, crop: str) -> float | None:
+    """The margin of a crop, its own by default. Raises `UserError` where it has none."""
+    if crop not in MARGINS and margin is not None:
+        raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {crop}: leave margin out")
+    return MARGINS.get(crop) if margin is None else margin
+
+
+def exif_rule(exif: str | None, crop: str, recipe: str) -> str:
+    """Whether EXIF turns images: by default where neither recipe nor crop is of stored ones. Raises `UserError`."""
+    stored = recipe == "published" or crop in AS_STORED
+    rule = exif or ("ignore" if stored else "apply")
+    one_of("exif", rule, EXIF)
+    if stored and rule == "apply":
+        raise UserError(
+            f"exif must be ignore with recipe {recipe} and crop {crop}, which are of images as stored: leave exif out, or "
+            "set recipe to clean and crop to frame or boxes"
+        )
+    return rule
+
+
+CENTERS: dict[str, Callable[[int], int]] = {
+    "round": lambda margin: round(margin / 2),  # half to even, as torchvision's CenterCrop does
+    "floor": lambda margin: margin // 2,
+}
+
+
+def center(shape: tuple[int, ...], side: int, rule: str) -> tuple[int, int]:
+    """Top and left of the center crop of images (height, width, 3) to `side` pixels, by a rule of `CENTERS`."""
+    return CENTERS[rule](shape[0] - side), CENTERS[rule](shape[1] - side)
 
 
 def shape(crop: str, size: int, entry: Entry, label: Label) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.crops import cut, expanded_box, fitted, refuse_outside
+from bel.data.crops import center, cut, expanded_box, fitted, refuse_outside
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
 from results.predict.frames import Picture, opencv
@@ -111,7 +111,7 @@ def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) ->
     else:  # a landmark at 0 or below counts as missing
         label = Label(np.empty(0), np.maximum(np.array(box, np.float64).reshape(2, 2).T, 1e-6))
     pixels = cut(image, Entry("", Path(), "", box=box), label, crop, margin, to)
-    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    top, left = center(pixels.shape, side, config.center_crop)
     return pixels[top : top + side, left : left + side]
 
 

@@ -14,8 +14,10 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from bel.checkpoint import config_of
 from bel.config import TrainConfig
 from bel.data.checking.sheet import TILE, draw_axes
+from bel.data.crops import center
 from bel.data.prepared import Prepared, open_prepared, place, request, usable
 from bel.errors import UserError
 from results.configurations import Configuration
@@ -34,18 +36,18 @@ class Tile:
     text: str
 
 
-def config_of(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
+def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
     """The config that a run was trained with, some fields changed for this machine. Raises `UserError` where it has none."""
     with artifact(run, "config.yaml") as path:
         if path is None:
             raise UserError(f"run {run.info.run_id} has no config.yaml")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return TrainConfig.make(values | {"weights": "none"} | dict(changes))
+    return config_of({"config": values}, {"weights": "none"} | dict(changes))
 
 
 def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepared]:
     """The prepared images that a run was validated on. Raises `UserError` where they are not on this machine."""
-    config = config_of(run, changes)
+    config = trained_with(run, changes)
     wanted = request(config, "test" if config.selection == "test" else "train")
     folder = place(wanted, usable(wanted))
     if not folder.exists():
@@ -69,7 +71,8 @@ def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Tile], l
     def drawn(i: int) -> Tile:
         pixels = np.asarray(data.images[rows[i]])
         true, predicted = found.values["target"][i], found.values[one.decoder][i]
-        picture = jpeg(pixels, config.image_size, true, predicted, config.definition.pose)
+        top, left = center(pixels.shape, size := config.image_size, config.center_crop)
+        picture = jpeg(pixels[top : top + size, left : left + size], true, predicted, config.definition.pose)
         return Tile(picture, str(found.names[i]), described(found, i, one.decoder, float(errors[i])))
 
     return [drawn(i) for i in worst(found, errors)], [drawn(i) for i in middle(errors)]
@@ -116,11 +119,9 @@ def value(number: float, axis: Mapping[str, Any]) -> str:
     return f"{number:.1f}" if axis["unit"] == "deg" else f"{number:.4g}"
 
 
-def jpeg(pixels: NDArray[np.uint8], size: int, true: Sequence[float], ours: Sequence[float], pose: bool) -> bytes:
+def jpeg(pixels: NDArray[np.uint8], true: Sequence[float], ours: Sequence[float], pose: bool) -> bytes:
     """What the network saw of an image, for a pose twice: with the true axes and with the predicted ones."""
-    height, width = pixels.shape[:2]
-    top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
-    seen = Image.fromarray(pixels[top : top + size, left : left + size]).resize((TILE, TILE), Image.Resampling.BICUBIC)
+    seen = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)
     both = Image.new("RGB", (2 * TILE + 4 if pose else TILE, TILE), "white")
     for i, target in enumerate([true, ours] if pose else [()]):
         half = seen.copy()

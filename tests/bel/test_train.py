@@ -231,3 +231,18 @@ def test_a_run_does_not_go_on_with_other_pixels(make, rendered, tmp_path):
         Image.open(path).convert("L").save(path)
     with pytest.raises(UserError, match="its lists or files have changed"):
         next(fit(config, load(config, "train"), resume=state))
+
+
+def test_a_checkpoint_of_an_older_format_means_what_it_meant(evaluated):
+    state = evaluated[2]
+    assert state["format"] == checkpoint.FORMAT and checkpoint.config_of(state).as_dict() == state["config"]
+    fields = {name: value for name, value in state["config"].items() if name not in ("exif", "center_crop")}
+    older = {name: value for name, value in state.items() if name != "format"} | {"config": fields}
+    config = checkpoint.config_of(older, {"device": "cpu"})
+    assert (config.exif, config.center_crop) == ("ignore", "floor")
+    assert checkpoint.config_of(older | {"format": 2}).center_crop == "round"
+    for number in (0, 3, "2", None):
+        with pytest.raises(
+            UserError, match=r"the checkpoint is of format .*, this version reads 1 to 2: use a newer one"
+        ):
+            checkpoint.config_of(older | {"format": number})

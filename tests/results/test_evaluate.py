@@ -10,6 +10,7 @@ import pytest
 from bel import checkpoint
 from bel.config import TrainConfig
 from bel.data.prepared import load
+from bel.train import fit
 from results import evaluate, export, predictions
 from tests.conftest import children, working_in
 
@@ -179,3 +180,15 @@ def test_a_setting_is_as_it_is_typed():
         "data_root": "my data #2",
         "cache_dir": "1e3",
     }
+
+
+def test_a_checkpoint_from_before_repeats_with_its_center_crop(make, tmp_path, capsys):
+    config = make(image_size=40, center_crop="floor", exif="ignore", epochs=1)  # a margin of 3 pixels: 1, and now 2
+    state = next(fit(config, load(config, "train"))).state()
+    path, older = tmp_path / "older.pt", {name: value for name, value in state.items() if name != "format"}
+    older["config"] = {name: value for name, value in state["config"].items() if name not in ("exif", "center_crop")}
+    checkpoint.save(older, path)
+    assert evaluate.main(["--checkpoint", str(path)]) == 0
+    assert "difference 0.0e+00, allowed 1e-06" in capsys.readouterr().out
+    checkpoint.save(older | {"format": checkpoint.FORMAT}, path)
+    assert evaluate.main(["--checkpoint", str(path)]) == 1

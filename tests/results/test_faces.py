@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.crops import present, read_boxes
+from bel.data.crops import center, present, read_boxes
 from bel.data.prepared import prepare, request
 from results.predict import command as predict
 from results.predict import faces
@@ -17,6 +17,8 @@ from tests.results.conftest import FIELDS, opencv, table
     ("protocol", "crop", "more"),
     [
         ("biwi", "frame", {}),
+        ("biwi", "frame", {"image_size": 40}),  # a margin of 3
+        ("biwi", "frame", {"image_size": 40, "center_crop": "floor"}),
         ("biwi", "published", {}),
         ("biwi", "boxes", {"boxes": "boxes.csv", "margin": 0.25}),
         ("aflw2000", "landmarks", {}),
@@ -37,7 +39,8 @@ def test_the_network_sees_what_it_was_trained_on(rendered, tmp_path, protocol, c
         (root / "boxes.csv").write_text("\n".join(lines))
         boxes = read_boxes(root / "boxes.csv")
     prepared = prepare(request(config, "test"))
-    top, left = ((length - 32) // 2 for length in prepared.images.shape[1:3])
+    side = config.image_size
+    top, left = center(prepared.images.shape[1:], side, config.center_crop)
     assert len(prepared) > 5
     for name, pixels in zip(prepared.names, prepared.images, strict=True):
         with Image.open(entries[name].image) as image:
@@ -46,7 +49,7 @@ def test_the_network_sees_what_it_was_trained_on(rendered, tmp_path, protocol, c
         if protocol == "aflw2000":
             landmarks = present(source.read(entries[name]).landmarks)
             box = *landmarks.min(1), *landmarks.max(1)
-        assert np.array_equal(faces.seen(rgb, box, config, 32), pixels[top : top + 32, left : left + 32])
+        assert np.array_equal(faces.seen(rgb, box, config, side), pixels[top : top + side, left : left + side])
 
 
 def test_boxes_are_several_faces_of_a_picture(made, pictures, tmp_path, capsys):

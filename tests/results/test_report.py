@@ -209,7 +209,7 @@ def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs):
 
 def test_a_target_that_is_no_pose_has_one_picture_and_its_numbers(swept_runs):
     pixels = np.full((34, 40, 3), 90, np.uint8)
-    sizes = [Image.open(io.BytesIO(jpeg(pixels, 32, (1, 2, 3), (4, 5, 6), pose))).size for pose in (False, True)]
+    sizes = [Image.open(io.BytesIO(jpeg(pixels, (1, 2, 3), (4, 5, 6), pose))).size for pose in (False, True)]
     assert sizes[0][0] == sizes[0][1] and sizes[1][0] > 2 * sizes[0][0]
     assert value(12.345, {"unit": "deg"}) == "12.3" and value(0.012345, {"unit": "m"}) == "0.01235"
 

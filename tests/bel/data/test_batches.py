@@ -1,11 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.functional import center_crop
 
-from bel.data.batches import MEAN, STD, ahead, eval_batches, placed, train_batches
-from bel.data.prepared import load
+from bel.data.batches import MEAN, STD, ahead, eval_batches, normalise, placed, train_batches
+from bel.data.prepared import Prepared, load
 from bel.evaluate import evaluate
 from bel.model import build_model
 
@@ -107,3 +109,18 @@ def test_evaluation_does_not_depend_on_where_the_images_live(make):
     data, model = load(config, "train"), build_model(config)
     here, there = (evaluate(model, d, torch.arange(20), config) for d in (data, placed(data, config, CPU)))
     assert torch.equal(here.predictions["expected"], there.predictions["expected"])
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["map", "device"])
+@pytest.mark.parametrize("margin", range(61))
+def test_a_center_crop_is_torchvisions_at_every_margin(make, margin, there):
+    config = make(cache="device" if there else "host")
+    pixels = np.random.default_rng(margin).integers(256, size=(2, 32 + margin, 32 + 60 - margin, 3), dtype=np.uint8)
+    data = placed(Prepared(pixels, torch.zeros(2, 3), ["a", "b"], ["a", "b"], 0, 0, "", Path()), config, CPU)
+    wanted = center_crop(torch.from_numpy(pixels).permute(0, 3, 1, 2), [32, 32])
+    assert torch.equal(next(eval_batches(data, torch.arange(2), config, CPU)), normalise(wanted, config.layout))
+    if margin % 4 == 3 or (60 - margin) % 4 == 3:  # as checkpoints of before were measured
+        older = next(eval_batches(data, torch.arange(2), replace(config, center_crop="floor"), CPU))
+        y, x = margin // 2, (60 - margin) // 2
+        cut = torch.from_numpy(pixels)[:, y : y + 32, x : x + 32].permute(0, 3, 1, 2)
+        assert torch.equal(older, normalise(cut, config.layout)) and not torch.equal(cut, wanted)
