@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bel.atomic import replacing
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model, build_model
@@ -26,12 +26,8 @@ MEANT: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that `path` is the old one or the whole new one, never a part."""
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as work:
         torch.save(state, work)
-        os.replace(work, path)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Any:

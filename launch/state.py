@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from bel.atomic import replacing
 
 LAST, BEST, END = "last.pt", "best.pt", "end.json"
 
@@ -41,12 +42,8 @@ class Folder:
                 yield Path(work) / name
                 self.fs.put_file(str(Path(work) / name), f"{self.path}/{name}")
             return
-        path = Path(self.path) / f".{name}.{os.getpid()}"
-        try:
+        with replacing(Path(self.path) / name) as path:
             yield path
-            os.replace(path, Path(self.path) / name)
-        finally:
-            path.unlink(missing_ok=True)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path | None]:

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bel import checkpoint
+from bel.atomic import replacing, writing_in
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.errors import UserError, command
@@ -64,12 +65,15 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     epochs = fit(config, data, resume=state)
     done = state["epoch"] if state else 0
     out.mkdir(parents=True, exist_ok=True)
+    with writing_in(out, last.name, best.name, PREDICTIONS):
+        pass  # what a run that was killed left is gone, though this one may not write it again
     with tqdm(epochs, total=config.epochs, initial=done, unit=" epochs", dynamic_ncols=True) as bar:
         for epoch in bar:
             state = epoch.state()
             if epoch.is_best:  # before last.pt, which knows of it
                 checkpoint.save(state, best)
-                write_predictions(epoch.validation, out / PREDICTIONS)
+                with replacing(out / PREDICTIONS) as path:
+                    write_predictions(epoch.validation, path)
             checkpoint.save(state, last)
             values = epoch.metrics
             bar.write(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from bel import checkpoint
 from bel.angles import Axis
+from bel.atomic import replacing
 from bel.deployed import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError, command
 from bel.model import plain_fp32
@@ -31,6 +31,10 @@ ALLOWED = 1e-3  # degrees by which a file's predictions may differ from torch's
 BATCHES = (1, 5)  # sizes that a file is tried with, neither of them the traced one
 
 Predict = Callable[[Tensor], Tensor]
+
+
+class Differs(Exception):  # noqa: N818 - it says why a file is not put in its place
+    """A file predicts otherwise than torch."""
 
 
 @dataclass(frozen=True)
@@ -136,21 +140,20 @@ def open_subject(state: dict[str, Any], name: str, run: Run | None = None) -> Ex
 def export(subject: Export, to: str, out: Path) -> int:
     """Write a file beside `out`, read it back, compare it with torch, and only then put it there; 1 where it differs."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}.{os.getpid()}{FORMATS[to].suffix}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing, and of TorchScript's age; what counts is compared
-            difference = written(subject, to, work)
-        if not difference <= ALLOWED:
-            print(
-                f"error: {to} predicts otherwise than torch, by up to {difference:.1e}, allowed {subject.allowed}: no file is "
-                f"written; choose another format of {list(FORMATS)}",
-                file=sys.stderr,
-            )
-            return 1
-        os.replace(work, out)
-    finally:
-        work.unlink(missing_ok=True)
+        with replacing(out, FORMATS[to].suffix) as work:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of tracing, and of TorchScript's age; what counts is compared
+                difference = written(subject, to, work)
+            if not difference <= ALLOWED:
+                raise Differs
+    except Differs:
+        print(
+            f"error: {to} predicts otherwise than torch, by up to {difference:.1e}, allowed {subject.allowed}: no file is "
+            f"written; choose another format of {list(FORMATS)}",
+            file=sys.stderr,
+        )
+        return 1
     describe(subject, to, out, difference)
     return 0
 

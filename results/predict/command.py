@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from bel import checkpoint
+from bel.atomic import replacing
 from bel.errors import UserError, command
 from bel.values import within
 from results.evaluate import settings
@@ -148,17 +147,14 @@ def claimed(out: Path | None) -> Path:
 @contextmanager
 def written(out: Path) -> Iterator[Path]:
     """A folder that takes the place of `out`, an empty one, when all is in it; neither is left where something fails."""
-    work = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
     try:
-        work.mkdir()
-        yield work
-        os.replace(work, out)
+        with replacing(out.absolute()) as work:
+            work.mkdir()
+            yield work
     except BaseException:
         with suppress(OSError):
             out.rmdir()
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def predict_all(subject: Subject, source: Source, find: Find | None, folder: Path) -> Tally:

@@ -87,3 +87,14 @@ def test_a_folder_in_use_is_not_overwritten(flags, tmp_path, capsys):
     assert train.main([*flags, *out, "--lr", "0.5", "--resume"]) == 2
     assert "trained with another lr" in capsys.readouterr().err
     assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_what_a_killed_run_left_in_the_folder_is_removed(flags, tmp_path):
+    names = (".last.pt.17", ".best.pt.17", ".val_predictions.parquet.17")
+    out = tmp_path / "run"
+    assert train.main([*flags, "--epochs", "1", "--out", str(out)]) == 0
+    whole = sorted(path.name for path in out.iterdir())
+    for name in names:
+        (out / name).write_text("half")
+    assert train.main([*flags, "--epochs", "1", "--out", str(out), "--resume"]) == 0  # which has nothing left to write
+    assert sorted(path.name for path in out.iterdir()) == whole and not set(names) & set(whole)

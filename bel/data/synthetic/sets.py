@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bel.atomic import replacing
 from bel.data.synthetic.identity import draw_traits
 from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, TABLE, Request, Sitter, label, plan
 from bel.data.synthetic.mesh import build_head
@@ -137,6 +138,5 @@ def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) 
 
 def finish(manifest: Path, content: dict[str, object]) -> None:
     """Write the manifest, last and at once: where there is one, the set is whole."""
-    unfinished = manifest.with_suffix(".partial")
-    unfinished.write_text(json.dumps({**content, "focal_over_size": FOCAL}, indent=2) + "\n")
-    unfinished.replace(manifest)
+    with replacing(manifest) as unfinished:
+        unfinished.write_text(json.dumps({**content, "focal_over_size": FOCAL}, indent=2) + "\n")
