@@ -26,8 +26,9 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
     if median is not None or evaluation.pose:
         print()
     if median is not None:
-        share = evaluation.mae(evaluation.headline) / median.mae("median")
-        print(f"{evaluation.headline} over constant median: {share:.3f}")
+        constant = median.mae("median")
+        share = f"{evaluation.mae(evaluation.headline) / constant:.3f}" if constant else "no ratio, its error is 0"
+        print(f"{evaluation.headline} over constant median: {share}")
     if evaluation.pose:
         errors = evaluation.rotation_errors(evaluation.headline)
         columns = ", ".join(

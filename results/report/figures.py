@@ -127,7 +127,8 @@ def curves(
     values = np.concatenate([history[:, 1] for history in everything])
     top = float(np.quantile(values, CUT if len(everything) >= CUT_FROM else 1))
     low = float(values.min())
-    figure.update_yaxes(range=[low - 0.05 * (top - low), top + 0.05 * (top - low)])
+    room = 0.05 * (top - low) or 1.0
+    figure.update_yaxes(range=[low - room, top + room])
     figure.update_yaxes(title_text=f"MAE ({unit})", col=1)
     figure.update_xaxes(title_text="epoch", row=rows)
     if max(history[-1, 0] for history in everything) <= 10:
@@ -180,7 +181,7 @@ def spread(best: Sequence[Marked], unit: str) -> go.Figure:
         values = np.quantile(one.configuration.errors, shares)
         figure.add_scatter(x=values, y=shares, mode="lines", line=one.line, name=one.label)
     top = max(float(np.quantile(one.configuration.errors, 0.99)) for one in best)
-    figure.update_xaxes(title_text=f"error of an image ({unit}), mean over axes", range=[0, top])
+    figure.update_xaxes(title_text=f"error of an image ({unit}), mean over axes", range=[0, top or 1.0])
     figure.update_yaxes(title_text="share of images with at most this error", range=[0, 1.01], tickformat=".0%")
     return styled(figure, 360, legend=True)
 

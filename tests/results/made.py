@@ -1,13 +1,16 @@
 """Runs and predictions made by hand, for tests of what is read from them: real Parquet files, no training, no store."""
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from bel.angles import Axis
-from bel.evaluate import Evaluation
+from bel.evaluate import Evaluation, unit
 from results import predictions
 from results.predictions import FILES, Predictions
 
@@ -102,3 +105,33 @@ def entry_of(folder, code, error, effect=0, seed=0, evaluation=None, params=None
     name = f"{code}-150 ce lr=1e-4 s{seed}" + (f" fold={params['fold']}" if "fold" in (params or {}) else "")
     own = coded(code, seed=str(seed)) | (params or {})
     return run_with(folder, name, evaluation or flat(error, effect), params=own, **fields)
+
+
+def stored_sweep(name, evaluations, params=None):
+    """A finished sweep in the present store: a trial of each evaluation, by code; returns the ids of the trials."""
+    client = MlflowClient()
+    experiment = client.create_experiment(name)
+    parent = client.create_run(experiment, tags={"bel.sweep": "0" * 16}, run_name=name)
+    client.log_dict(parent.info.run_id, {"space": {"code": {}}, "search": {"tune": None}}, "sweep.json")
+    ids = []
+    for code, evaluation in evaluations.items():
+        own = PARAMS | {"unit": unit(evaluation.axes), "code": code} | (params or {})
+        own |= {f"levels_{axis.name}": str(axis.levels) for axis in evaluation.axes}
+        tags = TAGS | {"mlflow.parentRunId": parent.info.run_id, "bel.trial": code}
+        run_id = client.create_run(experiment, tags=tags, run_name=f"{code}-150 ce lr=1e-4 s0").info.run_id
+        values = evaluation.metrics("val")
+        best = {key.replace("/", "/best_"): value for key, value in values.items() if key.count("/") == 1}
+        values |= best | {"val/best_epoch": 1.0, "epoch": 1.0, "seconds": 1.0}
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, 0, step) for step in (1, 2) for key, value in values.items()],
+            params=[Param(key, value) for key, value in own.items()],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            for file in FILES.values():
+                predictions.write(evaluation, Path(folder) / file)
+            (Path(folder) / "config.yaml").write_text("protocol: biwi\nhead: bel\ncode: u\n")
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id, "FINISHED")
+        ids.append(run_id)
+    return ids
