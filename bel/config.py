@@ -87,7 +87,9 @@ class TrainConfig:
     erase: float = option(0.0, "probability of erasing a rectangle of a training image")
     seed: int = option(0, "weights, order and augmentation")
     device: str = option("auto", "where to compute; auto takes a GPU where there is one")
-    precision: str = option("auto", "training arithmetic; auto takes bf16 autocast where the device computes in it")
+    precision: str = option(
+        "auto", "training arithmetic; auto takes bf16 autocast where trunk and image size gain by it"
+    )
     cuda_graph: bool = option(True, "on a GPU, capture a training step once and replay it: the same numbers, sooner")
     memory_format: str = option("channels_last", "layout of images and weights")
     cache: str = option("auto", "where prepared images live: a mapped file (host), the device, or there if they fit")

@@ -16,7 +16,8 @@ from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.prepared import Prepared
 from bel.heads import Head
-from bel.model import Model, plain_fp32
+from bel.model import Model
+from bel.precision import plain_fp32
 
 PER_CENT = "% of range"
 DECODED = 1024  # images whose outputs are read at once; until then a GPU is not waited for

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torchvision
@@ -171,38 +170,3 @@ def pace(name: str, config: TrainConfig) -> tuple[float, int]:
     if name.startswith(("trunk.conv1.", "trunk.bn1.")):
         return 0.0, 1
     return 1.0, 4 if ".downsample." in name else 3
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that a config asks for. Raises `UserError` for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device cuda: torch sees no GPU here; set device to cpu or auto, or install a CUDA build of torch"
-        )
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def autocasts(precision: str, device: torch.device) -> bool:
-    """Whether training runs under bf16 autocast: on request, and by itself where the device computes in bf16."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-@contextmanager
-def plain_fp32() -> Iterator[None]:
-    """Exact fp32 products (no TF32) by repeatable algorithms, whatever was set before; autocast is the caller's."""
-    products: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
-    cudnn = torch.backends.cudnn
-    before = [product.fp32_precision for product in products], cudnn.deterministic, cudnn.benchmark
-    for product in products:
-        product.fp32_precision = "ieee"
-    cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        for product, precision in zip(products, before[0], strict=True):
-            product.fp32_precision = precision
-        _, cudnn.deterministic, cudnn.benchmark = before

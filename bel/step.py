@@ -7,8 +7,9 @@ from torch import Tensor
 
 from bel.accumulate import Chunks
 from bel.config import TrainConfig
-from bel.model import Model, autocasts
+from bel.model import Model
 from bel.optimiser import Optimiser
+from bel.precision import autocasts
 from bel.replay import Replay
 
 WARM_UP = 3  # steps before one is captured: they load what a capture must find there
@@ -17,9 +18,12 @@ WARM_UP = 3  # steps before one is captured: they load what a capture must find 
 class Step:
     """The step of one run: images (B, 3, S, S) and targets in units (B, axes) on the device -> loss ()."""
 
-    def __init__(self, model: Model, optimiser: Optimiser, config: TrainConfig, chunks: Chunks) -> None:
-        self.model, self.optimiser, self.config, self.chunks = model, optimiser, config, chunks
+    def __init__(
+        self, model: Model, optimiser: Optimiser, config: TrainConfig, chunks: Chunks, bf16: bool | None = None
+    ) -> None:
+        self.model, self.optimiser, self.chunks = model, optimiser, chunks
         self.device = next(model.parameters()).device
+        self.bf16 = autocasts(config, self.device) if bf16 is None else bf16
         self.replays = config.cuda_graph and self.device.type == "cuda"
         self.replay: Replay[Tensor] | None = None
         self.warm = 0
@@ -68,7 +72,7 @@ class Step:
     def backward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Loss () of a batch, whose gradients are left on the parameters."""
         self.optimiser.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocasts(self.config.precision, self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.chunks.outputs(self.model, images)
         loss = self.model.head.loss(outputs, targets)
         loss.backward()
@@ -76,7 +80,9 @@ class Step:
 
     def facts(self) -> dict[str, float]:
         """Metrics that say how the steps were computed, where that is not plain."""
-        facts = {"accumulation": float(self.chunks.count)} if self.chunks.count > 1 else {}
+        facts = {"bf16": float(self.bf16)}
+        if self.chunks.count > 1:
+            facts["accumulation"] = float(self.chunks.count)
         if self.device.type == "cuda":
             facts["cuda_graph"] = float(self.replay is not None)
         return facts

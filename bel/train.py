@@ -20,8 +20,9 @@ from bel.data.prepared import Prepared
 from bel.data.splits import Split, split
 from bel.errors import Diverged, UserError
 from bel.evaluate import Evaluation, evaluate
-from bel.model import Model, build_model, optimiser_groups, pick_device, plain_fp32
+from bel.model import Model, build_model, optimiser_groups
 from bel.optimiser import Optimiser
+from bel.precision import pick_device, plain_fp32
 from bel.replay import Forward
 from bel.run_context import RunContext
 from bel.step import Step
@@ -76,7 +77,8 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
     if resume:
         begun = {name: resume[name] for name in ("epoch", "best")}
     begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
-    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]))
+    bf16 = resume.get("bf16") if resume else None  # a run that goes on elsewhere computes as it began
+    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), bf16)
     return epochs(config, there, step, replace(parts, held=held), begun, context)
 
 
@@ -102,7 +104,13 @@ def epochs(
                 best["val/best_epoch"] = float(number)
             metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
             metrics |= best | step.facts()
-            reached = {"epoch": number, "best": best, "metrics": measured, "chunks": step.chunks.count}
+            reached = {
+                "epoch": number,
+                "best": best,
+                "metrics": measured,
+                "chunks": step.chunks.count,
+                "bf16": step.bf16,
+            }
             described = begun | {"config": config.as_dict()} | reached
             yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
     finally:

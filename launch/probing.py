@@ -21,8 +21,9 @@ from bel.config import TrainConfig
 from bel.data.batches import SHARE
 from bel.data.prepared import request, usable
 from bel.errors import UserError
-from bel.model import build_model, optimiser_groups, pick_device, plain_fp32
+from bel.model import build_model, optimiser_groups
 from bel.optimiser import Optimiser
+from bel.precision import pick_device, plain_fp32
 from bel.replay import Forward
 from bel.run_context import RunContext
 from bel.step import WARM_UP, Step

@@ -21,7 +21,7 @@ from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
-from bel.model import pick_device
+from bel.precision import pick_device
 from bel.source import code_version
 from bel.train import Epoch, fit
 from launch.identity import file_digests, pixels_key

@@ -21,7 +21,7 @@ from bel.angles import Axis
 from bel.atomic import replacing
 from bel.deployed import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError, command
-from bel.model import plain_fp32
+from bel.precision import plain_fp32
 from results.evaluate import FREE
 from results.runs import find_runs
 from results.subject import fetch_state

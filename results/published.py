@@ -17,7 +17,7 @@ from bel.data.prepared import load, open_prepared, place, request, usable
 from bel.data.sources import Entry, NoImagesError, Source
 from bel.errors import UserError
 from bel.evaluate import constant_median, evaluate
-from bel.model import pick_device
+from bel.precision import pick_device
 from bel.published import read, summary
 from results.table import print_table
 

@@ -17,7 +17,8 @@ from bel.data.splits import Split, refuse_leak
 from bel.decode import STEPPED
 from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, unit, width
-from bel.model import Model, pick_device
+from bel.model import Model
+from bel.precision import pick_device
 from results.runs import OBJECTIVE, fetch_checkpoint
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ

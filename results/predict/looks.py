@@ -14,7 +14,7 @@ from bel.data.batches import normalise
 from bel.data.sources import Box
 from bel.errors import UserError
 from bel.evaluate import stacked, summary
-from bel.model import plain_fp32
+from bel.precision import plain_fp32
 from results.predict.faces import Find, seen, whole
 from results.predict.frames import Picture
 from results.subject import Subject

@@ -3,7 +3,8 @@ import torch
 import torchvision
 
 from bel.errors import UserError
-from bel.model import build_model, imagenet_weights, optimiser_groups, pick_device, plain_fp32
+from bel.model import build_model, imagenet_weights, optimiser_groups
+from bel.precision import pick_device
 from tests.conftest import PROJECT, without_gpu
 
 
@@ -33,17 +34,6 @@ def test_a_trunk_without_a_linear_classifier_is_refused(make):
 def test_images_too_small_for_a_trunk_are_refused(make):
     with pytest.raises(UserError, match="backbone vit_b_16 does not take images of image_size 32"):
         build_model(make(backbone="vit_b_16"))
-
-
-def test_plain_fp32_sets_exact_products_and_puts_everything_back():
-    products = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
-    before = [p.fp32_precision for p in products]
-    products[0].fp32_precision = "tf32"
-    with plain_fp32():
-        assert [p.fp32_precision for p in products] == ["ieee", "ieee"] and torch.backends.cudnn.deterministic
-    assert products[0].fp32_precision == "tf32"
-    products[0].fp32_precision = before[0]
-    assert [p.fp32_precision for p in products] == before
 
 
 def test_every_parameter_is_in_exactly_one_group(make):

@@ -12,8 +12,9 @@ from bel.data.batches import train_batches
 from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
-from bel.model import Model, build_model, optimiser_groups, plain_fp32
+from bel.model import Model, build_model, optimiser_groups
 from bel.optimiser import Optimiser
+from bel.precision import plain_fp32
 from bel.train import fit, learning_rate
 from tests.bel.test_train import same, timeless
 

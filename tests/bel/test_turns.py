@@ -5,7 +5,7 @@ import pytest
 from bel.data.batches import placed
 from bel.data.prepared import load
 from bel.errors import Diverged
-from bel.model import pick_device
+from bel.precision import pick_device
 from bel.train import fit, steps
 from tests.bel.test_train import same, timeless
 

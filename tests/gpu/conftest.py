@@ -11,7 +11,7 @@ from bel import checkpoint
 from bel.data.prepared import load
 from bel.evaluate import evaluate
 from bel.heads import HEADS
-from bel.model import pick_device
+from bel.precision import pick_device
 from bel.train import fit
 
 LOSSES = [(head, loss) for head, kind in HEADS.items() for loss in kind.losses]

@@ -14,7 +14,7 @@ import torch
 from bel.config import TrainConfig
 from bel.data.batches import placed
 from bel.data.prepared import Prepared
-from bel.model import pick_device
+from bel.precision import pick_device
 from bel.step import WARM_UP
 from bel.train import Epoch, steps
 

@@ -30,8 +30,9 @@ from bel.accumulate import Chunks
 from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, placed, train_batches
 from bel.data.crops import expanded_box
-from bel.model import build_model, optimiser_groups, pick_device, plain_fp32
+from bel.model import build_model, optimiser_groups
 from bel.optimiser import Optimiser
+from bel.precision import pick_device, plain_fp32
 from bel.run_context import RunContext
 from bel.step import WARM_UP, Step
 
