@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial 
 LOOK = 5.0  # seconds until a cluster that was joined is looked at again
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
+LONGEST = 39  # bytes of a folder's path, below which Ray makes sockets; the system allows them 107 in all
 PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
 
 
@@ -34,25 +36,53 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        how = HERE
         if address and address != "local":
-            refuse_unreachable(address)
-            told = {name: os.environ[name] for name in TOLD if name in os.environ}
-            environment = {"py_modules": PACKAGES, "env_vars": told}
-            how = QUIET | {"address": address, "runtime_env": environment}
-        elif sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
-            print(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
-        try:
-            ray.init(**how)
-        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-            reason = str(error).splitlines()[0]
-            if how is HERE:
-                raise UserError(f"cannot start Ray here: {reason}") from error
-            raise UserError(
-                f"cannot join the Ray cluster at {address}: {reason}; where its head asks for a token, as `ray start` then "
-                "says, set RAY_AUTH_MODE=token (on its own machine, --address auto does without)"
-            ) from error
+            join_ray(address)
+        else:
+            if sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
+                print(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
+            start_here()
     refuse_impossible(sweep)
+
+
+def join_ray(address: str) -> None:
+    """Connect to the cluster at an address. Raises `UserError` where that fails."""
+    refuse_unreachable(address)
+    told = {name: os.environ[name] for name in TOLD if name in os.environ}
+    try:
+        ray.init(address=address, runtime_env={"py_modules": PACKAGES, "env_vars": told}, **QUIET)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise UserError(
+            f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}; where its head asks for a token, as "
+            "`ray start` then says, set RAY_AUTH_MODE=token (on its own machine, --address auto does without)"
+        ) from error
+
+
+def start_here(**more: Any) -> None:
+    """Start Ray for this process: its daemons listen on loopback, to who knows its token. Raises `UserError` where it fails.
+
+    A daemon listens on all interfaces unless its node's address is that of loopback, which Ray gives a node only where no
+    others may join it. The token is kept in no file: there may be no home folder to write it into.
+    """
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        ray.init(**HERE, _temp_dir=files_folder(), **more)
+    except (OSError, ValueError, RuntimeError, RayError) as error:
+        raise UserError(
+            f"cannot start Ray here: {str(error).splitlines()[0]}; where that is about its files, set RAY_TMPDIR to a "
+            f"folder that may be written, has room, and a path of at most {LONGEST} bytes"
+        ) from error
+
+
+def files_folder() -> str | None:
+    """A folder for Ray's sockets and logs where that of TMPDIR cannot be it; None: Ray's own choice."""
+    chosen = os.environ.get("TMPDIR", "")
+    if not chosen or "RAY_TMPDIR" in os.environ:
+        return None
+    usable = len(os.fsencode(chosen)) <= LONGEST and os.path.isdir(chosen) and os.access(chosen, os.W_OK | os.X_OK)
+    return None if usable else "/tmp/ray"
 
 
 class RayDied(BaseException):
@@ -84,7 +114,7 @@ def restart_ray() -> None:
     """Start Ray here anew, after what is left of the dead one's objects; what Ctrl-C does stays as it is."""
     gc.collect()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ray.init(**HERE)
+    start_here()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -103,8 +103,9 @@ def ray_here():
     import ray
 
     import launch.sweep  # noqa: F401 - what it sets in the environment is for Ray's workers, too
+    from launch.cluster import start_here
 
-    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    start_here(num_cpus=2, num_gpus=1)
     yield
     ray.shutdown()
 

@@ -8,17 +8,21 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.train import fit
+from launch import shift, sweep
 from launch.dimensions import FIELDS
+from launch.tracking import Tracker
 from tests.chaos.processes import MARK, is_raylet, kill, ours
-from tests.conftest import PROJECT, children, working_in
+from tests.conftest import PROJECT, SWEEP, children, working_in
 
 NONE = -1  # session of no process
 
@@ -97,6 +101,66 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tm
             assert [m.step for m in history] == list(range(1, 21))
         config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
         assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
+
+
+def listeners(pid):
+    """Addresses at which a process and all that it started listen, as the kernel writes them."""
+    parents = {
+        int(stat.parent.name): read(stat).rpartition(")")[2].split()[1:2] for stat in Path("/proc").glob("[0-9]*/stat")
+    }
+    family = {str(pid)}
+    while more := {str(one) for one, parent in parents.items() if family & {*parent}} - family:
+        family |= more
+    held = {link for one in family for file in Path(f"/proc/{one}/fd").glob("*") for link in target(file)}
+    rows = [
+        row.split() for name in ("tcp", "tcp6", "udp", "udp6") for row in read(Path("/proc/net", name)).splitlines()[1:]
+    ]
+    return {row[1].split(":")[0] for row in rows if f"socket:[{row[9]}]" in held and row[2].endswith(":0000")}
+
+
+def read(path):
+    """What the kernel tells; nothing of a process that is gone."""
+    with suppress(OSError):
+        return path.read_text()
+    return ""
+
+
+def target(file):
+    """What an open file is, if it still is."""
+    with suppress(OSError):
+        return [os.readlink(file)]
+    return []
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+class Listening(Tracker):
+    """A tracker that looks at who listens while a trial trains."""
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        super().on_trial_result(iteration, trials, trial, result, **info)
+        found.append(listeners(os.getpid()))
+
+
+found: list[set[str]] = []
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel tells of listeners in another way here")
+def test_only_this_machine_can_reach_what_a_sweep_starts(ray_here, rendered, cache, store, monkeypatch):
+    monkeypatch.setattr(shift, "Tracker", Listening)
+    base = SWEEP["base"] | {
+        "data_root": str(rendered),
+        "cache_dir": str(cache),
+        "head": "bel",
+        "code": "u",
+        "epochs": 1,
+    }
+    (store / "listens.yaml").write_text(
+        yaml.safe_dump({"name": "listens", "base": base, "space": {"seed": {"grid": [0]}}})
+    )
+    assert sweep.main(["listens.yaml"]) == 0
+    assert found and all(seen and seen <= LOOPBACK for seen in found), found
 
 
 @pytest.fixture
