@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,36 +10,19 @@ from typing import Any
 
 import torch
 
-from bel.atomic import replacing
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model, build_model
 from bel.source import code_version
+from bel.tensor_file import Damaged as Damaged
+from bel.tensor_file import read as read
+from bel.tensor_file import save as save
+from bel.tensor_file import write as write
 
 KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "environment")
 FORMAT = 2  # of a checkpoint's state; one without a number is of format 1
 # What the configs of older formats meant and do not say.
 MEANT: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"}}
-
-
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that `path` is the old one or the whole new one, never a part."""
-    with replacing(path) as work:
-        torch.save(state, work)
-
-
-def read(path: Path) -> Any:
-    """What a file holds, on the CPU. Raises `UserError` where there is none, or it holds more than plain values."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: give one that bel-train or a sweep wrote, or a published state dict")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of the pickle's version before it refuses what is in it
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, key and runtime errors on foreign files
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"it holds code or an object ({found[1]})" if found else "it is damaged, or torch.save did not write it"
-        raise UserError(f"{path} is not loaded: {why}; only plain values and tensors are read") from error
 
 
 def whole(path: Path, state: Any) -> dict[str, Any]:

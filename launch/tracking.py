@@ -53,6 +53,8 @@ class Tracker(tune.Callback):
         """Log the epochs that are new."""
         run = self.book.enter(trial.config["key"], result)
         run.reason = result.get("reason", "")
+        for note in result.get("notes", ()):
+            self.screen.say(f"{run.name}: {note}", always=True)
         self.records.epochs(run)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -51,7 +52,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     last, best = out / "last.pt", out / "best.pt"
     if last.exists() and not resume:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-    state = checkpoint.load(last) if resume else None
+    state = state_of(last) if resume else None
     if state:
         # Fields that are newer than the checkpoint have their defaults; cuda_graph changes no number.
         own = checkpoint.config_of(state).as_dict()
@@ -81,6 +82,15 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
                 f"best {values['val/best_mae']:.3f}, {values['images_per_s']:.0f} images/s"
             )
     print(f"re-test the best epoch with: bel-eval --checkpoint {best}")
+
+
+def state_of(last: Path) -> dict[str, Any] | None:
+    """What to go on from; None for a damaged file, which is said. Raises `UserError` for none, or one that is not ours."""
+    try:
+        return checkpoint.load(last)
+    except checkpoint.Damaged as error:
+        print(f"note: {error}: training begins again", file=sys.stderr)
+        return None
 
 
 def progress(items: Iterable[Any], total: int) -> Iterable[Any]:

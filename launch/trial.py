@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,13 @@ def gpu_failed(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError)
 
 
-def stored(folder: Folder, name: str) -> dict[str, Any] | None:
-    """A state in a run's folder; None where there is none that can be read."""
+def stored(folder: Folder, name: str, say: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
+    """A state in a run's folder; None where there is none that can be read, which is said."""
     with folder.reading(name) as path:
         try:
             return None if path is None else checkpoint.load(path)
-        except UserError:  # a machine that lost its power leaves half a file: train again
+        except UserError as error:  # a machine that lost its power leaves half a file
+            say(f"{error}: it is trained from the start again")
             return None
 
 
@@ -106,12 +107,13 @@ class Trial(tune.Trainable):
         self.history: list[Entry] = []
         self.reported = 0  # entries of the history that this actor has told Tune of
         self.trouble: Exception | None = None
+        self.notes: list[str] = []  # what the driver has to be told besides
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
             self.folder = Folder(config["folder"])
             self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
-            self.begin(stored(self.folder, LAST), stored(self.folder, BEST))
+            self.begin(*(stored(self.folder, name, self.notes.append) for name in (LAST, BEST)))
         except Exception as error:
             self.trouble = error
 
@@ -155,7 +157,8 @@ class Trial(tune.Trainable):
             ended = {"done": True, "outcome": outcome, "reason": sentence(error)}
         past, self.reported = self.history[self.reported :], len(self.history)
         now = past[-1] if past else {"epoch": len(self.history)}
-        return {**now, "past": past, **self.machine(), **ended}
+        notes, self.notes = self.notes, []
+        return {**now, "past": past, "notes": notes, **self.machine(), **ended}
 
     def advance(self) -> None:
         """Train one epoch and keep its state: the best one first, because the last one knows of it."""
@@ -178,12 +181,9 @@ class Trial(tune.Trainable):
         self.history = history
 
     def keep(self, name: str, state: dict[str, Any]) -> None:
-        """Write a state into the run's folder. Raises `OSError` for a full disk, of which torch alone would not tell."""
-        try:
-            with self.folder.writing(name) as path, path.open("wb") as file:
-                torch.save(state, file)
-        except RuntimeError as error:
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        """Write a state into the run's folder. Raises `OSError` for a full disk."""
+        with self.folder.writing(name) as path, path.open("wb") as file:
+            checkpoint.write(state, file)
 
     def describe(self, state: dict[str, Any]) -> None:
         """Write the config, the split and a picture of the labels."""

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from PIL import Image
 
 from launch import train
 from results import evaluate
@@ -98,3 +99,39 @@ def test_what_a_killed_run_left_in_the_folder_is_removed(flags, tmp_path):
         (out / name).write_text("half")
     assert train.main([*flags, "--epochs", "1", "--out", str(out), "--resume"]) == 0  # which has nothing left to write
     assert sorted(path.name for path in out.iterdir()) == whole and not set(names) & set(whole)
+
+
+def flip(path, part=b"bn1.running_mean"):
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[content.find(part)] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_last_state_is_said_and_trained_again(flags, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main([*flags, "--out", str(out)]) == 0
+    weights = torch.load(out / "last.pt", weights_only=True)["weights"]
+    flip(out / "last.pt")
+    capsys.readouterr()
+    assert train.main([*flags, "--out", str(out), "--resume"]) == 0
+    printed = capsys.readouterr()
+    assert f"note: {out / 'last.pt'} is not loaded: it is damaged" in printed.err
+    assert "training begins again" in printed.err and "epoch 1: train loss" in printed.out
+    again = torch.load(out / "last.pt", weights_only=True)["weights"]
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_a_damaged_best_state_is_one_line(flags, tmp_path, capsys):
+    from results import export
+    from results.predict import command
+
+    assert train.main([*flags, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    best = tmp_path / "best.pt"
+    Image.new("RGB", (40, 40)).save(tmp_path / "labels.png")
+    flip(best)
+    capsys.readouterr()
+    for main, arguments in ((evaluate, []), (export, ["--to", "pt2"]), (command, [str(tmp_path / "labels.png")])):
+        assert main.main(["--checkpoint", str(best), *arguments]) == 2
+        err = capsys.readouterr().err.splitlines()
+        assert len(err) == 1 and "it is damaged, or torch.save did not write it (the checksum" in err[0]

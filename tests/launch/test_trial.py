@@ -82,3 +82,17 @@ def test_a_worker_of_other_code_says_what_is_true_where_it_is(ordered, host, say
     told = Trial(order).step()
     assert told["outcome"] == "failed" and says in told["reason"]
     assert ("run the command again" in told["reason"]) is (host == socket.gethostname())
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_a_damaged_state_is_said_and_trained_again(ordered, tmp_path, name):
+    order = ordered("run", 1e-3)
+    first = Trial(order).step()
+    path = tmp_path / "run" / name
+    content = bytearray(path.read_bytes())
+    content[content.find(b"bn1.running_mean")] ^= 1
+    path.write_bytes(content)
+    again = Trial(order).step()
+    (note,) = again["notes"]
+    assert note.startswith(f"{path} is not loaded: it is damaged") and note.endswith("trained from the start again")
+    assert first["notes"] == [] and [again[key] for key in ("epoch", "val/mae")] == [1, first["val/mae"]]
