@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from bel.mlflow_store import explain
+
 # Of an address: who may read it, and the parameters that are keys to it.
 CREDENTIALS = re.compile(
     r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
@@ -57,10 +59,15 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
             return 141
         except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
-            print(f"error: {shown(error)}", file=sys.stderr)
+            print(f"error: {shown(explain(error) or error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        except Exception as error:
+            if (said := explain(error)) is None:
+                raise
+            print(f"error: MLflow's store: {shown(said)}", file=sys.stderr)
+            return 2
 
     return wrapped

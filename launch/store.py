@@ -12,9 +12,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
 from bel.source import code_version
@@ -22,7 +20,6 @@ from launch.book import DECIDED
 from launch.identity import Facts
 from launch.provenance import context
 from launch.space import Sweep
-from launch.writer import patiently
 
 PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
 REGISTERED = "bel.registered"  # by `bel-results best`: a run whose checkpoint is a model of the registry
@@ -46,20 +43,6 @@ class Store:
     children: dict[str, Run]  # those of the sweep itself, however they ended
     known: dict[str, tuple[Run, str, bool]]  # decided ones: run, outcome, whether another sweep trained it
     hours: float = 0.0  # that earlier calls took
-
-
-def reach_store() -> None:
-    """Raise `UserError` where the MLflow store cannot be used, before anything is begun."""
-    uri = mlflow.get_tracking_uri()
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself, and says so
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    try:
-        patiently(
-            lambda: MlflowClient().search_experiments(max_results=1), seconds=60 if uri.startswith("sqlite:") else 0
-        )
-    except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot use the MLflow store {uri}: {reason}; set MLFLOW_TRACKING_URI") from error
 
 
 def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:

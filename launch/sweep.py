@@ -45,11 +45,12 @@ from launch.labels import label
 from launch.legal import highs, lows, make_config
 from launch.plan import make_plan
 from launch.probing import settle_gpu
+from launch.reach import reach_store
 from launch.shift import Shift
 from launch.space import Sweep, read_sweep
 from launch.stages import on_seeds, repeats
 from launch.state import Folder
-from launch.store import look, open_store, reach_store, sweep_key
+from launch.store import look, open_store, sweep_key
 from launch.writer import patiently
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from alembic.util.exc import CommandError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
@@ -25,10 +27,12 @@ PAUSE = 2.0  # seconds between tries
 
 def is_away(error: Exception) -> bool:
     """Whether the store may take the same write later: it is locked, full, restarting or out of reach."""
+    if re.search("locate revision|out-of-date database schema", str(error)):  # the tables are of another MLflow
+        return False
     if isinstance(error, MlflowException):
         return error.error_code in AWAY
     for_good = isinstance(error, (FileNotFoundError, PermissionError))
-    return isinstance(error, (SQLAlchemyError, RequestException, OSError)) and not for_good
+    return isinstance(error, (SQLAlchemyError, CommandError, RequestException, OSError)) and not for_good
 
 
 def patiently(read: Callable[[], T], seconds: float = 120) -> T:

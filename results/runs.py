@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
+from alembic.util.exc import CommandError
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import create_engine
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
+from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
 
 PARENT = "mlflow.parentRunId"
 OBJECTIVE = "val/best_mae"
@@ -41,17 +44,22 @@ def find_run(run_id: str) -> Run:
 
 def reach() -> MlflowClient:
     """The MLflow store, which is not made where there is none. Raises `UserError` where it cannot be read."""
-    store = mlflow.get_tracking_uri()
+    uri = mlflow.get_tracking_uri()
+    local = sqlite_path(uri)
     try:
-        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).exists():
+        if local and not local.exists():
             raise FileNotFoundError("there is no such file")
+        if wrong := fault(uri, write=False):
+            raise UserError(f"cannot read the MLflow store {uri}: {wrong}")
+        wait_until_made(uri)
+        if "://" in uri and not local and not uri.startswith("http"):  # MLflow itself would ask for minutes
+            with suppress(NoSuchModuleError):
+                create_engine(uri).connect().close()
         client = MlflowClient()
         client.search_experiments(max_results=1)
         return client
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise UserError(
-            f"cannot read the MLflow store {store}: {str(error).splitlines()[0]}; set MLFLOW_TRACKING_URI to that of the sweep"
-        ) from error
+    except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
+        raise UserError(f"cannot read the MLflow store {uri}: {reason(error)}") from error
 
 
 def children(parent: Run) -> list[Run]:
