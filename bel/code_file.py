@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bel.data.cells import commonest, read_lines
 from bel.errors import UserError
 
 Bits = NDArray[np.uint8]
@@ -46,11 +47,11 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def read_csv(path: Path) -> NDArray[Any]:
-    """Numbers (rows, columns) of a comma separated file without a header. Raises `ValueError` where it is none."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    """Numbers (rows, columns) of a file without a header, as tables are separated. Raises `ValueError` where it is none."""
+    lines = [line for line in read_lines(path, "the code file")[0] if line.strip()]
     if not lines:
         raise ValueError("it is empty")
-    return np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+    return np.loadtxt(lines, delimiter=commonest(lines[0]), comments=None, ndmin=2)
 
 
 READERS: dict[str, Callable[[Path], NDArray[Any]]] = {".npy": read_npy, ".csv": read_csv}

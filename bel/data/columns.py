@@ -12,7 +12,20 @@ from bel.angles import MOST_LEVELS, Axis
 from bel.errors import UserError, one_of
 from bel.values import TINY, convert_to, refuse_unknown, within
 
-KEYS = ("name", "train", "test", "test_fraction", "test_seed", "image", "group", "box", "pose", "targets")
+KEYS = (
+    "name",
+    "train",
+    "test",
+    "test_fraction",
+    "test_seed",
+    "image",
+    "group",
+    "box",
+    "pose",
+    "targets",
+    "delimiter",
+    "decimal",
+)
 POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored image
 
 
@@ -38,6 +51,7 @@ class TableSpec:
     """A checked table: its files (below a data_root, or absolute), its columns, and its targets in their order.
 
     Without a `test` file, `test_fraction` of the groups of `train` are the test part, drawn with `test_seed`.
+    Without a `delimiter` it is found; without a `decimal` mark that of numbers is a point.
     """
 
     train: str
@@ -49,6 +63,8 @@ class TableSpec:
     group: str | None = None
     box: tuple[str, ...] | None = None
     pose: bool = False
+    delimiter: str | None = None
+    decimal: str | None = None
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -84,7 +100,22 @@ def parse_table(mapping: Mapping[str, Any]) -> TableSpec:
     pose = convert_to(bool, "protocol.pose", given.get("pose", False))
     targets = parse_targets(given.get("targets"), pose)
     box = parse_box(given["box"]) if "box" in given else None
-    return TableSpec(text("train", given.get("train")), targets, box=box, pose=pose, **columns, **parse_draw(given))
+    columns |= parse_form(given) | parse_draw(given)
+    return TableSpec(text("train", given.get("train")), targets, box=box, pose=pose, **columns)
+
+
+def parse_form(given: Mapping[str, Any]) -> dict[str, str]:
+    """`delimiter` and `decimal`, where they are given and not what is the case anyway. Raises `UserError`."""
+    form = {}
+    if "delimiter" in given:
+        mark = {"tab": "\t", "\\t": "\t", "space": " "}.get(str(given["delimiter"]), given["delimiter"])
+        if not isinstance(mark, str) or not re.fullmatch(r"[^\w\r\n\"\\.+-]", mark):
+            raise UserError(f"protocol.delimiter must be one character such as ';' or ',', or tab, got {mark!r}")
+        form["delimiter"] = mark
+    if "decimal" in given:
+        one_of("protocol.decimal", given["decimal"], [".", ","])
+        form |= {"decimal": ","} if given["decimal"] == "," else {}
+    return form
 
 
 def parse_draw(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,23 +188,3 @@ def inner(box: Box, to: tuple[int, int]) -> Box:
         width, height = round(scale * to[1]), round(scale * to[0])
     left, top = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
     return left, top, left + width, top + height
-
-
-def read_boxes(path: Path) -> dict[str, Box]:
-    """Boxes by stem from a CSV of stem, x0, y0, x1, y1 (a header line may name them). Raises `UserError` by line."""
-    found: dict[str, Box] = {}
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the boxes {path}: {error}; write stem,x0,y0,x1,y1 a line") from error
-    for number, row in enumerate(rows, 1):
-        if not row or (number == 1 and row[1:] == ["x0", "y0", "x1", "y1"]):
-            continue
-        try:
-            stem, (x0, y0, x1, y1) = row[0].strip(), (round(float(cell)) for cell in row[1:])
-        except (ValueError, OverflowError):
-            raise UserError(f"{path}, line {number}: wanted stem,x0,y0,x1,y1, got {','.join(row)!r}") from None
-        if x1 <= x0 or y1 <= y0 or stem in found:
-            raise UserError(f"{path}, line {number}: the box of {stem} is empty, or its second: {row[1:]}")
-        found[stem] = x0, y0, x1, y1
-    return found

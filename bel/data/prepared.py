@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bel.data.boxes import read_boxes
 from bel.data.build import IMAGES, MANIFEST, TARGETS, Order, Progress, build, content_digest
-from bel.data.crops import read_boxes, shape
+from bel.data.crops import shape
 from bel.data.labels import refuse_off_range
 from bel.data.sources import Entry, Listing, NoImagesError, Source
 from bel.data.worker import row_digest

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bel.data.cells import read_text
 from bel.errors import UserError
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper end exclusive
@@ -93,10 +94,7 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
 
 def read_list(path: Path) -> list[str]:
     """Stems in a list file, one a line; blank lines are skipped. Raises `UserError` where one is named twice."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list {path}: {error}; write it in UTF-8, one stem a line") from error
+    lines = read_text(path, "the list").splitlines()
     stems = [line.strip() for line in lines if line.strip()]
     if not stems:
         raise UserError(f"the list {path} names no image: write one stem a line, or remove the file to scan the folder")

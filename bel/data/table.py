@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bel.data.cells import read_table, with_points
 from bel.data.columns import TableSpec
-from bel.data.sources import Box, Entry, Label, Listing, NoImagesError, Source, absent
+from bel.data.sources import Box, Entry, Label, Listing, Source, absent
 from bel.errors import UserError
-
-DELIMITERS = ",;\t"  # the one that the header has most of
+from bel.values import real
 
 
 @dataclass(frozen=True)
@@ -123,38 +120,22 @@ def box_of(row: Row, columns: tuple[str, ...]) -> Box:
 def cell_number(row: Row, column: str) -> float:
     """The finite number in a cell. Raises `ValueError`."""
     try:
-        number = float(row.cells[column])
+        return real(row.cells[column])
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"column {column!r} must be a finite number, got {row.cells[column]!r}")
-    return number
+        raise ValueError(f"column {column!r} must be a finite number, got {row.cells[column]!r}") from None
 
 
 def read_rows(path: Path, spec: TableSpec) -> list[Row]:
     """All rows that are not blank. Raises `UserError` where the file cannot be read or lacks a column."""
-    lines = read_cells(path)
-    header = [cell.strip() for cell in lines[0][1]]
-    for column in spec.columns:
-        if header.count(column) != 1:
-            kind = "two columns" if column in header else "no column"
-            raise UserError(
-                f"{path} has {kind} {column!r}, its columns are {header}: correct the protocol or the header"
-            )
-    rows = [(line, named_cells(path, line, header, cells)) for line, cells in lines[1:]]
-    if not rows:
-        raise UserError(f"{path} has no rows below its header {header}: write one for each image")
-    stems = numbered(cells[spec.image] or f"line {line}" for line, cells in rows)
-    return [Row(line, stem, group_of(cells, spec), cells) for stem, (line, cells) in zip(stems, rows, strict=True)]
-
-
-def named_cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
-    """Cells by column; those that a short line lacks are empty. Raises `UserError` on a line that is too long."""
-    if len(cells) > len(header):
-        raise UserError(
-            f"{path}, line {line} has {len(cells)} cells for {len(header)} columns: put text with a comma in quotes"
-        )
-    return dict.fromkeys(header, "") | {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
+    if not os.path.isfile(path):
+        raise UserError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
+    table = read_table(path, spec.columns, spec.delimiter)
+    numbers = list(dict.fromkeys([*(spec.box or ()), *(target.name for target in spec.targets)]))
+    rows = with_points(path, table[spec.columns], numbers, spec.decimal or ".").to_dict("records")
+    stems = numbered(row[spec.image] or f"line {line}" for line, row in zip(table.index, rows, strict=True))
+    return [
+        Row(int(line), stem, group_of(row, spec), row) for line, stem, row in zip(table.index, stems, rows, strict=True)
+    ]
 
 
 def group_of(cells: Mapping[str, str], spec: TableSpec) -> str:
@@ -162,28 +143,6 @@ def group_of(cells: Mapping[str, str], spec: TableSpec) -> str:
     if spec.group:
         return cells[spec.group]
     return os.path.normpath(cells[spec.image]) if cells[spec.image] else ""
-
-
-def read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of all lines that are not blank, the header first. Raises `UserError`."""
-    if not os.path.isfile(path):
-        raise NoImagesError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the table {path}: {error}; save it as a CSV in UTF-8") from error
-    if "\0" in content:
-        raise UserError(f"cannot read the table {path}: it holds a NUL byte; save it as a CSV in UTF-8")
-    header = content.lstrip().partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num} is no CSV: {error}; check its quotes") from error
-    if not lines:
-        raise UserError(f"{path} is empty: write a header and one row for each image")
-    return lines
 
 
 def numbered(names: Iterable[str]) -> list[str]:

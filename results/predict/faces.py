@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.config import TrainConfig
+from bel.data.boxes import named_boxes
 from bel.data.crops import center, cut, expanded_box, fitted, refuse_outside
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
 from results.predict.frames import Picture, opencv
 
-NAMES, CORNERS = ("image", "file", "name", "stem", "frame"), ["x0", "y0", "x1", "y1"]  # columns of a file of boxes
 CASCADE = "haarcascade_frontalface_alt2.xml"
 SMALLEST = 12  # faces that fit beside each other into a picture, at most, where they are looked for
 
@@ -31,33 +30,9 @@ def whole(picture: Picture) -> list[Box]:
 def listed(path: Path) -> Find:
     """Boxes of a CSV of image,x0,y0,x1,y1 in pixels, several lines a picture allowed. Raises `UserError` by line."""
     found: dict[str, list[Box]] = {}
-    for number, row in read_rows(path):
-        try:
-            name, (x0, y0, x1, y1) = row[0].strip(), (round(float(cell)) for cell in row[1:])
-        except (ValueError, OverflowError):
-            raise UserError(f"{path}, line {number}: wanted image,x0,y0,x1,y1, got {','.join(row)!r}") from None
-        if x1 <= x0 or y1 <= y0:
-            raise UserError(f"{path}, line {number}: the box of {name} is empty, x1 and y1 must be larger: {row[1:]}")
-        found.setdefault(name, []).append((x0, y0, x1, y1))
+    for _, name, box in named_boxes(path, "image"):
+        found.setdefault(name, []).append(box)
     return lambda picture: next((found[key] for key in picture.keys if key in found), [])
-
-
-def read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Numbered lines of a file of boxes below its header, which it may lack. Raises `UserError` for other columns."""
-    try:
-        rows = list(enumerate(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()), 1))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the boxes {path}: {error}; write image,x0,y0,x1,y1 a line") from error
-    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if row]
-    if rows and not any(cell[:1].isdigit() or cell[:1] in "-+." for cell in rows[0][1][1:]):
-        header = rows.pop(0)[1]
-        if header[:1] not in [[name] for name in NAMES] or header[1:] != CORNERS:
-            raise UserError(
-                f"the boxes {path} must have the columns image,x0,y0,x1,y1, got {header}: rename or drop some"
-            )
-    if not rows:
-        raise UserError(f"the boxes {path} are none: write image,x0,y0,x1,y1 a line")
-    return rows
 
 
 def detector() -> Find:

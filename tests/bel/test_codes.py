@@ -139,7 +139,13 @@ def test_a_matrix_in_an_npy_file_is_a_code(tmp_path, dtype, order):
 
 
 @pytest.mark.parametrize(
-    "text", ["0,0\n0,1\n1,1\n1,0\n", "\ufeff0, 0\r\n0, 1\r\n1, 1\r\n1, 0", "0,0\n0,1.0\n\n1,1\n1,0\n"]
+    "text",
+    [
+        "0,0\n0,1\n1,1\n1,0\n",
+        "sep=;\n0;0\n0;1\n1;1\n1;0",
+        "\ufeff0, 0\r\n0, 1\r\n1, 1\r\n1, 0",
+        "0,0\n0,1.0\n\n1,1\n1,0\n",
+    ],
 )
 def test_a_matrix_in_a_csv_file_is_a_code(tmp_path, text):
     (tmp_path / "c.CSV").write_text(text, encoding="utf-8")

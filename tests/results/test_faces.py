@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.crops import center, present, read_boxes
+from bel.data.boxes import read_boxes
+from bel.data.crops import center, present
 from bel.data.prepared import prepare, request
 from results.predict import command as predict
 from results.predict import faces

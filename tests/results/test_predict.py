@@ -115,9 +115,9 @@ def test_what_a_user_gets_wrong(swept_store, made, pictures, tmp_path, capsys):
         ([source, *model, "--boxes", str(tmp_path / "none.csv")], "cannot read the boxes"),
     ]
     contents = [
-        ("", "the boxes", "are none"),
+        ("", "boxes.csv is empty"),
         ("image,left,top,right,bottom\na,1,2,3,4", "must have the columns image,x0,y0,x1,y1"),
-        ("a,1,2,3,4\na,1,2,3", "line 2: wanted image,x0,y0,x1,y1, got 'a,1,2,3'"),
+        ("a,1,2,3,4\na,1,2,3", "line 2: wanted image,x0,y0,x1,y1 with decimal points, got 'a,1,2,3'"),
         ("a,1,2,3,nan", "line 1: wanted"),
         ("a,10,2,10,9", "line 1: the box of a is empty"),
         ("z,1,2,30,40", "there is no box in any picture, of 1: with --boxes, name them"),

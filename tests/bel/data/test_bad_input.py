@@ -148,7 +148,7 @@ def rewrite_list(root, content):
 # kind: what is done to the data, options, what the message says
 WHOLE_SET = {
     "an empty list": (lambda d: rewrite_list(d, b"\n\r\n"), [], r"70_train.txt names no image"),
-    "a list that is not UTF-8": (lambda d: rewrite_list(d, b"\xff\xfe0\0"), [], r"cannot read the list .*70_train.txt"),
+    "a list that is not UTF-8": (lambda d: rewrite_list(d, b"\xe9\n"), [], r"cannot read the list .*70_train.txt"),
     "a stem listed twice": (lambda d: rewrite_list(d, b"01/frame_00005\n" * 2), [], r"names 01/frame_00005 2 times"),
     "a list of other files": (lambda d: rewrite_list(d, b"a/b\nc/d\n"), [], r"2 of 2 images .* a/b_rgb.png does not|2 of 2"),
     "no data at all": (lambda d: shutil.rmtree(d), [], r"no BIWI images in .*data_root"),

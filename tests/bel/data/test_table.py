@@ -199,6 +199,68 @@ def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, newline: str) 
     assert targets(read(tmp_path)) == [(1,), (2,)]
 
 
+WRITTEN = {
+    "Excel's first line": "sep=;\nimage;age\na.jpg;1\nb.jpg;2\n",
+    "in quotes": '"sep=;"\r\nimage;age\r\na.jpg;1\r\nb.jpg;2\r\n',
+    "that is wrong": "sep=,\nimage;age\na.jpg;1\nb.jpg;2\n",
+    "with a byte order mark": "\ufeffsep=\t\nimage\tage\na.jpg\t1\nb.jpg\t2\n",
+    "commas in a header": '"a, b, c, d";image;age\nx;a.jpg;1\ny;b.jpg;2\n',
+    "bars": "image|age\na.jpg|1\nb.jpg|2\n",
+    "R, write.csv": '"","image","age"\n"1","a.jpg",1\n"2","b.jpg",2\n',
+    "R, write.csv2": '"";"image";"age"\n"3";"a.jpg";1\n"1";"b.jpg";2\n',
+    "R, write.table": '"image","age"\n"1","a.jpg",1\n"2","b.jpg",2\n',
+    "R, chosen rows": '"image","age"\n"17","a.jpg",1\n"2","b.jpg",2\n',
+    "R, names": '"image","age"\n"one","a.jpg",1\n"two","b.jpg",2\n',
+    "R, without quotes": "image age\n1 a.jpg 1\n2 b.jpg 2\n".replace(" ", "\t"),
+    "R, a lost value": '"image","age","note"\n"1","a.jpg",1,""\n"2","b.jpg",2,"x"\n',
+    "pandas": ",image,age\n0,a.jpg,1\n1,b.jpg,2\n",
+    "delimiters at the ends": "image,age,\na.jpg,1,\nb.jpg,2,,,\n",
+    "blank cells behind": "image,age\na.jpg,1,,\nb.jpg,2,\n",
+    "blank lines": ";;\n\nimage;age\n;\na.jpg;1\n\nb.jpg;2\n;;",
+    "a cell of two lines": 'image,age,note\na.jpg,1,"x\ny, z"\nb.jpg,2,\n',
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("case", WRITTEN)
+def test_tables_as_people_have_them(tmp_path: Path, case: str, encoding: str) -> None:
+    write(tmp_path, WRITTEN[case].encode(encoding), "a.jpg", "b.jpg")
+    listing = read(tmp_path)
+    assert targets(listing) == [(1,), (2,)] and stems(listing) == ["a.jpg", "b.jpg"] and not listing.unusable
+
+
+def test_line_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, 'sep=;\n\nimage;age;note\na.jpg;1;"x\ny"\n\nlost.jpg;2;\n', "a.jpg")
+    (reason,) = read(tmp_path).unusable.values()
+    assert "labels.csv, line 7: " in reason
+
+
+@pytest.mark.parametrize("content", ["image;age\na.jpg;1,5\nb.jpg;2\n", 'image,age\na.jpg,"1,5"\nb.jpg,"2"\n'])
+def test_decimal_commas_are_declared(tmp_path: Path, content: str) -> None:
+    write(tmp_path, content, "a.jpg", "b.jpg")
+    assert targets(read(tmp_path, {**AGE, "decimal": ","})) == [(1.5,), (2,)]
+    write(tmp_path, content.replace("1,5", "1.5"), "a.jpg", "b.jpg")
+    with pytest.raises(
+        UserError, match=r"line 2: column 'age' is '1\.5', and the decimal mark is ',': set decimal to '\.'"
+    ):
+        read(tmp_path, {**AGE, "decimal": ","})
+
+
+@pytest.mark.parametrize(("mark", "said"), [("^", "^"), (" ", "space"), ("\t", "tab"), ("\t", "\\t"), (";", ";")])
+def test_a_delimiter_is_declared(tmp_path: Path, mark: str, said: str) -> None:
+    write(tmp_path, f"image{mark}age\na.jpg{mark}1\nb.jpg{mark}2\n", "a.jpg", "b.jpg")
+    spec = {**AGE, "delimiter": said}
+    assert targets(read(tmp_path, spec)) == [(1,), (2,)]
+    assert parse_table(parse_table(spec).as_dict()) == parse_table(spec)
+    other = "," if mark != "," else ";"
+    with pytest.raises(UserError, match=r"is separated by .*, not by ',': set delimiter to"):
+        read(tmp_path, {**AGE, "delimiter": other})
+
+
+def test_what_is_so_without_being_declared_changes_no_spec() -> None:
+    assert parse_table({**AGE, "decimal": "."}) == parse_table(AGE) and "delimiter" not in parse_table(AGE).as_dict()
+
+
 BOXED = {**AGE, "group": "who", "box": ["l", "t", "r", "b"]}
 
 
@@ -215,6 +277,13 @@ BOXED = {**AGE, "group": "who", "box": ["l", "t", "r", "b"]}
         ("a.jpg,old,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got 'old'"),
         ("a.jpg,nan,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got 'nan'"),
         ("a.jpg,-inf,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '-inf'"),
+        ("a.jpg,1_0,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '1_0'"),
+        ("a.jpg,0x1,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '0x1'"),
+        ("a.jpg,١٢,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '١٢'"),
+        ("a.jpg,1e999,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '1e999'"),
+        ("a.jpg,NA,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got 'NA'"),
+        ("a.jpg,5%,w,0,0,1,1", "a.jpg", "column 'age' must be a finite number, got '5%'"),
+        ("a.jpg,1,w,0,1_0,1,1", "a.jpg", "column 't' must be a finite number, got '1_0'"),
         ("a.jpg,1,w,0,0,x,1", "a.jpg", "column 'r' must be a finite number, got 'x'"),
         ("a.jpg,1,w,0,0,nan,1", "a.jpg", "column 'r' must be a finite number, got 'nan'"),
         ("a.jpg,1,w,0,0", "a.jpg", "column 'r' must be a finite number, got ''"),
@@ -247,11 +316,27 @@ def test_several_unusable_rows_of_an_image_are_all_kept(tmp_path: Path) -> None:
         (b"", "labels.csv is empty"),
         (b"\r\n \r\n", "labels.csv is empty"),
         (b"image,age\na.jpg,1,2\n", r"labels.csv, line 2 has 3 cells for 2 columns"),
-        (b"image,age\n\xe9.jpg,1\n", "cannot read the table .*labels.csv: 'utf-8' codec.*save it as a CSV in UTF-8"),
-        ("image,age\na.jpg,1\n".encode("utf-16"), "cannot read the table .*labels.csv: 'utf-8' codec"),
+        (b"image,age\n\xe9.jpg,1\n", "cannot read the table .*labels.csv: 'utf-8' codec.*save it as text in UTF-8"),
+        ("image,age\na.jpg,1\n".encode("utf-16-le"), "labels.csv: it holds a NUL byte; save it as text in UTF-8"),
+        ("image,age\na.jpg,1\n".encode("utf-32"), "labels.csv: it holds a NUL byte; save it as text in UTF-8"),
+        (
+            b"image,age\na.jpg,1,5\nb.jpg,2,5\n",
+            r"line 2 has 3 cells for 2 columns, separated by ',': .* decimal comma",
+        ),
+        (b"age,image\n31,5,a.jpg\n40,5,b.jpg\n", r"line 2 has 3 cells for 2 columns, .* decimal comma"),
+        (b"image,age\nmy,a.jpg,1\nb.jpg,2\n", r"line 2 has 3 cells for 2 columns"),
+        (
+            b"image;age\na.jpg;1,5\nb.jpg;2\n",
+            r"line 2: column 'age' is '1,5', and the decimal mark is '.': set decimal to ','",
+        ),
+        (b'image,age\na.jpg,"1,234"\n', r"line 2: column 'age' is '1,234', .*: set decimal to ',', or take out what"),
+        (b"image^age\na.jpg^1\n", r"labels.csv is separated by '\^', not by ',': set delimiter to '\^'"),
+        (b"image age\na.jpg 1\n", r"labels.csv is separated by ' ', not by ',': set delimiter to ' '"),
         (b"image,age\na\0.jpg,1\n", "labels.csv: it holds a NUL byte"),
-        (b'image,age\n"a.jpg,1\nb.jpg,2\n', "labels.csv, line 3 is no CSV: unexpected end of data; check its quotes"),
-        (b"image,age\n" + b"a" * 200_000 + b",1\n", "labels.csv, line 2 is no CSV: field larger than"),
+        (
+            b'image,age\n"a.jpg,1\nb.jpg,2\n',
+            "labels.csv is no table separated by ',': .*EOF inside string.*; check its quotes",
+        ),
     ],
 )
 def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -359,6 +444,12 @@ def target(**changes: Any) -> dict[str, Any]:
         ({"test_fraction": "some"}, "protocol.test_fraction must be a finite number, got 'some'"),
         ({"test_seed": -1}, "protocol.test_seed must be from 0 to .*, got -1"),
         ({"test_seed": 0.5}, "protocol.test_seed must be a whole number, got 0.5"),
+        ({"delimiter": ""}, "protocol.delimiter must be one character such as ';' or ',', or tab, got ''"),
+        ({"delimiter": ";;"}, "protocol.delimiter must be one character .*, got ';;'"),
+        ({"delimiter": 5}, "protocol.delimiter must be one character .*, got 5"),
+        ({"delimiter": "a"}, "protocol.delimiter must be one character .*, got 'a'"),
+        ({"delimiter": [";"]}, "protocol.delimiter must be one character"),
+        ({"decimal": ";"}, r"protocol.decimal must be one of \['.', ','\], got ';'"),
         ({"pose": "yes"}, "protocol.pose must be true or false, got 'yes'"),
         (
             {"pose": True},
