@@ -3,8 +3,10 @@
 Ray, MLflow and `launch` are imported where they are used: tests of `bel` alone run without them.
 """
 
+import functools
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,11 +77,23 @@ def broken_weights(tmp_path_factory):
     return path
 
 
-@contextmanager
-def working_in(folder: Path):
-    """Work in a folder with an MLflow store of its own, as a user in a fresh clone does."""
+@functools.cache
+def empty_store() -> bytes:
+    """MLflow's database before anything is in it, which MLflow itself takes seconds to make."""
     import mlflow
 
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+        return Path(folder, "mlflow.db").read_bytes()
+
+
+@contextmanager
+def working_in(folder: Path):
+    """Work in a folder with an MLflow store of its own, as a user does."""
+    import mlflow
+
+    if not (folder / "mlflow.db").exists():
+        (folder / "mlflow.db").write_bytes(empty_store())
     before, uri = Path.cwd(), mlflow.get_tracking_uri()
     os.chdir(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")

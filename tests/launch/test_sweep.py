@@ -308,6 +308,7 @@ def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_her
 def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, store, capsys, settings, says):
     import re
 
+    (store / "mlflow.db").unlink()
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 2
     err = capsys.readouterr().err.strip()
     assert re.search(says, err) and err.startswith("error: ") and "\n" not in err
