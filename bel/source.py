@@ -15,6 +15,7 @@ LEFT_OUT = (
     "data/synthetic",
     "deployed.py",
     "errors.py",
+    "text.py",
 )
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ray
 
+from bel.text import beyond_of
 from launch.job import Job
 from launch.probing import measure, network
 from launch.space import Sweep
@@ -18,12 +19,17 @@ def announce(job: Job, full: bool) -> None:
     print(f"{legal} legal combinations of lists, {dropped} dropped")
     for reason, number in job.plan.dropped.most_common():
         print(f"dropped {number} combinations: {reason}")
-    for values in {values["split_hash"]: values for values in job.book.facts.values()}.values():
+    by_split: dict[str, list[dict[str, str]]] = {}
+    for values in job.book.facts.values():
+        by_split.setdefault(values["split_hash"], []).append(values)
+    for values, *others in by_split.values():
         print(
             f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} of "
             f"{values['val_groups']} other groups select, split {values['split_hash']}; {values['left_out']} images beyond "
             f"the limit, {values['skipped']} skipped"
         )
+        if beyond := beyond_of([values, *others]):
+            print(f"note: {beyond}")
     s, done, lent = job.sweep, job.done, job.lent
     print(
         f"sweep {s.name}: {max(job.total - done - lent, 0)} trials to run ({s.search.method}, scheduler {s.search.scheduler}), "

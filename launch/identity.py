@@ -9,12 +9,13 @@ from dataclasses import asdict
 
 from bel.config import TrainConfig
 from bel.data.build import Progress
-from bel.data.labels import clamped
+from bel.data.labels import clamped_shares
 from bel.data.prepared import Prepared, load, request, usable
 from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.model import weights_digest
 from bel.source import code_version
+from bel.text import FACTS
 from launch.plan import SPLIT, compares
 from launch.space import Sweep
 
@@ -32,7 +33,7 @@ def check_files(config: TrainConfig) -> None:
 
 
 def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
-    """What a trial trains and selects on: digest, split, counts, share of labels beyond its levels."""
+    """What a trial trains and selects on: digest, split, counts, shares of labels beyond its levels."""
     parts, axes = split(config, data), config.axes
     facts = {
         "protocol": config.protocol_name,
@@ -47,7 +48,10 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
     }
     if parts.held is not data:
         facts["held_digest"] = parts.held.digest
-    return facts | {f"clamped_{axis.name}": f"{clamped(data.targets[:, i], axis):.4f}" for i, axis in enumerate(axes)}
+    targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
+    for part, start in FACTS.items():
+        facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
+    return facts
 
 
 def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress]) -> Facts:

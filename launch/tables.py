@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bel.evaluate import unit
+from bel.text import beyond_of
 from launch.book import FINISHED, STOPPED, Book, Run, by_configuration, mean
 from launch.space import Sweep
 
@@ -119,6 +120,8 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
         cells = "".join(f"{short(values[name]):>{width}}" for name in axes)
         best = f"{short(values['val/best_mae']):>9}{cells}{values['val/best_epoch']:7.0f}"
         print(f"{rank:>4}{best}  {run.name:<36} {run.run_id or ''}")
+    if beyond := beyond_of(run.facts for run in runs):
+        print(f"note: {beyond}")
     print(f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {first.run_id}", flush=True)
 
 

@@ -14,8 +14,11 @@ from tqdm import tqdm
 from bel import checkpoint
 from bel.atomic import replacing, writing_in
 from bel.config import TrainConfig
+from bel.data.labels import clamped_shares
 from bel.data.prepared import load
+from bel.data.splits import split
 from bel.errors import UserError, command
+from bel.text import beyond_range
 from bel.train import fit
 from launch import yaml_text
 from launch.dimensions import mapping
@@ -63,6 +66,10 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
             )
     data = load(config, "train", progress)
     print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
+    parts = split(config, data)
+    targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
+    if beyond := beyond_range({part: clamped_shares(values, config.axes) for part, values in targets.items()}):
+        print(f"note: {beyond}")
     epochs = fit(config, data, resume=state)
     done = state["epoch"] if state else 0
     out.mkdir(parents=True, exist_ok=True)

@@ -127,6 +127,8 @@ def caption(board: Board) -> str:
         f"{facts['selection']}; seeds {facts['seeds']}; code {facts['code']}. {method(board)[:1].upper()}{method(board)[1:]}. "
         "Intervals are over groups, errors averaged over seeds."
     )
+    if beyond := facts["beyond"]:
+        text += f" {beyond[:1].upper()}{beyond[1:]}."
     if any(standing.difference and standing.difference.mean < 0 for standing in board.standings):
         text += " Whole ones come first: those with less error further down lack seeds or folds, or were stopped early."
     if any(standing.configuration.stopped for standing in board.standings):

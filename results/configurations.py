@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
+from bel.text import FACTS
 from results.compare import mean_over
 from results.predictions import Floats, Predictions, fetch, joined
 from results.runs import OBJECTIVE, PARENT
@@ -25,6 +26,7 @@ APART = {
     "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
 CODE = "code_version"  # a tag
+CLAMPED = tuple(FACTS.values())
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """The parameters that the runs of one configuration have in common, and the version of the code that trained them."""
     params = run.data.params | {CODE: run.data.tags.get(CODE, "")}
     return tuple(
-        sorted((key, value) for key, value in params.items() if key not in APART and not key.startswith("clamped_"))
+        sorted((key, value) for key, value in params.items() if key not in APART and not key.startswith(CLAMPED))
     )
 
 

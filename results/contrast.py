@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bel.text import beyond_of
 from results.compare import Difference, means_over
 from results.configurations import Configuration
 from results.leaderboard import SELECTED
@@ -69,6 +70,7 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
         "units": {axis["name"]: axis["unit"] for axis in first.meaning["axes"]},
         "pose": first.meaning["pose"],
         "code": " and ".join(sorted(codes)),
+        "beyond": beyond_of(params),
     }
 
 

@@ -52,6 +52,8 @@ def heading(result: Result) -> Iterator[str]:
         f"{facts['protocol']}, crop {facts['crop']}: {place}, {facts['images']} images of {facts['groups']} groups, "
         f"{'trained on ' if facts['split'] == 'test' else ''}split {facts['split_hash']}; code {facts['code']}"
     )
+    if facts["beyond"]:
+        yield f"note: {facts['beyond']}"
     yield ""
     for one in result["contenders"]:
         ids = one["run_ids"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bel.evaluate import Evaluation, unit
+from bel.text import beyond_of
 from results.compare import LEVEL, paired
 from results.folds import Contender
 
@@ -52,6 +53,7 @@ def caption(found: Sequence[Contender]) -> str:
     held, test, field = found[0].out_of_fold, found[0].tests[0], found[0].tuned.field
     facts = {name: said(found, name) for name in ("protocol", "crop", "folds", "split_seed", "seed")}
     codes = ", ".join(sorted({run.data.tags["code_version"] for one in found for run in one.runs}))
+    beyond = beyond_of(run.data.params for one in found for run in one.runs)
     ends = ", ".join(one.name for one in found if one.tuned.at_end)
     return (
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
@@ -60,6 +62,7 @@ def caption(found: Sequence[Contender]) -> str:
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
         f"and range over the folds' networks. Code {codes}."
+        + (f" {beyond[:1].upper()}{beyond[1:]}." if beyond else "")
         + (f" Best {field} at an end of its grid, so perhaps beyond it: {ends}." if ends else "")
     )
 

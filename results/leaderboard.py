@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
+from bel.text import beyond_of
 from results.compare import LEAST, MANY, Difference, means_over
 from results.configurations import Configuration, configurations, ranked
 from results.trials import RANKED, outcome
@@ -68,6 +69,7 @@ class Board:
             "selection": SELECTED[first.params["selection_split"]],
             "seeds": said("seed"),
             "code": codes,
+            "beyond": beyond_of(run.data.params for run in runs),
         }
 
 

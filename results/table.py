@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bel.data.labels import clamped_shares
 from bel.evaluate import PER_CENT, Evaluation, unit
+from bel.text import beyond_range
 
 
 def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
@@ -35,3 +37,5 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
             f"{name.removeprefix('column_')} {errors[name]:.3f}" for name in errors if name != "geodesic"
         )
         print(f"rotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
+    if beyond := beyond_range({"test": clamped_shares(evaluation.targets, evaluation.axes)}):
+        print(f"note: {beyond}")

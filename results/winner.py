@@ -124,6 +124,7 @@ def described(winner: Winner) -> str:
         f"MAE {leader.mae:.3f} {unit}{interval(leader)}, over {facts['groups']} groups of {facts['images']} images, "
         f"{repeats_of(leader)}",
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
+        *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
         f"run {run.info.run_id}, {run.info.run_name}: val MAE {run.data.metrics[OBJECTIVE]:.3f} {unit}{which(winner)}",
     ]

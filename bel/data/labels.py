@@ -26,6 +26,11 @@ def clamped(values: Tensor, axis: Axis) -> float:
     return ((level < 0) | (level > axis.levels - 1)).double().mean().item()
 
 
+def clamped_shares(targets: Tensor, axes: Sequence[Axis]) -> dict[str, float]:
+    """`clamped` of targets in units (n, axes) by the axis's name."""
+    return {axis.name: clamped(values, axis) for axis, values in zip(axes, targets.T, strict=True)}
+
+
 def refuse_off_range(targets: Tensor, axes: Sequence[Axis], where: object) -> None:
     """Raise `UserError` where most targets (n, axes) of an axis are beyond its levels: the range or the unit is wrong."""
     for axis, values in zip(axes, targets.T, strict=True):

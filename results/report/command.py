@@ -22,7 +22,7 @@ from results.report.page import counted, facts, page, paragraph
 from results.trials import outcome, parents, trials
 
 FREE = ("data_root", "cache_dir")
-KNOWN_AS = {"code": "code version", "images": "validated on images", "groups": "of groups"}
+KNOWN_AS = {"code": "code version", "images": "validated on images", "groups": "of groups", "beyond": "note"}
 PARTS = (
     parts.leaderboard,
     parts.learning_curves,

@@ -149,6 +149,8 @@ def what_matters(all_of_it: Findings) -> Part:
     if count < LEAST or not all_of_it.varied:
         why = f"Left out: {counted(count, 'configuration')} cannot say what matters (at least {LEAST})."
         return Part(title, paragraph(why, "absent"))
+    if len({one.mae for one in all_of_it.found}) == 1:
+        return Part(title, paragraph("Left out: all configurations have the same error.", "absent"))
     shares = importance(all_of_it.found, all_of_it.varied)
     if not any(shares.values()):
         return Part(title, paragraph("Left out: no field separates the best configurations.", "absent"))

@@ -9,9 +9,12 @@ import pytest
 
 from results.board_tables import FORMATS
 from results.command import main
+from results.leaderboard import boards
 from results.predictions import FILES
+from results.report.findings import Findings
+from results.report.parts import what_matters
 from tests.conftest import working_in
-from tests.results.made import evaluation_of, stored_sweep
+from tests.results.made import entry_of, evaluation_of, stored_sweep
 
 NOISE = np.random.default_rng(3).normal(0, 5, (2, 40, 3))
 GROUPS = [i % 8 for i in range(40)]
@@ -68,3 +71,8 @@ def test_every_table_and_page_of_a_degenerate_sweep(ids, tmp_path, capsys, case)
     assert not re.search(r"\b(nan|inf)\b", said.lower())
     assert main(["compare", *ids[case], "--format", "json"]) == 0
     json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_what_matters_is_not_said_of_equal_errors(tmp_path):
+    equal = [entry_of(tmp_path, code, 0, evaluation=evaluations("no error", 3)["j"]) for code in "abcdefghijkl"]
+    assert "all configurations have the same error" in what_matters(Findings(boards(equal), {})).body

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from results import predictions
+from results.board_tables import caption
 from results.configurations import configurations
 from results.leaderboard import board, boards, left_out, method
 from results.trials import parents, trials
@@ -208,3 +209,13 @@ def test_from_a_real_store(store, tmp_path):
     assert names(table) == ["j-150 ce lr=1e-4", "u-150 ce lr=1e-4"] and table.standings[1].configuration.stopped
     assert left_out(found) == {"diverged": 1, "cut": 1, "running": 1}
     assert table.leader.mae == pytest.approx(mean_of(3)) and len(table.leader.seeds[0].names) == 60
+
+
+def test_labels_beyond_their_range_stand_in_the_caption_and_part_no_rows(tmp_path):
+    shares = [{"clamped_yaw": "0.2", "val_clamped_yaw": "0.1"}, {"clamped_yaw": "0.3", "val_clamped_yaw": "0"}]
+    runs = [entry_of(tmp_path, "u", 1.0, seed=seed, params=share) for seed, share in enumerate(shares)]
+    (table,) = boards(runs)
+    assert len(table.standings) == 1 and table.leader.seed_count == 2
+    assert "Labels beyond the range of their axis (% of training, selection images): yaw 30, 10; a" in caption(table)
+    (clean,) = boards([entry_of(tmp_path, "j", 1.0, params={"clamped_yaw": "0", "val_clamped_yaw": "0"})])
+    assert "beyond" not in caption(clean)
