@@ -19,7 +19,7 @@ from bel.text import FACTS
 from launch.plan import SPLIT, compares
 from launch.space import Sweep
 
-PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "prepared_size", "frame_stride")
+PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")
 # No part of a trial: where things lie (their digests are), and how its steps are launched, which gives the same bits.
 PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
 

@@ -40,7 +40,7 @@ class Order:
     """What to make: an array of the entries of a source, cut by `crop` with `margin` to `shape` (height, width).
 
     `described` goes into the manifest, with `unusable` among it: stem to reason of images that have no files; `skip`
-    leaves out further ones that cannot be used.
+    leaves out further ones that cannot be used, `exif` is as in a config.
     """
 
     source: Source
@@ -50,6 +50,7 @@ class Order:
     shape: tuple[int, int]
     described: dict[str, Any]
     skip: bool
+    exif: str = "apply"
 
     @property
     def row_bytes(self) -> int:
@@ -93,7 +94,7 @@ def fill(work: Path, order: Order, workers: int, lock: int, progress: Progress) 
     """Write the pixels of every entry that are not there yet, and return what became of each."""
     path, entries = work / IMAGES, order.entries
     offset = reserve(path, (len(entries), *order.shape, 3))
-    task = Task(order.source.read, order.source.limit, order.crop, order.margin, order.shape, path, offset)
+    task = Task(order.source.read, order.source.limit, order.crop, order.margin, order.shape, path, offset, order.exif)
     chunk = max(1, min(CHUNK, CHUNK_BYTES // order.row_bytes))
     starts, done = range(0, len(entries), chunk), recall(work / JOURNAL, path, offset, order.row_bytes)
     jobs: list[Job] = [(i, entries[i : i + chunk]) for i in starts if i not in done]

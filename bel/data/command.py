@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bel.config import TrainConfig
 from bel.data.build import Progress
 from bel.data.checking import Report, check
+from bel.data.images import EXIF
 from bel.data.labels import sketch
 from bel.data.prepared import Prepared, prepare, request, verify
 from bel.data.sources import Source
@@ -21,7 +22,18 @@ from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError, command
 from bel.protocols import normal_form, protocol_of
 
-CHOSEN = ("protocol", "data_root", "cache_dir", "crop", "margin", "boxes", "on_missing", "image_size", "frame_stride")
+CHOSEN = (
+    "protocol",
+    "data_root",
+    "cache_dir",
+    "crop",
+    "margin",
+    "boxes",
+    "on_missing",
+    "exif",
+    "image_size",
+    "frame_stride",
+)
 PARTS = ("train", "test")
 
 
@@ -145,6 +157,9 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     """Options of `bel-data check`."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a data_root, or the folder of one data set")
     parser.add_argument("--protocol", help="a protocol's name, or own data's mapping in a JSON file (what is found)")
+    parser.add_argument(
+        "--exif", choices=EXIF, help="turn images as their EXIF says (as training on the usual crop does)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/check"), help="folder of report and sheet (%(default)s)")
     parser.add_argument("--fix-list", type=Path, help="write the usable list: a file, or a folder where there are two")
     parser.set_defaults(run=check_folder)
@@ -156,7 +171,7 @@ def check_folder(a: argparse.Namespace) -> int:
     name = value["name"] if isinstance(value, dict) else value or ""
     if a.fix_list and isinstance(value, dict):
         raise UserError("--fix-list is for published data; for a table of your own set on_missing to skip")
-    report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"))
+    report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"), exif=a.exif)
     print(report.table())
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "report.json").write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")

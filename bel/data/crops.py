@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bel.data.images import EXIF, refuse_mode, refuse_pixels, rgb, stored
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError, one_of
 
 Landmarks = NDArray[np.float64]
 PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of 8 bits at most
-EXIF = ("apply", "ignore")
 AS_STORED = ("published", "landmarks")  # crops whose points, or published numbers, are of images as they are stored
 MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
 
@@ -113,10 +112,10 @@ def margin_rule(margin: float | None, crop: str) -> float | None:
 
 def exif_rule(exif: str | None, crop: str, recipe: str) -> str:
     """Whether EXIF turns images: by default where neither recipe nor crop is of stored ones. Raises `UserError`."""
-    stored = recipe == "published" or crop in AS_STORED
-    rule = exif or ("ignore" if stored else "apply")
+    published = recipe == "published" or crop in AS_STORED
+    rule = exif or ("ignore" if published else "apply")
     one_of("exif", rule, EXIF)
-    if stored and rule == "apply":
+    if published and rule == "apply":
         raise UserError(
             f"exif must be ignore with recipe {recipe} and crop {crop}, which are of images as stored: leave exif out, or "
             "set recipe to clean and crop to frame or boxes"
@@ -142,8 +141,7 @@ def shape(crop: str, size: int, entry: Entry, label: Label) -> tuple[int, int]:
     """
     if crop != "published" or label.landmarks is not None:
         return size, size
-    with Image.open(entry.image) as image:
-        x0, y0, x1, y1 = expanded_box(*image.size)
+    x0, y0, x1, y1 = expanded_box(*stored(entry.image)[0].size)
     return fitted(x1 - x0, y1 - y0, size)
 
 
@@ -155,28 +153,32 @@ def fitted(width: int, height: int, size: int) -> tuple[int, int]:
 def cut(
     image: Image.Image, entry: Entry, label: Label, crop: str, margin: float, to: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """An image's crop as (height, width, 3) = `to`. Raises `UserError` where it has none.
+    """The crop of an image as (height, width, 3) = `to`. Raises `UserError` where it has none.
 
     The published crop around landmarks is first stretched to 224 x 224 without antialias, as its source does; every
     other one loses what its aspect has too much.
     """
     box = CROPS[crop](entry, label, *image.size, margin)
     refuse_mode(image)
-    rgb = image.convert("RGB")
+    image = rgb(image)
     if crop == "published" and label.landmarks is not None:
-        part, side = rgb.crop(box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
-        rgb = part.transform(side, Image.Transform.EXTENT, (0, 0, *part.size), Image.Resampling.BILINEAR)
+        whole, side = part(image, box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
+        cropped = whole.transform(side, Image.Transform.EXTENT, (0, 0, *whole.size), Image.Resampling.BILINEAR)
     else:
-        rgb = rgb.crop(inner(box, to))
-    return np.asarray(rgb.resize(to[::-1], Image.Resampling.BILINEAR))
+        cropped = part(image, inner(box, to))
+    refuse_pixels(to[1], to[0], "what is made of it")
+    return np.asarray(cropped.resize(to[::-1], Image.Resampling.BILINEAR))
 
 
-def refuse_mode(image: Image.Image) -> None:
-    """Raise `UserError` for pixels that would be cut off at 8 bits a colour."""
-    if image.mode not in MODES:
-        raise UserError(
-            f"its pixels are of mode {image.mode}, which 8 bits a colour cannot hold: save it as RGB or grey"
-        )
+def part(image: Image.Image, box: Box) -> Image.Image:
+    """A box of an image, black outside of it. Raises `UserError` where it would be too large to hold."""
+    refuse_large(box)
+    return image.crop(box)
+
+
+def refuse_large(box: Box) -> None:
+    """Raise `UserError` for a box that has more pixels than a picture may have."""
+    refuse_pixels(box[2] - box[0], box[3] - box[1], "its crop", "it, or its box,")
 
 
 def inner(box: Box, to: tuple[int, int]) -> Box:

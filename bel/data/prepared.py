@@ -65,6 +65,7 @@ class Request:
     boxes: Path | None = None
     stride: int = 1
     skip: bool = False
+    exif: str = "apply"
 
 
 def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
@@ -97,6 +98,7 @@ def request(config: TrainConfig, part: str) -> Request:
         boxes=None if config.boxes is None else root / config.boxes,
         stride=config.frame_stride if part == "train" else 1,
         skip=config.on_missing == "skip",
+        exif=config.exif or "apply",
     )
 
 
@@ -116,6 +118,7 @@ def prepare(wanted: Request, progress: Progress = silent, workers: int | None = 
             image_shape(wanted, listing.entries),
             asked_for(wanted, listing),
             wanted.skip,
+            wanted.exif,
         )
         build(folder, order, min(workers or available_cores(), MOST_WORKERS), progress)
     return open_prepared(folder, wanted.skip)
@@ -183,7 +186,15 @@ def place(wanted: Request, listing: Listing) -> Path:
 
 def fingerprint(wanted: Request, listing: Listing) -> str:
     """Twelve hex digits of the stems, the sizes and times of their files, their boxes and targets, and the options."""
-    options = VERSION, wanted.source.name, wanted.crop, wanted.margin, wanted.size, sorted(listing.unusable)
+    options = (
+        VERSION,
+        wanted.source.name,
+        wanted.crop,
+        wanted.margin,
+        wanted.size,
+        wanted.exif,
+        sorted(listing.unusable),
+    )
     digest = hashlib.sha256(repr(options).encode())
     for entry in listing.entries:
         stats = [path.stat() for path in (entry.image, entry.label) if path is not None]
@@ -204,6 +215,7 @@ def asked_for(wanted: Request, listing: Listing) -> dict[str, Any]:
             "crop": wanted.crop,
             "margin": wanted.margin,
             "size": wanted.size,
+            "exif": wanted.exif,
             "stride": wanted.stride,
             "boxes": None if wanted.boxes is None else str(wanted.boxes),
         },

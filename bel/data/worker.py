@@ -22,9 +22,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bel.data.crops import cut
+from bel.data.images import decoded
 from bel.data.sources import Entry, Label
 from bel.errors import UserError
 
@@ -67,6 +67,7 @@ class Task:
     shape: tuple[int, int]
     path: Path
     offset: int
+    exif: str = "apply"
 
     def run(self, job: Job) -> list[Row]:
         """Write the pixels of a job's entries to their rows; those that are not kept stay black."""
@@ -84,23 +85,11 @@ class Task:
             label = self.read(entry)
             if np.abs(label.target).max() > self.limit:
                 return Row(None, reason=f"{entry.stem} is beyond +-{self.limit:g}", beyond=True)
-            image = decoded(entry.image)
+            image = decoded(entry.image, self.exif)
             pixels[:] = cut(image, entry, label, self.crop, self.margin, self.shape)
         except UserError as error:
             return Row(None, reason=f"{error}" if str(entry.image.parent) in str(error) else f"{entry.image}: {error}")
         return Row(row_digest(pixels.data), tuple(label.target.tolist()))
-
-
-def decoded(path: Path) -> Image.Image:
-    """An image with all its pixels. Raises `UserError` where it is damaged, `OSError` where it cannot be reached now."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except Exception as error:  # the readers of Pillow's formats raise a dozen kinds on damaged files
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's: the file itself may be sound
-        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
 
 
 def row_digest(pixels: memoryview | bytes) -> str:

@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bel-predict",
         description="Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
-        "network's training images were; photographs are turned upright as their EXIF says.",
+        "network's training images were, and turned upright as its EXIF says if those were.",
         epilog="Written: predictions.csv (units, and std_: the posterior's standard deviation, of heads that have "
         "one), pictures/ or annotated.mp4, of a folder sheet.jpg. "
         "Exit code 1: some pictures could not be used; 2: nothing was written.",
@@ -120,6 +120,8 @@ def refuse_folder(out: Path | None, source: Source) -> None:
 def remark(subject: Subject, boxed: bool) -> None:
     """Say where pictures are cut otherwise than training images were."""
     config = subject.config
+    if config.exif == "ignore":
+        print("note: the network was trained on images as stored: none is turned as its EXIF says", file=sys.stderr)
     on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and landmarked(config))
     if on_boxes and not boxed:
         where = "boxes" if config.crop == "boxes" else "landmarks"
@@ -162,7 +164,7 @@ def predict_all(subject: Subject, source: Source, find: Find | None, folder: Pat
     tally, config = Tally(), subject.config
     bar = tqdm(total=source.count, unit=" pictures", delay=0.5, disable=None)
     with bar, closing(Album(folder, source, config)) as album:
-        for chunk in chunks(source.pictures(tally.failed.append), config.eval_batch_size):
+        for chunk in chunks(source.pictures(tally.failed.append, config.exif or "apply"), config.eval_batch_size):
             looks = [look for picture in chunk if (look := look_at(picture, find, subject, tally))]
             pixels = [each for look in looks for each in look.pixels]
             values, std = predict(subject, pixels) if pixels else (torch.empty(0, len(config.axes)), None)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bel.config import TrainConfig
 from bel.data.boxes import named_boxes
-from bel.data.crops import center, cut, expanded_box, fitted, refuse_outside
+from bel.data.crops import center, cut, expanded_box, fitted, part, refuse_outside
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
 from results.predict.frames import Picture, opencv
@@ -78,7 +78,7 @@ def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) ->
     if crop != "published":
         crop, margin = ("frame", 0.0) if box is None else ("boxes", margin)
     elif not landmarked(config):
-        image, box = (image if box is None else image.crop(box)), None
+        image, box = (image if box is None else part(image, box)), None
         x0, y0, x1, y1 = expanded_box(*image.size)
         to = fitted(x1 - x0, y1 - y0, size)
     elif box is None:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from bel.data.crops import refuse_mode
-from bel.data.worker import decoded
+from bel.data.images import decoded, refuse_pixels
 from bel.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -61,27 +60,26 @@ class Source:
         """The files to read."""
         return self.files[:: self.every][: self.limit]
 
-    def pictures(self, failed: Failed) -> Iterator[Picture]:
-        """Every picture that can be read; `failed` is told the others. Raises `UserError` where a video is none."""
-        return self.frames() if self.video else self.opened(failed)
+    def pictures(self, failed: Failed, exif: str) -> Iterator[Picture]:
+        """Every picture that can be read, turned or not; `failed` is told the others. Raises `UserError` for no video."""
+        return self.frames(exif) if self.video else self.opened(failed, exif)
 
-    def opened(self, failed: Failed) -> Iterator[Picture]:
+    def opened(self, failed: Failed, exif: str) -> Iterator[Picture]:
         """The pictures of the files."""
         folder = self.path if self.path.is_dir() else self.path.parent
         for path in self.picked:
             try:
-                image = decoded(path)
-                refuse_mode(image)
-                upright = ImageOps.exif_transpose(image).convert("RGB")
+                image = decoded(path, exif)
             except (UserError, OSError) as error:
                 failed(str(error) if str(path) in str(error) else f"{path}: {error}")
                 continue
-            yield Picture(path.relative_to(folder).as_posix(), upright)
+            yield Picture(path.relative_to(folder).as_posix(), image)
 
-    def frames(self) -> Iterator[Picture]:
-        """The frames of the video."""
+    def frames(self, exif: str) -> Iterator[Picture]:
+        """The frames of the video, turned as its container says where pictures are."""
         cv2 = opencv(f"the video {self.path}")
         with closing(Capture(cv2, self.path)) as capture:
+            capture.device.set(cv2.CAP_PROP_ORIENTATION_AUTO, float(exif == "apply"))
             number, left = 0, math.inf if self.limit is None else self.limit
             while left > 0 and capture.device.grab():
                 if number % self.every == 0:
@@ -118,6 +116,8 @@ class Capture:
             raise UserError(
                 f"cannot read the video {path}: it is damaged, or of a codec that OpenCV lacks; save it as mp4"
             )
+        width, height = (int(self.device.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        refuse_pixels(width, height, f"a frame of {path}")
         self.rate = self.device.get(cv2.CAP_PROP_FPS) or 25.0
         self.close = self.device.release
 

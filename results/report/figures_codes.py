@@ -99,5 +99,5 @@ def png(figure: Figure) -> bytes:
     """A figure as a PNG of few colours."""
     file, small = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)
-    Image.open(file).convert("RGB").quantize(128).save(small, "png", optimize=True)
+    Image.open(file, formats=["PNG"]).convert("RGB").quantize(128).save(small, "png", optimize=True)
     return small.getvalue()

@@ -1,14 +1,20 @@
 """Videos and photographs as they are read, and what is said where they cannot be."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from bel import checkpoint
+from bel.data.images import ORIENTATION, UPRIGHT
 from results.predict import command as predict
 from results.predict import frames
 from tests.results.conftest import opencv, table
+
+AXES = ("yaw", "pitch", "roll")
 
 
 def film(path, images, rate=10):
@@ -34,7 +40,7 @@ def test_a_video_gives_frames_and_a_video(made, rendered, tmp_path, capsys):
     assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (3, 5)
     assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == images[0].width
 
-    decoded = list(frames.open_source(video, 1, None).pictures(print))
+    decoded = list(frames.open_source(video, 1, None).pictures(print, "apply"))
     assert [picture.frame for picture in decoded] == list(range(7))
     for picture, image in zip(
         decoded, images, strict=True
@@ -84,12 +90,55 @@ def test_a_missing_opencv_is_one_line(made, pictures, monkeypatch, capsys, more)
     assert capsys.readouterr().err.endswith("needs OpenCV: pip install 'bel-sweeps[video]'\n")
 
 
-def test_a_photograph_is_turned_as_its_exif_says(made, pictures, tmp_path):
-    with Image.open(pictures / "b.png") as image:
-        exif = image.getexif()
-        exif[0x0112] = 6
-        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    for name in ("turned.png", "pictures/b.png"):
-        assert predict.main([str(tmp_path / name), "--checkpoint", made(), "--out", str(tmp_path / name[:6])]) == 0
-    turned, straight = (table(tmp_path / name)[0] for name in ("turned", "pictur"))
-    assert turned == straight | {"file": "turned.png"}
+@pytest.mark.parametrize("turn", [2, 5, 6])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_a_photograph_is_turned_as_those_were_that_trained(made, tmp_path, capsys, turn, boxed):
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ORIENTATION] = turn
+    stored = Image.fromarray(pixels)
+    stored.save(tmp_path / "in" / "a.png", exif=exif)
+    stored.save(tmp_path / "in" / "stored.png")
+    stored.transpose(UPRIGHT[turn]).save(tmp_path / "in" / "upright.png")
+    more = {"crop": "boxes", "boxes": "any.csv"} if boxed else {}
+    options = ["--boxes", str(tmp_path / "boxes.csv")] if boxed else []
+    (tmp_path / "boxes.csv").write_text("\n".join(f"{name},3,4,30,25" for name in ("a", "stored", "upright")))
+
+    def predicted(model):
+        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        assert predict.main([str(tmp_path / "in"), "--checkpoint", model, "--out", str(out), *options]) == 0
+        rows = {row["file"].removesuffix(".png"): row for row in table(out)}
+        sides = Image.open(out / "pictures" / "a.png").size
+        return {name: (row["x1"], *(f"{float(row[axis]):.3f}" for axis in AXES)) for name, row in rows.items()}, sides
+
+    apply, sides = predicted(made(**more))
+    assert apply["a"] == apply["upright"] != apply["stored"] and sides == stored.transpose(UPRIGHT[turn]).size
+    ignore, sides = predicted(model := made(**more, exif="ignore"))
+    assert ignore["a"] == ignore["stored"] != ignore["upright"] and sides == (60, 40)
+    assert "was trained on images as stored" in capsys.readouterr().err
+    state = torch.load(model, weights_only=True)
+    del state["config"]["exif"]  # as checkpoints of before
+    checkpoint.save(state, Path(model))
+    assert predicted(model)[0] == ignore
+
+
+def test_a_picture_that_is_too_large_is_named_and_the_others_are_predicted(made, pictures, tmp_path, capsys):
+    Image.new("L", (14_000, 500)).save(pictures / "long.png")
+    Image.new("1", (13_300, 13_300)).save(pictures / "large.png")
+    command = [str(pictures), "--checkpoint", made(), "--out"]
+    assert predict.main([*command, str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("not predicted: ")]
+    assert (
+        len(lines) == 2
+        and all("89,478,485 are allowed" in line for line in lines)
+        and len(table(tmp_path / "out")) == 3
+    )
+    Image.new("L", (1000, 1000)).save(pictures / "a.jpg")
+    (tmp_path / "boxes.csv").write_text("a.jpg,-4700,-4700,4800,4800\nb.png,1,1,9,9\n")
+    for more in ({"crop": "published"}, {"crop": "boxes", "boxes": "any.csv"}):
+        out = tmp_path / more["crop"]
+        command = [str(pictures), "--checkpoint", made(**more), "--boxes", str(tmp_path / "boxes.csv")]
+        assert predict.main([*command, "--out", str(out)]) == 1
+        assert "a.jpg: its crop has 9500 x 9500 pixels" in capsys.readouterr().err and len(table(out)) == 1

@@ -152,7 +152,8 @@ def find_remarks(half: Half) -> None:
     """What is no fault: rotations in EXIF, images that are left out or lacking."""
     turned = [entry.image for entry in half.listing.entries if half.facts[entry.stem].turned]
     if turned:
-        text = f"{len(turned)} images ask for a rotation in their EXIF, {turned[0]} first: they are read as stored"
+        text = f"{len(turned)} images ask for a rotation in their EXIF, {turned[0]} first: they are "
+        text += "read as stored" if half.exif == "ignore" else "turned upright"
         half.note("EXIF orientation", turned[0], text)
     for kind, text in remarks(half):
         half.note(kind, half.listing.origin, text)

@@ -19,6 +19,7 @@ from bel.data.checking.findings import (
 from bel.data.checking.half import Half
 from bel.data.checking.inspection import Facts, Inspection
 from bel.data.checking.report import Report
+from bel.data.crops import exif_rule
 from bel.data.prepared import MOST_WORKERS, available_cores, silent
 from bel.data.sources import Entry, Listing, Source
 from bel.data.worker import answers
@@ -37,13 +38,17 @@ def check(
     name: str = "",
     progress: Progress = silent,
     workers: int | None = None,
+    exif: str | None = None,
 ) -> Report:
     """Read all that a protocol (None: every published one) finds below `root`, and report what is wrong with it.
 
-    `root` may also be the folder of one dataset; `workers` are processes, one a core if None. Raises `UserError` where
+    `root` may also be the folder of one dataset; `workers` are processes, one a core if None; `exif` turns images, by default
+    as training on each protocol's usual crop does. Raises `UserError` where
     nothing is there, or a table of one's own cannot be read.
     """
     halves = detect(root, protocol, name)
+    for half in halves:
+        half.exif = exif or half.exif
     inspect_all(root, halves, progress, workers)
     for half in halves:
         find_faults(half)
@@ -101,6 +106,7 @@ def halves_of(root: Path, name: str, protocol: Protocol, found: Found) -> list[H
         published = protocol.images[PARTS.index(part)]
         kinds, extras = (protocol.axes, protocol.pose, published), Listing([], {}, scan.origin)
         half = Half(name, part, source, *kinds, scan, extras, frozenset(stems(there)))
+        half.exif = exif_rule(None, protocol.crops[0], "clean")
         take_list(half, root, scan, there)
         halves.append(half)
     listed = {stem for half in halves for stem in stems(half.listing)}
@@ -151,7 +157,7 @@ def salvaged(path: Path, there: Listing) -> Listing | None:
 
 def inspect_all(root: Path, halves: list[Half], progress: Progress, workers: int | None) -> None:
     """Fill in the facts of all entries, several processes at a time."""
-    task = Inspection(tuple(half.source.read for half in halves), tuple(half.source.limit for half in halves))
+    task = Inspection(tuple((half.source.read, half.source.limit, half.exif) for half in halves))
     jobs = []
     for number, half in enumerate(halves):
         entries = [*half.listing.entries, *half.extras.entries]

@@ -26,7 +26,7 @@ class Finding(Fault):
 class Half:
     """A half of a protocol on disk: what its list (or a scan) names, what else is there, the facts of each image.
 
-    `published` is the number of images of the published set, `scanned` are all stems on disk.
+    `published` is the number of images of the published set, `scanned` are all stems on disk, `exif` is as in a config.
     """
 
     protocol: str
@@ -38,6 +38,7 @@ class Half:
     listing: Listing
     extras: Listing
     scanned: frozenset[str]
+    exif: str = "apply"
     facts: dict[str, Facts] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from bel.angles import euler_to_matrix
-from bel.data.crops import boxes, present, refuse_mode, square
+from bel.data.crops import boxes, frame, present, refuse_large, square
+from bel.data.images import stored, upright
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError
 
-ORIENTATION = 0x0112  # of EXIF; 1 is upright
 OUTSIDE = 0.25  # share of landmarks outside the image that only a later crop explains; 0 in real data
 
 # Rough places of eyes, nose tip, mouth corners and chin (x right, y down, z away; eyes 1 apart, origin between them),
@@ -58,21 +56,20 @@ class Facts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a worker does in a check: the function that reads a label, and its largest absolute target, by source."""
+    """What a worker does in a check: by source the function that reads a label, its largest absolute target, and exif."""
 
-    reads: tuple[Callable[[Entry], Label], ...]
-    limits: tuple[float, ...]
+    sources: tuple[tuple[Callable[[Entry], Label], float, str], ...]
 
     def run(self, job: tuple[int, list[Entry]]) -> list[Facts]:
         """The facts of a job's entries, all of one source."""
         number, entries = job
-        return [inspect(entry, self.reads[number], self.limits[number]) for entry in entries]
+        return [inspect(entry, *self.sources[number]) for entry in entries]
 
 
-def inspect(entry: Entry, read: Callable[[Entry], Label], limit: float) -> Facts:
+def inspect(entry: Entry, read: Callable[[Entry], Label], limit: float, exif: str) -> Facts:
     """Read and compare the files of one entry."""
     label, faults = inspect_label(entry, read)
-    facts = inspect_image(entry)
+    facts = inspect_image(entry, exif)
     if label is not None:
         facts = replace(facts, target=tuple(label.target.tolist()))
         if facts.size is not None:
@@ -95,26 +92,21 @@ def inspect_label(entry: Entry, read: Callable[[Entry], Label]) -> tuple[Label |
         return None, [Fault(kind, f"{path or entry.image}", f"{error}")]
 
 
-def inspect_image(entry: Entry) -> Facts:
-    """Size, digest and faults of the decoded image."""
+def inspect_image(entry: Entry, exif: str) -> Facts:
+    """Size, digest and faults of the image as training sees it."""
     path = entry.image
     if is_empty(path):
         return Facts(faults=(Fault("empty file", f"{path}", f"{path} has no content"),))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a decoder only warns of, training will not see either
-            with Image.open(path) as image:
-                refuse_mode(image)
-                turned = image.getexif().get(ORIENTATION, 1) != 1
-                rgb = image.convert("RGB")
-    except Exception as error:  # decoders raise a dozen kinds on a damaged file
-        reason = f"cannot read the image {path}: {error or type(error).__name__}"
-        return Facts(faults=(Fault("unreadable image", f"{path}", reason),))
+        image, turn = stored(path)
+    except (UserError, OSError) as error:
+        return Facts(faults=(Fault("unreadable image", f"{path}", f"{error}"),))
+    rgb = upright(image, turn, exif)
     faults = []
     if rgb.getcolors(1):  # None where there are more
         faults.append(Fault("blank image", f"{path}", f"{path} is of one colour"))
     digest = hashlib.sha256(rgb.tobytes() + repr(rgb.size).encode()).hexdigest()[:32]
-    return Facts(size=rgb.size, digest=digest, turned=turned, faults=tuple(faults))
+    return Facts(size=rgb.size, digest=digest, turned=turn != 1, faults=tuple(faults))
 
 
 def is_empty(path: Path) -> bool:
@@ -129,13 +121,16 @@ def inspect_place(entry: Entry, label: Label, size: tuple[int, int]) -> tuple[li
     """What is wrong with a box or with landmarks in an image of (width, height), and the square of the face."""
     try:
         if entry.box is not None:
-            return [], boxes(entry, label, *size, 0.1)
+            refuse_large(face := boxes(entry, label, *size, 0.1))
+            return [], face
         if label.landmarks is None:
+            refuse_large(frame(entry, label, *size, 0))
             return [], None
         kept = present(label.landmarks)
     except UserError as error:
-        if entry.box is not None:
-            return [Fault("box outside", f"{entry.image}", f"{entry.image}: {error}")], None
+        if entry.box is not None or label.landmarks is None:
+            kind = "too large" if "pixels," in f"{error}" else "box outside"
+            return [Fault(kind, f"{entry.image}", f"{entry.image}: {error}")], None
         return [Fault("no landmarks", f"{entry.label}", f"{entry.label}: {error}")], None
     outside = int(((kept >= np.array(size)[:, None]) | (kept < 0)).any(0).sum())
     (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()

@@ -103,9 +103,9 @@ class Report:
 
     def write_sheet(self, path: Path) -> None:
         """Write a PNG of images of every source with their labels drawn in."""
-        draw_sheet([(half.name, half.axes, half.pose, half.usable(), half.facts) for half in self.halves]).save(
-            path, "PNG"
-        )
+        draw_sheet(
+            [(half.name, half.axes, half.pose, half.usable(), half.facts, half.exif) for half in self.halves]
+        ).save(path, "PNG")
 
 
 def counts(half: Half) -> dict[str, int]:

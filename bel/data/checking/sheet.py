@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 
 from bel.angles import Axis, euler_to_matrix
 from bel.data.checking.inspection import Facts
+from bel.data.crops import part
+from bel.data.images import decoded
 from bel.data.sources import Entry
 
 TILE, CAPTION, COLUMNS, PICKED = 168, 26, 6, 24  # pixels of an image and of its text; images in a row and of a source
@@ -18,7 +20,8 @@ LENGTH = 0.36  # of an axis, in tiles
 RED, GREEN, BLUE, WHITE, GREY = (255, 60, 60), (60, 220, 60), (80, 140, 255), (255, 255, 255), (170, 170, 170)
 LEGEND = "red: the head's x, to image-right    green: its y, down    blue, with a dot: where the face looks"
 
-Sheet = tuple[str, Sequence[Axis], bool, list[Entry], dict[str, Facts]]  # name, axes, pose, usable entries, facts
+# Name, axes, pose, usable entries, facts, exif.
+Sheet = tuple[str, Sequence[Axis], bool, list[Entry], dict[str, Facts], str]
 
 
 def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
@@ -33,7 +36,7 @@ def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
 
 
 def draw_source(
-    name: str, axes: Sequence[Axis], pose: bool, entries: list[Entry], facts: dict[str, Facts]
+    name: str, axes: Sequence[Axis], pose: bool, entries: list[Entry], facts: dict[str, Facts], exif: str
 ) -> Image.Image:
     """The images of one source."""
     picked = pick(entries, facts)
@@ -43,7 +46,7 @@ def draw_source(
     ImageDraw.Draw(block).text((6, 6), title, fill=WHITE)
     for i, entry in enumerate(picked):
         place = (i % COLUMNS * TILE, CAPTION + i // COLUMNS * (TILE + CAPTION))
-        block.paste(draw_tile(entry, facts[entry.stem], axes, pose), place)
+        block.paste(draw_tile(entry, facts[entry.stem], axes, pose, exif), place)
     return block
 
 
@@ -64,12 +67,11 @@ def pick(entries: list[Entry], facts: dict[str, Facts], count: int = PICKED) -> 
     return sorted(picked, key=lambda entry: values[entry.stem])
 
 
-def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool) -> Image.Image:
+def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool, exif: str) -> Image.Image:
     """One image, cut around its face where that is known, with its label."""
-    with Image.open(entry.image) as image:
-        rgb = image.convert("RGB")
+    rgb = decoded(entry.image, exif)
     if facts.face:
-        rgb = rgb.crop(facts.face)
+        rgb = part(rgb, facts.face)
     scale = TILE / max(rgb.size)
     rgb = rgb.resize([max(1, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
     tile = Image.new("RGB", (TILE, TILE + CAPTION))
