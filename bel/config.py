@@ -228,10 +228,9 @@ class TrainConfig:
         Raises `UserError` for a name that is no field.
         """
         refuse_unknown("config field", values, [f.name for f in fields(cls)])
-        published = (
-            published_fields(values.get("protocol", cls.protocol)) if values.get("recipe") == "published" else {}
-        )
-        return cls(**(published | dict(values)))
+        if values.get("recipe") != "published":
+            return cls(**values)
+        return cls(**(published_fields(values.get("protocol", cls.protocol), values) | dict(values)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by field name."""

@@ -13,6 +13,7 @@ from bel.data.sources import Source
 from bel.data.table import table_source
 from bel.data.w300lp import AFLW2000, W300LP
 from bel.errors import UserError
+from bel.values import convert_to
 
 CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 
@@ -104,11 +105,30 @@ def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
     return Protocol(spec.axes, train, test, pose=spec.pose, crops=crops, has_boxes=bool(spec.box))
 
 
-def published_fields(value: Any) -> dict[str, Any]:
-    """Config fields of a protocol's published training. Raises `UserError` for a protocol that has none."""
+def published_fields(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Config fields of a protocol's published training but for those that are given, which the others follow.
+
+    Raises `UserError` for a protocol that has none.
+    """
     published = protocol_of(normal_form(value)).published
     if not published:
         raise UserError(
             f"recipe published is of the protocols {list(PROTOCOLS)}, not of one's own: set recipe to clean"
         )
-    return dict(published)
+    fitted = {**published, **followers(published, given)}
+    return {name: field for name, field in fitted.items() if name not in given}
+
+
+def followers(published: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What becomes of fields of a published training beside given ones: the drop of its rate, and its selection."""
+    found: dict[str, Any] = {}
+    epochs = convert_to(int, "epochs", given.get("epochs", published["epochs"]))
+    if given.get("schedule", "drop") != "drop":
+        found["drop_epoch"] = None
+    elif epochs < 2 or given.get("drop_epoch", "") in (None, "null"):  # there is no epoch to drop it before
+        found |= {"drop_epoch": None, "schedule": "constant"}
+    elif epochs <= published["drop_epoch"]:  # after the same share of them
+        found["drop_epoch"] = max(1, epochs * published["drop_epoch"] // published["epochs"])
+    if any(given.get(name) not in (None, "null", 0, "0") for name in ("val_fraction", "folds", "fold", "split_seed")):
+        found["selection"] = "val"
+    return found

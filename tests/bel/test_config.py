@@ -155,3 +155,50 @@ def test_a_table_is_a_protocol_and_survives_a_round_trip():
     config = TrainConfig(code="u", protocol=TABLE)
     assert config.protocol_name == "csv" and [axis.name for axis in config.axes] == ["age"]
     assert TrainConfig.make(json.loads(json.dumps(config.as_dict()))) == config
+
+
+PUBLISHED = {"recipe": "published", "code": "u"}
+
+
+@pytest.mark.parametrize(
+    ("given", "follow"),
+    [
+        ({}, {"epochs": 50, "schedule": "drop", "drop_epoch": 30, "selection": "test"}),
+        ({"epochs": 40}, {"schedule": "drop", "drop_epoch": 30}),
+        ({"epochs": "30"}, {"schedule": "drop", "drop_epoch": 18}),
+        ({"epochs": 10}, {"schedule": "drop", "drop_epoch": 6}),
+        ({"epochs": 2}, {"schedule": "drop", "drop_epoch": 1}),
+        ({"epochs": 1}, {"schedule": "constant", "drop_epoch": None}),
+        ({"epochs": 1, "protocol": "aflw2000"}, {"schedule": "constant", "drop_epoch": None, "flip": 0.5}),
+        ({"epochs": 5, "protocol": "aflw2000"}, {"schedule": "drop", "drop_epoch": 2}),
+        ({"schedule": "cosine"}, {"drop_epoch": None, "epochs": 50}),
+        ({"drop_epoch": None}, {"schedule": "constant"}),
+        ({"epochs": 10, "drop_epoch": 2}, {"schedule": "drop"}),
+        ({"folds": 4}, {"selection": "val", "fold": 0}),
+        ({"val_fraction": 0.3}, {"selection": "val"}),
+        ({"split_seed": 2}, {"selection": "val", "val_fraction": 0.2}),
+        ({"split_seed": 0, "folds": None}, {"selection": "test", "val_fraction": None}),
+    ],
+)
+def test_what_is_not_set_of_a_published_training_follows_what_is(given, follow):
+    config = TrainConfig.make(PUBLISHED | given)
+    assert {name: getattr(config, name) for name in follow} == follow
+    assert TrainConfig.make(config.as_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"epochs": 10, "drop_epoch": 30}, "drop_epoch must be below epochs, 10, got 30"),
+        ({"drop_epoch": 60}, "drop_epoch must be below epochs, 50, got 60"),
+        ({"epochs": 1, "schedule": "drop"}, "drop_epoch belongs to schedule drop"),
+        ({"schedule": "cosine", "drop_epoch": 3}, "drop_epoch belongs to schedule drop"),
+        ({"selection": "test", "folds": 4}, "selection test holds no training groups out"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": "ten"}, "epochs must be a whole number, got 'ten'"),
+        ({"backbone": "vgg16"}, "recipe published is of a ResNet"),
+    ],
+)
+def test_what_is_set_beside_a_published_training_is_respected_or_refused(given, says):
+    with pytest.raises(UserError, match=says):
+        TrainConfig.make(PUBLISHED | given)

@@ -279,3 +279,9 @@ def test_numbers_lists_and_nothing_in_settings(tmp_path):
     ]
     config = TrainConfig.make(read_sweep(tmp_path / "s.yaml", [*own, "code=u", "protocol.pose=false"]).base)
     assert config.axes[0].flip == -1 and config.axes[0].span == 9
+
+
+@pytest.mark.parametrize("name", ["published_biwi", "published_aflw2000"])
+@pytest.mark.parametrize("settings", [["epochs=1"], ["epochs=3"], ["schedule=cosine"], ["search.folds=2"]])
+def test_a_published_sweep_runs_with_a_field_that_others_depend_on(name, settings):
+    assert make_plan(read_sweep(PROJECT / "sweeps" / f"{name}.yaml", settings)).legal
