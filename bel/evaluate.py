@@ -14,7 +14,7 @@ from torch import Tensor
 from bel.angles import Axis, euler_to_matrix
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
-from bel.data.prepared import Prepared
+from bel.data.prepared import Prepared, refuse_changed
 from bel.heads import Head
 from bel.model import Model
 from bel.precision import plain_fp32
@@ -148,6 +148,7 @@ def evaluate(
                 held = []
                 read.append(decoded(model.head, outputs, targets[done - len(outputs[0]) : done], config.axes))
     model.train(training)
+    refuse_changed(data)
     picked = rows.tolist()
     predictions, posterior, wrong_bits = zip(*read, strict=True)
     return Evaluation(

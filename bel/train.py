@@ -16,7 +16,7 @@ from bel.accumulate import Chunks, enough_memory
 from bel.checkpoint import FORMAT, environment, restore
 from bel.config import TrainConfig
 from bel.data.batches import placed, train_batches
-from bel.data.prepared import Prepared
+from bel.data.prepared import Prepared, refuse_changed
 from bel.data.splits import Split, split
 from bel.errors import Diverged, UserError
 from bel.evaluate import Evaluation, evaluate
@@ -138,6 +138,7 @@ def train_epoch(
             if done % LOOK == LOOK - 1 or done == count - 1:
                 refuse_divergence("training loss", reached := total.item(), number)
         yield
+    refuse_changed(data)
     return reached / count
 
 

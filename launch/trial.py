@@ -18,7 +18,7 @@ from ray import tune
 from bel import checkpoint
 from bel.checkpoint import environment
 from bel.config import TrainConfig
-from bel.data.prepared import load
+from bel.data.prepared import Prepared, load, unchanged
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device
@@ -88,6 +88,7 @@ class Trial(tune.Trainable):
     Tune sees fail is one whose worker died, or can compute no more, and which may go on in another.
     """
 
+    data: Prepared
     held = ""  # the `pixels_key` of `data`
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -120,9 +121,8 @@ class Trial(tune.Trainable):
     def load_data(self, config: dict[str, Any]) -> None:
         """Map the images, prepared on this machine where they are not yet; they and the code must be the driver's."""
         refuse_other_source(config)
-        if (
-            key := pixels_key(self.train_config)
-        ) != self.held:  # a map that is there spares asking for every file again
+        key = pixels_key(self.train_config)
+        if key != self.held or not unchanged(self.data):  # a map that is there spares asking for every file again
             self.data, self.held = load(self.train_config, "train"), key
         if file_digests(self.train_config) != config["file_digests"]:
             raise UserError(

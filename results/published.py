@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bel.checkpoint import environment
 from bel.config import TrainConfig
 from bel.data.prepared import load, open_prepared, place, request, usable
 from bel.data.sources import Entry, NoImagesError, Source
+from bel.data.verified import DamagedError
 from bel.errors import UserError
 from bel.evaluate import constant_median, evaluate
 from bel.precision import pick_device
@@ -59,8 +61,9 @@ def training_targets(config: TrainConfig) -> Tensor | None:
         print(f"note: the constant median is left out: {why}")
         return None
     folder = place(wanted, listing)
-    if folder.exists():
-        return open_prepared(folder, skip=True).targets
+    with suppress(DamagedError):
+        if folder.exists():
+            return open_prepared(folder, skip=True).targets
     targets = [target for entry in listing.entries if (target := kept_target(wanted.source, entry)) is not None]
     return torch.tensor(targets, dtype=torch.float64) if targets else None
 

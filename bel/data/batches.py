@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bel.data.augment import augment, augment_targets, draw, within_axes
 from bel.data.crops import center
-from bel.data.prepared import Prepared
+from bel.data.prepared import Prepared, refuse_changed
 from bel.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ def placed(data: Prepared, config: TrainConfig, device: torch.device) -> Prepare
         if data.images.nbytes > SHARE * free:
             return data
     try:
-        return replace(data, images=torch.from_numpy(data.images).to(device, copy=True))
+        there = replace(data, images=torch.from_numpy(data.images).to(device, copy=True))
     except torch.OutOfMemoryError as error:
         size = data.images.nbytes / 1e9
         raise UserError(f"the images take {size:.1f} GB, more than {device} has free: set cache to auto") from error
+    refuse_changed(data)
+    return there
 
 
 def train_batches(

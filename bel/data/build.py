@@ -7,7 +7,6 @@ with the chunks that are missing, after it has read the others back and compared
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import logging
@@ -23,14 +22,16 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from bel.atomic import discard
 from bel.data.lock import locked, remove_stale
 from bel.data.sources import Entry, Source
+from bel.data.verified import CHECKSUM, IMAGES, MANIFEST, TARGETS, checksum, content_digest
 from bel.data.worker import Job, Row, Task, WorkerDiedError, answers, row_digest
 from bel.errors import UserError
 
 CHUNK, CHUNK_BYTES = 64, 16_000_000  # of a job, at most: 240 pixels make 11 MB
 FEW = 4 * CHUNK  # images that one process has done before others have started
-IMAGES, TARGETS, MANIFEST, JOURNAL = "images.npy", "targets.npy", "manifest.json", "journal.jsonl"
+JOURNAL = "journal.jsonl"
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
@@ -58,21 +59,23 @@ class Order:
         return 3 * self.shape[0] * self.shape[1]
 
 
-def build(folder: Path, order: Order, workers: int, progress: Progress) -> None:
+def build(folder: Path, order: Order, workers: int, progress: Progress, missing: Callable[[], bool]) -> None:
     """Make `folder` as ordered, whole or not at all; a second process waits for the first and finds its result.
+
+    `missing` tells whether the array is still to be made; a damaged one is there until another can take its place.
 
     Raises `UserError` for an image that cannot be used and may not be skipped, `OSError` where the disk is full or
     read-only.
     """
-    work = folder.with_name(f".{folder.name}.partial")
+    work = partial(folder)
     with locked(work) as lock:
-        if folder.exists():  # made by whom we waited for
+        if not missing():  # made by whom we waited for
             shutil.rmtree(work, ignore_errors=True)
             return
         try:
             rows = fill(work, order, workers, lock, progress)
-            finish(work, order, rows)
-            os.rename(work, folder)
+            finish(work, folder.name, order, rows)
+            put(work, folder)
         except (UserError, OSError) as error:
             if not worth_keeping(error):
                 shutil.rmtree(work, ignore_errors=True)
@@ -81,6 +84,21 @@ def build(folder: Path, order: Order, workers: int, progress: Progress) -> None:
             logging.getLogger(__name__).warning("stopped: the same command goes on; what is done is in %s", work)
             raise
     remove_stale(work)
+
+
+def partial(folder: Path) -> Path:
+    """Where an array is made before it is whole."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def put(work: Path, folder: Path) -> None:
+    """Give a whole array its place; a damaged one that is there goes."""
+    damaged = partial(folder.with_name(f"{folder.name}-damaged"))
+    discard(damaged)
+    if os.path.lexists(folder):
+        os.rename(folder, damaged)
+    os.rename(work, folder)
+    discard(damaged)
 
 
 def worth_keeping(error: Exception) -> bool:
@@ -171,7 +189,7 @@ def recall(journal: Path, path: Path, offset: int, row_bytes: int) -> dict[int, 
     return done
 
 
-def finish(work: Path, order: Order, rows: list[Row]) -> None:
+def finish(work: Path, name: str, order: Order, rows: list[Row]) -> None:
     """Drop the rows that are not kept, and write targets and the manifest. Raises `UserError` where none is kept."""
     kept = [i for i, row in enumerate(rows) if row.digest is not None]
     if not kept:
@@ -179,7 +197,9 @@ def finish(work: Path, order: Order, rows: list[Row]) -> None:
     compact(work / IMAGES, kept, len(rows))
     targets = np.array([rows[i].target for i in kept], dtype=np.float64)
     np.save(work / TARGETS, targets)
-    manifest = described(order, rows, kept, targets) | {"bytes": (work / IMAGES).stat().st_size}
+    manifest = described(order, rows, kept, targets)
+    manifest |= {"folder": name, "shape": [len(kept), *order.shape, 3], "bytes": (work / IMAGES).stat().st_size}
+    manifest[CHECKSUM] = checksum(manifest)
     (work / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     for name in (IMAGES, TARGETS, MANIFEST):
         with (work / name).open("rb") as file:
@@ -205,12 +225,6 @@ def described(order: Order, rows: list[Row], kept: list[int], targets: NDArray[n
         "names": names,
         "groups": groups,
     }
-
-
-def content_digest(names: list[str], groups: list[str], targets: NDArray[np.float64], pixels: list[str]) -> str:
-    """Twelve hex digits of what an array holds: the digests of its rows' pixels, the targets (n, axes), names, groups."""
-    text = json.dumps([names, groups, pixels, targets.tolist()])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def compact(path: Path, kept: list[int], total: int) -> None:

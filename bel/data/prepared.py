@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.data.boxes import read_boxes
-from bel.data.build import IMAGES, MANIFEST, TARGETS, Order, Progress, build, content_digest
+from bel.data.build import Order, Progress, build, partial
 from bel.data.crops import shape
 from bel.data.labels import refuse_off_range
 from bel.data.sources import Entry, Listing, NoImagesError, Source
-from bel.data.worker import row_digest
+from bel.data.verified import DamagedError, State, digest_of, open_verified, state_of
 from bel.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Prepared:
     """Images uint8 (n, height, width, 3), targets float64 (n, axes) in units, one name and one group an image.
 
     `images` is a map of the file, or a tensor where the whole set lives on a device. `left_out` images were beyond the
-    source's limit, `skipped` ones could not be used, `digest` is of pixels, targets, names and groups.
+    source's limit, `skipped` ones could not be used, `digest` is of pixels, targets, names and groups, and was verified
+    for a state of its `files`.
     """
 
     images: NDArray[np.uint8] | Tensor
@@ -47,6 +48,7 @@ class Prepared:
     skipped: int
     digest: str
     folder: Path
+    files: State | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -109,19 +111,30 @@ def prepare(wanted: Request, progress: Progress = silent, workers: int | None = 
     """
     listing = usable(wanted)
     folder = place(wanted, listing)
-    if not folder.exists():
-        order = Order(
-            wanted.source,
-            listing.entries,
-            wanted.crop,
-            wanted.margin,
-            image_shape(wanted, listing.entries),
-            asked_for(wanted, listing),
-            wanted.skip,
-            wanted.exif,
-        )
-        build(folder, order, min(workers or available_cores(), MOST_WORKERS), progress)
+    if not os.path.lexists(folder) or partial(folder).exists():
+        make(wanted, listing, progress, workers, lambda: not os.path.lexists(folder))
+    found = state_of(folder)
+    try:
+        return open_prepared(folder, wanted.skip)
+    except DamagedError as error:
+        logging.getLogger(__name__).warning("%s: it is made again", error)
+        try:
+            make(wanted, listing, progress, workers, lambda: state_of(folder) == found)
+        except OSError as why:
+            raise UserError(f"{error} and cannot be made again there ({why}): set cache_dir to another folder") from why
     return open_prepared(folder, wanted.skip)
+
+
+def make(
+    wanted: Request, listing: Listing, progress: Progress, workers: int | None, missing: Callable[[], bool]
+) -> None:
+    """Make the array of a listing while it is `missing`."""
+    shape = image_shape(wanted, listing.entries)
+    described = asked_for(wanted, listing)
+    order = Order(
+        wanted.source, listing.entries, wanted.crop, wanted.margin, shape, described, wanted.skip, wanted.exif
+    )
+    build(place(wanted, listing), order, min(workers or available_cores(), MOST_WORKERS), progress, missing)
 
 
 def available_cores() -> int:
@@ -224,30 +237,32 @@ def asked_for(wanted: Request, listing: Listing) -> dict[str, Any]:
 
 
 def open_prepared(folder: Path, skip: bool) -> Prepared:
-    """Map a whole array. Raises `UserError` where it is not what its manifest says, or lacks images and must not."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        images = np.load(folder / IMAGES, mmap_mode="c")  # copy on write: torch wants a writable array
-        targets = torch.from_numpy(np.load(folder / TARGETS))
-        names, groups, digest = manifest["names"], manifest["groups"], manifest["content_digest"]
-        counts, unusable, size = manifest["counts"], manifest["unusable"], (folder / IMAGES).stat().st_size
-        left_out, skipped = counts["beyond_limit"], counts["unusable"]
-        if not len(images) == len(targets) == len(names) == len(groups) or size != manifest["bytes"]:
-            raise ValueError(f"{IMAGES} has {size} bytes, {manifest['bytes']} were written")
-    except Exception as error:  # numpy and json raise a dozen kinds on damaged files
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"the prepared array {folder} is damaged ({reason}): delete it, it is made again") from error
+    """Map a whole array. Raises `DamagedError` where it is not what was written, `UserError` where images must not lack."""
+    manifest, images, targets, files = open_verified(folder)
+    names, groups, digest, counts = (manifest[key] for key in ("names", "groups", "content_digest", "counts"))
+    left_out, skipped = counts["beyond_limit"], counts["unusable"]
     if skipped and not skip:
-        first = next(iter(unusable.values()))
+        first = next(iter(manifest["unusable"].values()))
         raise UserError(
             f"{skipped} of {counts['named']} images named by {manifest['origin']} cannot be used, "
             f"the first: {first}; correct that, or set on_missing to skip"
         )
-    return Prepared(images, targets, names, groups, left_out, skipped, digest, folder)
+    return Prepared(images, torch.from_numpy(targets), names, groups, left_out, skipped, digest, folder, files)
+
+
+def unchanged(data: Prepared) -> bool:
+    """Whether nobody has written to the files of a map since they were verified, or the images are no map of a file."""
+    return data.files is None or isinstance(data.images, Tensor) or state_of(data.folder) == data.files
 
 
 def verify(data: Prepared) -> bool:
-    """Whether the pixels, targets, names and groups on disk still have the manifest's digest; reads them all."""
-    images = np.load(data.folder / IMAGES, mmap_mode="r")
-    pixels = [row_digest(np.ascontiguousarray(row).data) for row in images]
-    return content_digest(data.names, data.groups, data.targets.numpy(), pixels) == data.digest
+    """Whether pixels, targets, names and groups still have their digest; reads them all."""
+    return digest_of(data.names, data.groups, data.targets.numpy(), np.asarray(data.images)) == data.digest
+
+
+def refuse_changed(data: Prepared) -> None:
+    """Raise `UserError` where images that were read are not any more what was verified before."""
+    if not unchanged(data) and not verify(data):
+        raise UserError(
+            f"the prepared array {data.folder} was changed while it was read: the same command makes it again"
+        )

@@ -19,6 +19,7 @@ from bel.config import TrainConfig
 from bel.data.checking.sheet import TILE, draw_axes
 from bel.data.crops import center
 from bel.data.prepared import Prepared, open_prepared, place, request, usable
+from bel.data.verified import DamagedError
 from bel.errors import UserError
 from results.configurations import Configuration
 from results.predictions import Predictions
@@ -52,7 +53,10 @@ def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepare
     folder = place(wanted, usable(wanted))
     if not folder.exists():
         raise UserError("the images are not prepared here: run `bel-data prepare` with the data of the sweep")
-    return config, open_prepared(folder, wanted.skip)
+    try:
+        return config, open_prepared(folder, wanted.skip)
+    except DamagedError as error:
+        raise UserError(f"{error}: run `bel-data prepare` with the data of the sweep, which makes it again") from error
 
 
 def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Tile], list[Tile]]:

@@ -209,37 +209,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(data, tmp_path, capsys):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("images.npy", lambda path: cut_short(path, 0.7)),
-        ("images.npy", lambda path: path.write_bytes(b"")),
-        ("targets.npy", lambda path: path.unlink()),
-        ("targets.npy", lambda path: cut_short(path, 0.7)),
-        ("manifest.json", lambda path: cut_short(path, 0.7)),
-        ("manifest.json", lambda path: path.write_text("{}")),
-    ],
-)
-def test_an_array_that_was_damaged_after_writing_is_named(name, damage, data, tmp_path, capsys):
-    assert run(data, tmp_path, capsys)[0] == 0
-    (folder,) = cached(tmp_path)
-    damage(folder / name)
-    code, errors, _ = run(data, tmp_path, capsys)
-    assert code == 2 and len(errors) == 1 and f"the prepared array {folder} is damaged" in errors[0]
-    assert "delete it" in errors[0]
-
-
-def test_bytes_that_changed_in_place_are_found_when_verified(data, tmp_path, capsys):
-    code, _, out = run(data, tmp_path, capsys, "--verify")
-    assert code == 0 and "verified" in out
-    (folder,) = cached(tmp_path)
-    with (folder / "images.npy").open("r+b") as file:
-        file.seek(1000)
-        file.write(b"changed")
-    code, errors, _ = run(data, tmp_path, capsys, "--verify")
-    assert code == 2 and "is not what was written" in errors[0]
-
-
 def test_a_worker_that_was_killed_is_one_line(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(build, "FEW", 0)
     monkeypatch.setattr(build, "CHUNK", 8)
