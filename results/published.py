@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from bel.checkpoint import environment
 from bel.config import TrainConfig
+from bel.data.images import opened
 from bel.data.prepared import load, open_prepared, place, request, usable
 from bel.data.sources import Entry, NoImagesError, Source
 from bel.data.verified import DamagedError
@@ -43,11 +45,29 @@ def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Map
     print(
         f"crop {config.crop}, test data {test.digest}, {made['device']}, torch {made['torch']}, code {made['code_version']}"
     )
+    remark_sizes(config)
     if test.skipped:
         print(f"note: {test.skipped} test images could not be used and are not in the number")
     evaluation = evaluate(model, test, torch.arange(len(test)), config)
     print_table(evaluation, None if train is None else constant_median(train, evaluation))
     return 0
+
+
+def remark_sizes(config: TrainConfig) -> None:
+    """Say how many test images are not of the size of the published ones, where those have one."""
+    source = config.definition.test
+    sizes: Counter[tuple[int, int]] = Counter()
+    for entry in usable(request(config, "test")).entries if source.frame else ():
+        with suppress(UserError, OSError), opened(entry.image) as image:
+            sizes[image.size] += 1
+    others = sizes.total() - sizes[source.frame or (0, 0)]
+    if source.frame and others:
+        other = next(size for size, _ in sizes.most_common() if size != source.frame)
+        theirs, ours = (" x ".join(map(str, size)) for size in (source.frame, other))
+        print(
+            f"note: {others} of {sizes.total()} test images are not {theirs} as the published ones (most of them are {ours}): "
+            "the number is not comparable with a published one"
+        )
 
 
 def training_targets(config: TrainConfig) -> Tensor | None:

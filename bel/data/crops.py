@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bel.data.images import EXIF, refuse_mode, refuse_pixels, rgb, stored
+from bel.data.images import EXIF, opened, refuse_mode, refuse_pixels, rgb
 from bel.data.sources import Box, Entry, Label
 from bel.errors import UserError, one_of
 
@@ -134,15 +135,28 @@ def center(shape: tuple[int, ...], side: int, rule: str) -> tuple[int, int]:
     return CENTERS[rule](shape[0] - side), CENTERS[rule](shape[1] - side)
 
 
-def shape(crop: str, size: int, entry: Entry, label: Label) -> tuple[int, int]:
-    """Height and width of the prepared images of a source, from one of its images: square, `size` on a side.
+def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry], Label]) -> tuple[int, int]:
+    """Height and width of the prepared images of a source: square, `size` on a side.
 
-    The published frames keep their aspect instead, their shorter side is `size`, so that random crops move sideways.
+    The published frames keep their aspect instead, their shorter side is `size`, so that random crops move sideways: the
+    one that most of them have. Raises `UserError` where there is none.
     """
-    if crop != "published" or label.landmarks is not None:
-        return size, size
-    x0, y0, x1, y1 = expanded_box(*stored(entry.image)[0].size)
-    return fitted(x1 - x0, y1 - y0, size)
+    found: Counter[tuple[int, int]] = Counter()
+    for entry in entries if crop == "published" else ():
+        try:
+            if read(entry).landmarks is not None:
+                return size, size
+            with opened(entry.image) as image:
+                x0, y0, x1, y1 = expanded_box(*image.size)
+                found[fitted(x1 - x0, y1 - y0, size)] += 1
+        except Exception:  # preparing it will say what is wrong with it
+            continue
+    usual, count = found.most_common(1)[0] if found else ((size, size), 1)
+    if 2 * count <= found.total():
+        raise UserError(
+            f"crop published is of frames of one shape, these have {len(found)}: set crop to frame or boxes"
+        )
+    return usual
 
 
 def fitted(width: int, height: int, size: int) -> tuple[int, int]:
@@ -156,7 +170,7 @@ def cut(
     """The crop of an image as (height, width, 3) = `to`. Raises `UserError` where it has none.
 
     The published crop around landmarks is first stretched to 224 x 224 without antialias, as its source does; every
-    other one loses what its aspect has too much.
+    other one has the aspect of `to`, or is refused.
     """
     box = CROPS[crop](entry, label, *image.size, margin)
     refuse_mode(image)
@@ -165,9 +179,19 @@ def cut(
         whole, side = part(image, box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
         cropped = whole.transform(side, Image.Transform.EXTENT, (0, 0, *whole.size), Image.Resampling.BILINEAR)
     else:
-        cropped = part(image, inner(box, to))
+        refuse_aspect(image, box, to)
+        cropped = part(image, box)
     refuse_pixels(to[1], to[0], "what is made of it")
     return np.asarray(cropped.resize(to[::-1], Image.Resampling.BILINEAR))
+
+
+def refuse_aspect(image: Image.Image, box: Box, to: tuple[int, int]) -> None:
+    """Raise `UserError` where a box would have to be stretched or cut to become (height, width) = `to`."""
+    if fitted(box[2] - box[0], box[3] - box[1], min(to)) != to:
+        raise UserError(
+            f"it is {image.width} x {image.height}, of another shape than most images of its set, which crop published keeps "
+            "whole: leave it out, or set crop to frame or boxes"
+        )
 
 
 def part(image: Image.Image, box: Box) -> Image.Image:
@@ -179,14 +203,3 @@ def part(image: Image.Image, box: Box) -> Image.Image:
 def refuse_large(box: Box) -> None:
     """Raise `UserError` for a box that has more pixels than a picture may have."""
     refuse_pixels(box[2] - box[0], box[3] - box[1], "its crop", "it, or its box,")
-
-
-def inner(box: Box, to: tuple[int, int]) -> Box:
-    """The largest centred part of a box with the aspect of (height, width) = `to`; all of it if that is its own."""
-    x0, y0, x1, y1 = box
-    width, height = x1 - x0, y1 - y0
-    if to != fitted(width, height, min(to)):
-        scale = min(width / to[1], height / to[0])
-        width, height = round(scale * to[1]), round(scale * to[0])
-    left, top = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
-    return left, top, left + width, top + height

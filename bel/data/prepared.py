@@ -19,7 +19,7 @@ from bel.data.boxes import read_boxes
 from bel.data.build import Order, Progress, build, partial
 from bel.data.crops import shape
 from bel.data.labels import refuse_off_range
-from bel.data.sources import Entry, Listing, NoImagesError, Source
+from bel.data.sources import Listing, NoImagesError, Source
 from bel.data.verified import DamagedError, State, digest_of, open_verified, state_of
 from bel.errors import UserError
 
@@ -129,11 +129,9 @@ def make(
     wanted: Request, listing: Listing, progress: Progress, workers: int | None, missing: Callable[[], bool]
 ) -> None:
     """Make the array of a listing while it is `missing`."""
-    shape = image_shape(wanted, listing.entries)
+    size = shape(wanted.crop, wanted.size, listing.entries, wanted.source.read)
     described = asked_for(wanted, listing)
-    order = Order(
-        wanted.source, listing.entries, wanted.crop, wanted.margin, shape, described, wanted.skip, wanted.exif
-    )
+    order = Order(wanted.source, listing.entries, wanted.crop, wanted.margin, size, described, wanted.skip, wanted.exif)
     build(place(wanted, listing), order, min(workers or available_cores(), MOST_WORKERS), progress, missing)
 
 
@@ -180,16 +178,6 @@ def with_boxes(listing: Listing, path: Path) -> Listing:
         entry.stem: f"{path} has no box for {entry.stem}" for entry in listing.entries if entry.stem not in found
     }
     return Listing(entries, listing.unusable | without, listing.origin)
-
-
-def image_shape(wanted: Request, entries: list[Entry]) -> tuple[int, int]:
-    """Height and width of the prepared images, by the first image that can be opened."""
-    for entry in entries:
-        try:
-            return shape(wanted.crop, wanted.size, entry, wanted.source.read(entry))
-        except Exception:  # preparing it will say what is wrong with it
-            continue
-    return wanted.size, wanted.size
 
 
 def place(wanted: Request, listing: Listing) -> Path:

@@ -1,7 +1,9 @@
+import re
 import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from bel import checkpoint
 from bel.config import TrainConfig
@@ -99,6 +101,23 @@ def test_images_that_cannot_be_used_are_refused_or_counted(arguments, rendered, 
     assert "cannot be used" in capsys.readouterr().err
     assert evaluate.main([*command, "--set", "on_missing=skip"]) == 0
     assert "note: 1 test images could not be used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [(640, 480), (320, 240)])
+def test_frames_of_another_size_than_the_published_ones_are_told(arguments, rendered, tmp_path, capsys, size):
+    shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
+    paths = sorted((tmp_path / "BIWI" / "hpdb").rglob("*_rgb.png"))
+    stems = (tmp_path / "BIWI" / "30_test.txt").read_text().split()
+    for path in paths:
+        Image.open(path).resize(size, Image.Resampling.NEAREST).save(path, compress_level=1)
+    Image.new("RGB", (640, 480), (9, 9, 9)).save(next(path for path in paths if path.parent.name == stems[0][:2]))
+    assert evaluate.main([*arguments(root=tmp_path, crop="published"), "--code", "u"]) == 0
+    found = re.search(
+        r"^note: (\d+) of (\d+) test images are not 640 x 480 .*320 x 240.*not comparable",
+        capsys.readouterr().out,
+        re.M,
+    )
+    assert found is None if size == (640, 480) else int(found[1]) == int(found[2]) - 1
 
 
 def test_the_published_crop_is_the_default(arguments, capsys):

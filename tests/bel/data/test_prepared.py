@@ -69,6 +69,38 @@ def test_published_frames_keep_their_aspect(wanted):
     np.testing.assert_array_equal(data.images[0], np.asarray(by_hand))
 
 
+def resized(entries, *sizes):
+    """Make images of other sizes."""
+    for entry, size in zip(entries, sizes, strict=False):
+        with Image.open(entry.image) as image:
+            image.resize(size).save(entry.image)
+
+
+def test_published_frames_of_another_shape_are_refused_and_none_is_cut(wanted):
+    listed, wanted = entries(wanted), replace(wanted, crop="published", size=60)
+    resized(listed, *[(320, 240)] * len(listed))
+    resized(listed, (109, 100), (640, 480))  # the second is of the same shape
+    with pytest.raises(
+        UserError, match=r"frame_\d+_rgb\.png: it is 109 x 100, of another shape than most .* crop to frame"
+    ):
+        prepare(wanted)
+    data = prepare(replace(wanted, skip=True))
+    assert data.skipped == 1 and data.names == [entry.stem for entry in listed[1:]]
+    by_hand = (
+        Image.open(listed[1].image)
+        .crop(expanded_box(640, 480))
+        .resize(data.images.shape[2:0:-1], Image.Resampling.BILINEAR)
+    )
+    np.testing.assert_array_equal(data.images[0], np.asarray(by_hand))
+    resized(listed, *[(100 + i, 100) for i in range(len(listed))])
+    for skip in (False, True):
+        with pytest.raises(
+            UserError, match=r"crop published is of frames of one shape, these have \d+: set crop to frame"
+        ):
+            prepare(replace(wanted, skip=skip))
+    assert len(prepare(replace(wanted, crop="frame"))) == len(listed)
+
+
 def test_prepared_once_and_found_again(wanted):
     first = prepare(wanted)
     before = (first.folder / "images.npy").stat().st_mtime_ns

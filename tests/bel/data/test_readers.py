@@ -6,7 +6,7 @@ from scipy.io import loadmat, savemat
 from bel.angles import euler_to_matrix
 from bel.data import biwi, w300lp
 from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
-from bel.data.crops import cut, expanded_box, fitted, inner, landmark_box, square
+from bel.data.crops import cut, expanded_box, landmark_box, square
 from bel.data.sources import Entry, Label, read_list
 from bel.data.w300lp import AFLW2000, W300LP
 from bel.errors import UserError
@@ -151,13 +151,6 @@ def test_missing_landmarks_do_not_count():
     landmarks = np.array([[50.0, 60, -1, 70], [50.0, 80, 5, 60]])
     assert landmark_box(landmarks, 100, 100) == (38, 32, 82, 98)
     assert landmark_box(landmarks, 80, 90) == (38, 32, 79, 89)
-
-
-def test_the_inner_part_of_a_box_is_centred_and_of_the_aspect():
-    assert inner((0, 0, 100, 60), (34, 34)) == (20, 0, 80, 60)
-    assert inner((0, 0, 100, 60), (60, 80)) == (10, 0, 90, 60)
-    assert inner((0, 0, 60, 100), (60, 80)) == (0, 27, 60, 72)
-    assert inner((-134, -168, 802, 616), fitted(936, 784, 240)) == (-134, -168, 802, 616)
 
 
 def test_a_frame_is_the_whole_image_with_black_beside_it(tmp_path):
