@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bel.config import TrainConfig
 from bel.errors import UserError
@@ -19,7 +21,52 @@ from bel.tensor_file import read as read
 from bel.tensor_file import save as save
 from bel.tensor_file import write as write
 
-KEYS = ("config", "weights", "optimiser", "epoch", "best", "metrics", "data", "environment")
+Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
+
+
+def named(value: Any, *needed: str, kind: Any = object) -> bool:
+    """Whether a value is a mapping of names to values of a kind that has some names."""
+    names_fit = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+    return names_fit and all(isinstance(v, kind) for v in value.values()) and set(needed) <= value.keys()
+
+
+def counts(value: Any) -> bool:
+    """Whether a value is a whole number from 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def texts(value: Any, *needed: str) -> bool:
+    """Whether a value is a mapping that has text of at least a word under some names."""
+    return named(value, *needed) and all(isinstance(value[name], str) and value[name].split() for name in needed)
+
+
+def numbers(value: Any, *needed: str) -> bool:
+    """Whether a value is a mapping of names to numbers that has some, which are finite."""
+    return named(value, *needed, kind=int | float) and all(math.isfinite(value[name]) for name in needed)
+
+
+RULES: dict[str, Rule] = {
+    "config": (
+        "fields by name, with protocol, head and backbone",
+        lambda value: named(value, "protocol", "head", "backbone"),
+    ),
+    "weights": ("tensors by name", lambda value: named(value, kind=Tensor)),
+    "optimiser": ("a list of states", lambda value: isinstance(value, list) and all(map(named, value))),
+    "epoch": ("a whole number from 1", counts),
+    "best": ("numbers by name, with val/best_mae", lambda value: numbers(value, "val/best_mae")),
+    "metrics": ("numbers by name, with val/mae", lambda value: numbers(value, "val/mae")),
+    "data": ("facts by name, with data_digest and split_hash", lambda value: texts(value, "data_digest", "split_hash")),
+    "environment": (
+        "text by name, with device, torch and code_version",
+        lambda value: texts(value, "device", "torch", "code_version"),
+    ),
+}
+MORE_RULES: dict[str, Rule] = {  # of what some checkpoints have besides
+    "chunks": ("a whole number from 1", counts),
+    "format": ("a whole number from 1", counts),
+    "history": ("a list of numbers by name", lambda value: isinstance(value, list) and all(map(numbers, value))),
+}
+KEYS = tuple(RULES)
 FORMAT = 2  # of a checkpoint's state; one without a number is of format 1
 # What the configs of older formats meant and do not say.
 MEANT: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"}}
@@ -30,6 +77,9 @@ def whole(path: Path, state: Any) -> dict[str, Any]:
     missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
     if missing:
         raise UserError(f"{path} is not one of our checkpoints: it lacks {missing}")
+    for key, (what, holds) in (RULES | MORE_RULES).items():
+        if key in state and not holds(state[key]):
+            raise UserError(f"{path} is not a sound checkpoint: its {key} must be {what}")
     return dict(state)
 
 
@@ -50,13 +100,16 @@ def config_values(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_of(state: dict[str, Any], changes: Mapping[str, Any] = MappingProxyType({})) -> TrainConfig:
-    """The config that a checkpoint's network was trained with, some fields changed for this machine."""
-    return TrainConfig.make(config_values(state) | dict(changes))
+    """The config that a checkpoint's network was trained with, some fields changed for this machine.
+
+    Where to write is never what a checkpoint says: its `cache_dir` is the usual one here, unless `changes` has one.
+    """
+    return TrainConfig.make(config_values(state) | {"cache_dir": TrainConfig.cache_dir} | dict(changes))
 
 
 def refuse_other_code(config: TrainConfig, state: dict[str, Any]) -> None:
     """Raise `UserError` where the code of a config is another than a checkpoint was trained with: its file has changed."""
-    same = config.code is not None and state["config"]["code"] == config.code
+    same = config.code is not None and state["config"].get("code") == config.code
     if same and state["data"].get("code_digest", config.code_digest) != config.code_digest:
         raise UserError(f"code {config.code} is not the one that the checkpoint was trained with: put its file back")
 
@@ -66,7 +119,7 @@ def restore(state: dict[str, Any], config: TrainConfig) -> Model:
     refuse_other_code(config, state)
     model = build_model(config, initial=False)
     own, stored = model.state_dict(), state["weights"]
-    wrong = [key for key in own if key not in stored or stored[key].shape != own[key].shape]
+    wrong = [key for key in own if key not in stored or kind_of(stored[key]) != kind_of(own[key])]
     wrong += [key for key in stored if key not in own]
     if wrong:
         made = ", ".join(f"{key} {state['config'].get(key)}" for key in ("head", "code", "code_bits", "backbone"))
@@ -75,6 +128,11 @@ def restore(state: dict[str, Any], config: TrainConfig) -> Model:
         )
     model.load_state_dict(stored)
     return model
+
+
+def kind_of(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    """What must be the same in a network and in its checkpoint."""
+    return tensor.shape, tensor.dtype
 
 
 def environment(device: torch.device) -> dict[str, str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bel.data.cells import commonest, read_lines
 from bel.errors import UserError
+from bel.values import absolute
 
 Bits = NDArray[np.uint8]
 MOST_COLUMNS = 10_000
@@ -21,24 +22,16 @@ def matrix_file(levels: int, path: str) -> Bits:
 
     `{levels}` in the path stands for N, so that axes with different numbers of levels have a file each.
     """
-    file = path_of(path.replace("{levels}", str(levels)))
+    file = absolute("code file", path.replace("{levels}", str(levels)))
     try:
         matrix = READERS[file.suffix.lower()](file)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy raises half a dozen kinds on a header that is none, or of sizes that cannot be
         raise UserError(f"cannot read the code file {file}: {' '.join(str(error).split())}") from error
     check_shape(file, matrix.shape, levels)
     check_entries(file, matrix)
     bits = np.array(matrix, dtype=np.uint8, order="C")
     check_unique(file, bits)
     return bits
-
-
-def path_of(path: str) -> Path:
-    """A path made absolute. Raises `UserError` where it begins with ~ and there is no such home."""
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError as error:
-        raise UserError(f"cannot find the code file {path}: {error}") from error
 
 
 def read_npy(path: Path) -> NDArray[Any]:

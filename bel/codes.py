@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import hadamard as sylvester
 
-from bel.code_file import READERS, Bits, matrix_file, path_of
+from bel.code_file import READERS, Bits, matrix_file
 from bel.errors import UserError
-from bel.values import convert_to, within
+from bel.values import absolute, convert_to, within
 
 LAST_SEED = 2**31
 
@@ -154,7 +154,7 @@ def check_code(name: str | None, what: str = "code") -> None:
 def normal_code(name: str) -> str:
     """A name of a code with the path of its file made absolute; other names as they are."""
     kind, _, argument = name.partition(":")
-    return f"file:{path_of(argument)}" if kind == "file" and argument else name
+    return f"file:{absolute('code file', argument)}" if kind == "file" and argument else name
 
 
 def short_name(name: str, levels: int) -> str:

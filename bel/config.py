@@ -19,7 +19,7 @@ from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
 from bel.model import WEIGHTS
 from bel.protocols import Protocol, normal_form, protocol_of, published_fields
-from bel.values import convert_to, refuse_unknown, within
+from bel.values import absolute, convert_to, refuse_unknown, within
 
 HOLDOUT = 0.2  # of the training groups, where there are no folds
 
@@ -107,7 +107,7 @@ class TrainConfig:
         self._fit_split()
         self._fit_recipe()
         for name in ("data_root", "cache_dir") + (("weights",) if self.weights not in WEIGHTS else ()):
-            object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser().absolute()))
+            object.__setattr__(self, name, str(absolute(name, getattr(self, name))))
         if self.weights not in WEIGHTS and not Path(self.weights).is_file():
             raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
 

@@ -41,7 +41,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "val_fraction": (TINY, 0.9),
     "folds": (2, math.inf),
     "split_seed": (0, 2**31),
-    "theta": (1, math.inf),
+    "theta": (1, MOST_LEVELS),
     "bits": (1, MOST_LEVELS),
     "distance_weight": (0, 1e6),
     "difference_weight": (0, 1e6),

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bel.errors import UserError
+
 
 @dataclass(frozen=True)
 class Group:
@@ -25,6 +27,24 @@ class Group:
             return torch.optim.Adam(self.parameters, lr=self.factor * lr)
         rate = torch.tensor(self.factor * lr, device=device)
         return torch.optim.Adam(self.parameters, lr=rate, fused=True, capturable=True)
+
+
+def fits(group: Group, state: dict[str, Any]) -> bool:
+    """Whether the state of an Adam has the moments of each parameter of a group, or of none before the first step."""
+    moments = state.get("state")
+    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(group.parameters))):
+        return False
+    shapes = [{"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape} for p in group.parameters]
+    return not moments or [shapes_of(moments.get(number)) for number in range(len(shapes))] == shapes
+
+
+def shapes_of(values: Any) -> dict[str, Any]:
+    """Shapes of the floating-point tensors in a mapping by name."""
+    if not isinstance(values, dict):
+        return {}
+    return {
+        name: value.shape for name, value in values.items() if isinstance(value, Tensor) and value.is_floating_point()
+    }
 
 
 class Optimiser:
@@ -67,6 +87,11 @@ class Optimiser:
         return [adam.state_dict() for adam in self.adams]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from the moments of a state, perhaps of another device; how to step stays this device's."""
+        """Go on from the moments of a state, perhaps of another device; how to step stays this device's.
+
+        Raises `UserError` where they are not those of these parameters.
+        """
+        if len(states) != len(self.groups) or not all(map(fits, self.groups, states)):
+            raise UserError("the checkpoint holds no state of Adam for this network: it cannot be gone on from")
         for adam, state in zip(self.adams, states, strict=True):
             adam.load_state_dict({"state": state["state"], "param_groups": adam.state_dict()["param_groups"]})

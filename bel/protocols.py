@@ -87,7 +87,7 @@ def normal_form(value: Any) -> str | dict[str, Any]:
         return parse_table(value).as_dict()
     if value == CSV:
         raise UserError(f"protocol {CSV} is a mapping of name, train and targets: see sweeps/csv_example.yaml")
-    if value not in PROTOCOLS:
+    if not isinstance(value, str) or value not in PROTOCOLS:
         raise UserError(
             f"protocol must be one of {list(PROTOCOLS)}, or a mapping as in sweeps/csv_example.yaml (for bel-data in a .json "
             f"file), got {value!r}"

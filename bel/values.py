@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from bel.errors import UserError
@@ -44,6 +45,14 @@ def convert_to(kind: type, what: str, value: Any) -> Any:
         return CONVERT[kind](value)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
+
+
+def absolute(what: str, path: str) -> Path:
+    """A path whatever the working folder. Raises `UserError` where it begins with ~ and there is no such home."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"cannot find the {what} {path}: {error}") from error
 
 
 def text(value: Any) -> str:

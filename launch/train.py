@@ -24,6 +24,8 @@ from launch import yaml_text
 from launch.dimensions import mapping
 from launch.predictions import PREDICTIONS, write_predictions
 
+CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")
+
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,9 +59,8 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = state_of(last) if resume else None
     if state:
-        # Fields that are newer than the checkpoint have their defaults; cuda_graph changes no number.
-        own = checkpoint.config_of(state).as_dict()
-        differing = [n for n, value in config.as_dict().items() if own[n] != value and n != "cuda_graph"]
+        own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
+        differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in CHANGE_NO_NUMBER]
         if differing:
             raise UserError(
                 f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"

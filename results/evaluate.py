@@ -25,6 +25,7 @@ from bel.errors import UserError, command
 from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
 from bel.published import is_published
+from bel.tensor_file import DIGEST
 from bel.values import setting_of
 from results import published
 from results.predictions import FILES, fetch, write
@@ -60,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     state_dict.add_argument("--code", help="code of head bel; the other heads have none")
     state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data, device=cpu"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. data_root=/data, cache_dir=/scratch, device=cpu",
     )
     arguments = parser.parse_args(argv)
     given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
@@ -134,6 +139,10 @@ def describe(subject: Subject) -> None:
     print(
         f"{SELECTED[config.selection]}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
     )
+    if DIGEST not in subject.state:
+        print(
+            "note: the checkpoint has no digest of its own, as older ones: that it is as it was written is not verified"
+        )
     for name, value in subject.here.items():
         if made[name] != value:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")

@@ -43,6 +43,12 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("prepared")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def usual_cache(cache):
+    """Arrays of checkpoints go where those of the other tests are: a checkpoint does not say where."""
+    TrainConfig.cache_dir = str(cache)
+
+
 @pytest.fixture
 def small(rendered, cache):
     """Fields of a config that trains in a second."""

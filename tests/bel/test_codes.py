@@ -184,6 +184,13 @@ def cut_off(path):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def claims(shape, dtype="|u1"):
+    """A writer of a .npy file of eight bytes that claims a shape."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    return lambda path: path.write_bytes(start + bytes(8))
+
+
 def npy(value):
     return lambda path: np.save(path, value)
 
@@ -204,6 +211,13 @@ BAD_FILES = {
     "header": ("c.csv", csv("a,b\n0,0\n0,1\n1,1\n1,0\n"), "cannot read the code file .*'a'"),
     "ragged": ("c.csv", csv("0,0\n0,1\n1\n1,0\n"), "cannot read the code file .*columns changed"),
     "no text": ("c.csv", lambda path: path.write_bytes(b"\xff\xfe\x00"), "cannot read the code file"),
+    "no memory has it": ("c.npy", claims((4, 10**18)), "cannot read the code file"),
+    "no integer has it": ("c.npy", claims((4, 10**30)), "cannot read the code file"),
+    "a gigabyte": ("c.npy", claims((4, 250_000_000)), "cannot read the code file"),
+    "below nothing": ("c.npy", claims((4, -2)), "cannot read the code file"),
+    "no shape": ("c.npy", claims("x"), "cannot read the code file"),
+    "nested": ("c.npy", claims("(" * 3000), "cannot read the code file"),
+    "gigabytes of text": ("c.npy", claims((4, 2), "|S2000000000"), "cannot read the code file"),
     "1-d": ("c.npy", npy(np.arange(4)), r"two dimensions.*got shape \(4,\)"),
     "3-d": ("c.npy", npy(SQUARE[None]), r"two dimensions.*got shape \(1, 4, 2\)"),
     "no columns": ("c.npy", npy(np.zeros((4, 0), np.uint8)), "1 to 10000 columns, a bit each, got 0"),

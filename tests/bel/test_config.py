@@ -67,7 +67,7 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"val_fraction": 0.91}, "at most 0.9"),
         ({"flip": 1.1}, "flip must be from 0 to 1"),
         ({"code_bits": 1}, "at least 2 levels"),
-        ({"theta": 0}, "theta must be at least 1"),
+        ({"theta": 0}, "theta must be from 1 to 10000"),
         ({"data_root": 7}, "data_root must be text"),
         ({"device": "gpu"}, "device must be one of"),
         ({"colour": 1}, "unknown config field 'colour'"),

@@ -21,6 +21,20 @@ FIELDS = {
 }
 
 
+def state_of(config, model):
+    """A checkpoint's state of a network that nothing has trained."""
+    return {
+        "config": config.as_dict(),
+        "weights": model.state_dict(),
+        "optimiser": [],
+        "epoch": 3,
+        "best": {"val/best_mae": 9.0},
+        "metrics": {"val/mae": 9.0},
+        "data": {"data_digest": "0" * 12, "split_hash": "0" * 12},
+        "environment": checkpoint.environment(torch.device("cpu")),
+    }
+
+
 def opencv():
     return pytest.importorskip("cv2", reason="videos and faces: pip install 'bel-sweeps[video]'")
 
@@ -39,12 +53,7 @@ def made(tmp_path):
         code = {"code": "u"} if fields.get("head", "bel") == "bel" else {}
         config = TrainConfig.make(FIELDS | code | fields)
         torch.manual_seed(5)
-        state = {key: {} for key in checkpoint.KEYS} | {
-            "config": config.as_dict(),
-            "weights": build_model(config).state_dict(),
-            "epoch": 3,
-            "environment": checkpoint.environment(torch.device("cpu")),
-        }
+        state = state_of(config, build_model(config))
         path = tmp_path / "made.pt"
         checkpoint.save(state, path)
         return str(path)

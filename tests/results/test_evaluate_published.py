@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from bel import checkpoint
 from bel.config import TrainConfig
 from bel.data.prepared import load
 from bel.model import BACKBONES, build_model
 from results import evaluate
+from tests.results.conftest import state_of
 
 WIDTHS = {"yaw": 150, "pitch": 150, "roll": 100}  # of code u on BIWI
 WARNING = "as published: selected on the test split by its authors, number not comparable with clean ones"
@@ -130,7 +130,7 @@ def test_the_published_crop_is_the_default(arguments, capsys):
 def test_what_a_user_gets_wrong(arguments, small, tmp_path, capsys):
     bel, direct = arguments(), arguments("direct")
     config = TrainConfig.make(small | {"code": "u"})
-    own = dict.fromkeys(checkpoint.KEYS) | {"config": config.as_dict(), "weights": build_model(config).state_dict()}
+    own = state_of(config, build_model(config))
     torch.save(own, tmp_path / "own.pt")
     torch.save({"a": 1}, tmp_path / "other.pt")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")

@@ -20,6 +20,7 @@ from bel.model import BACKBONES, build_model
 from results import export
 from results.subject import fetch_state
 from tests.conftest import children, working_in
+from tests.results.conftest import state_of
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
 CLOSE = 1e-3  # degrees
@@ -51,12 +52,7 @@ def written(tmp_path):
             if isinstance(layer, nn.BatchNorm2d):
                 layer.running_mean.normal_(std=0.2)
                 layer.running_var.uniform_(0.5, 2)
-        state = {key: {} for key in checkpoint.KEYS} | {
-            "config": config.as_dict(),
-            "weights": model.state_dict(),
-            "epoch": 3,
-            "environment": checkpoint.environment(torch.device("cpu")),
-        }
+        state = state_of(config, model)
         path = tmp_path / "made.pt"
         checkpoint.save(state, path)
         return path
