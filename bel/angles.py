@@ -27,7 +27,8 @@ MOST_LEVELS = 10_000  # of an axis: a code's matrix has as many rows, and up to 
 class Axis:
     """One continuous target, cut into `levels` equal steps over [low, low + span).
 
-    `flip` is the sign that the value takes in a mirrored image; None where mirroring changes its meaning.
+    `flip` is the sign that the value takes in a mirrored image; None where mirroring changes its meaning. `check_unit`
+    says that labels which look like degrees for radians, or the other way round, are refused.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Axis:
     levels: int
     unit: str = "deg"
     flip: int | None = None
+    check_unit: bool = True
 
     @property
     def step(self) -> float:

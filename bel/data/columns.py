@@ -31,7 +31,7 @@ POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored
 
 @dataclass(frozen=True)
 class Target:
-    """A target's column, its range in its unit and the number of levels; `flip` as in `Axis`."""
+    """A target's column, its range in its unit and the number of levels; `flip` and `check_unit` as in `Axis`."""
 
     name: str
     low: float
@@ -39,11 +39,14 @@ class Target:
     levels: int = 100
     unit: str = ""
     flip: int | None = None
+    check_unit: bool | None = None  # None is as True
 
     @property
     def axis(self) -> Axis:
         """The target as an axis."""
-        return Axis(self.name, self.low, self.high - self.low, self.levels, self.unit, self.flip)
+        return Axis(
+            self.name, self.low, self.high - self.low, self.levels, self.unit, self.flip, self.check_unit is None
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def parse_target(name: Any, value: Any) -> Target:
     where = f"targets.{name}"
     if not isinstance(value, Mapping):
         raise UserError(f"protocol.{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")
-    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip"))
+    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip", "check_unit"))
     given = plain(value)
     low, high = (convert_to(float, f"protocol.{where}.{end}", given.get(end)) for end in ("low", "high"))
     if not (low < high and math.isfinite(high - low)):
@@ -184,7 +187,8 @@ def parse_target(name: Any, value: Any) -> Target:
         raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
     levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
     within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
-    return Target(name, low, high, levels, unit, None if flip is None else int(flip))
+    checked = convert_to(bool, f"protocol.{where}.check_unit", given.get("check_unit", True))
+    return Target(name, low, high, levels, unit, None if flip is None else int(flip), None if checked else False)
 
 
 def text(key: str, value: Any) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.angles import Axis
 from bel.errors import UserError
 
+DEGREES, RADIANS = ("deg", "degree", "degrees", "°"), ("rad", "radian", "radians")
+WIDE = 60  # degrees of a range of which labels within half a turn in radians are no likely part
+FEWEST = 5  # images that say something of a set
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 50  # of a histogram in text
 
@@ -39,6 +44,40 @@ def refuse_off_range(targets: Tensor, axes: Sequence[Axis], where: object) -> No
                 f"{clamped(values, axis):.0%} of the labels {axis.name} in {where} are outside its range {axis.low:g}.."
                 f"{axis.low + axis.span:g} {axis.unit}: they are {values.min():g}..{values.max():g}; correct range or unit"
             )
+
+
+def refuse_units(targets: NDArray[np.float64], axes: Sequence[Axis], pose: bool, where: object) -> None:
+    """Raise `UserError` where targets in units (n, axes) contradict the unit of their axis."""
+    for _, sentence in odd_units(targets, axes, pose, where):
+        raise UserError(sentence)
+
+
+def odd_units(
+    targets: NDArray[np.float64], axes: Sequence[Axis], pose: bool, where: object
+) -> Iterator[tuple[str, str]]:
+    """Kind and sentence of what in targets (n, axes) looks like radians in an axis in degrees, or the other way round.
+
+    One axis of a pose may well be within 3 degrees, all of them hardly; and whole numbers are no radians.
+    """
+    if len(targets) < FEWEST:
+        return
+    largest, checked = np.abs(targets).max(0), [i for i, axis in enumerate(axes) if axis.check_unit]
+    wide = [i for i in checked if axes[i].unit.lower() in DEGREES and axes[i].span >= WIDE]
+    for group in [wide] if pose else [[i] for i in wide]:
+        names = [axes[i].name for i in group]
+        if group and largest[group].max() <= np.pi and (targets[:, group] % 1).any():
+            found = f"all {len(targets)} labels {', '.join(names)} of {where} are within +-3.14 degrees: radians?"
+            yield "radians for degrees", f"{found} multiply them by 180 / pi, {override(names)}"
+    for i in checked:
+        if axes[i].unit.lower() in RADIANS and largest[i] > 2 * np.pi:
+            found = f"the labels {axes[i].name} of {where} reach {largest[i]:.4g} radians, more than a turn: degrees?"
+            yield "degrees for radians", f"{found} multiply them by pi / 180, {override([axes[i].name])}"
+
+
+def override(names: Sequence[str]) -> str:
+    """What to do where a unit is right though it does not look so."""
+    keys = " and ".join(f"targets.{name}.check_unit" for name in names)
+    return f"correct the unit, or if it is right set {keys} of a csv protocol to false"
 
 
 def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:

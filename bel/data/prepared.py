@@ -18,13 +18,14 @@ from torch import Tensor
 from bel.data.boxes import read_boxes
 from bel.data.build import Order, Progress, build, partial
 from bel.data.crops import shape
-from bel.data.labels import refuse_off_range
+from bel.data.labels import refuse_off_range, refuse_units
 from bel.data.sources import Listing, NoImagesError, Source
 from bel.data.verified import DamagedError, State, digest_of, open_verified, state_of
 from bel.errors import UserError
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
+    from bel.protocols import Protocol
 
 VERSION = 2  # of the pixels: raise it when a change alters them
 ON_MISSING = ("error", "skip")
@@ -68,6 +69,7 @@ class Request:
     stride: int = 1
     skip: bool = False
     exif: str = "apply"
+    protocol: Protocol | None = None  # whose units the labels are to be in
 
 
 def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
@@ -101,6 +103,7 @@ def request(config: TrainConfig, part: str) -> Request:
         stride=config.frame_stride if part == "train" else 1,
         skip=config.on_missing == "skip",
         exif=config.exif or "apply",
+        protocol=config.definition,
     )
 
 
@@ -110,6 +113,19 @@ def prepare(wanted: Request, progress: Progress = silent, workers: int | None = 
     Raises `UserError` naming the file that cannot be used, or an array on disk that is damaged.
     """
     listing = usable(wanted)
+    data = made(wanted, listing, progress, workers)
+    check_units(wanted, data.targets.numpy(), listing.origin)
+    return data
+
+
+def check_units(wanted: Request, targets: NDArray[np.float64], where: object) -> None:
+    """Raise `UserError` where targets (n, axes) contradict the units of the protocol."""
+    if wanted.protocol:
+        refuse_units(targets, wanted.protocol.axes, wanted.protocol.pose, where)
+
+
+def made(wanted: Request, listing: Listing, progress: Progress, workers: int | None) -> Prepared:
+    """The array of a listing, made where it is not there or damaged."""
     folder = place(wanted, listing)
     if not os.path.lexists(folder) or partial(folder).exists():
         make(wanted, listing, progress, workers, lambda: not os.path.lexists(folder))
@@ -158,6 +174,8 @@ def usable(wanted: Request) -> Listing:
         raise NoImagesError(
             f"none of {listing.total} images of {wanted.source.name} named by {listing.origin} can be used{why}"
         )
+    if listing.entries[0].target is not None:  # a table's, which are known before any image is read
+        check_units(wanted, np.array([entry.target for entry in listing.entries]), listing.origin)
     return replace(listing, entries=listing.entries[:: wanted.stride])
 
 

@@ -11,12 +11,11 @@ import torch
 
 from bel.data.checking.half import Half, by_content, by_group
 from bel.data.checking.inspection import Fault
-from bel.data.labels import refuse_off_range
+from bel.data.labels import FEWEST, odd_units, refuse_off_range
 from bel.errors import UserError
 
 UNIFORM = 0.9  # share of images of one size that makes another size odd; the real crops' share is 0.7
 WOUND = 0.1  # share of labels beyond half a turn that is a matter of units; 0.006 in AFLW2000
-FEWEST = 10  # images that say something of a set
 ABSENT = {" does not exist": "missing", " is a link that leads to no file": "dead link of", " is a folder": "missing"}
 LABEL_FILES = (".txt", ".mat")
 
@@ -102,24 +101,15 @@ def find_ranges(half: Half) -> None:
 
 def find_units(half: Half) -> None:
     """Radians where degrees are expected, or the other way round, as a whole set's range tells."""
-    targets = np.array([half.target(entry) for entry in half.sound()])
+    targets, where = np.array([half.target(entry) for entry in half.sound()]), half.listing.origin
     if len(targets) < FEWEST:
         return
-    largest, where = np.abs(targets).max(0), half.listing.origin
-    degrees = [i for i, axis in enumerate(half.axes) if axis.unit == "deg" and max(abs(axis.low), axis.span) > 20]
-    together = [degrees] if half.pose else [[i] for i in degrees]  # one axis of a pose may well be within 3 degrees
-    for group in [group for group in together if group and 0 < largest[group].max() <= np.pi]:
-        names = ", ".join(half.axes[i].name for i in group)
-        text = f"all {len(targets)} labels of {where} have {names} within +-3.14 degrees: radians? multiply by 180 / pi"
-        half.problem("radians for degrees", where, text)
+    for kind, sentence in odd_units(targets, half.axes, half.pose, where):
+        half.problem(kind, where, sentence)
     share = (np.abs(targets) > 180).any(1).mean()
     if half.pose and share > WOUND:
         text = f"{share:.0%} of the labels of {where} are beyond +-180 degrees: degrees where radians belong?"
         half.problem("degrees for radians", where, text)
-    for axis, top in zip(half.axes, largest.tolist(), strict=True):
-        if axis.unit in ("rad", "radian", "radians") and top > 2 * np.pi:
-            text = f"{axis.name} of {where} reaches {top:.4g} radians, more than a turn: degrees?"
-            half.problem("degrees for radians", where, text)
 
 
 def find_twins(half: Half) -> None:

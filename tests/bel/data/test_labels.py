@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from bel.angles import Axis
-from bel.data.labels import bars, clamped, histogram, refuse_off_range, sketch
+from bel.data.labels import bars, clamped, histogram, odd_units, refuse_off_range, refuse_units, sketch
 from bel.errors import UserError
 
 AXIS = Axis("yaw", -10, 20, 20)  # levels at -10, -9, ... 9
@@ -38,3 +39,43 @@ def test_a_range_that_most_labels_miss_is_refused():
     ):
         refuse_off_range(targets, [AXIS], "a.csv")
     refuse_off_range(targets[:2], [AXIS], "a.csv")
+
+
+SMALL = np.linspace(-1.5, 1.2, 12)
+TURN = np.linspace(-180, 180, 12)
+
+
+@pytest.mark.parametrize(
+    ("unit", "span", "values", "kind"),
+    [
+        ("deg", 180, SMALL, "radians for degrees"),
+        ("Degrees", 60, SMALL, "radians for degrees"),
+        ("°", 360, SMALL + np.pi / 2, "radians for degrees"),
+        ("rad", 6.3, TURN, "degrees for radians"),
+        ("radians", 180, TURN, "degrees for radians"),
+        ("deg", 180, SMALL[:5], "radians for degrees"),
+        ("deg", 180, SMALL[:4], None),
+        ("deg", 59, SMALL, None),
+        ("deg", 180, np.append(SMALL, 3.2), None),
+        ("deg", 180, np.ones(12), None),
+        ("deg", 180, TURN, None),
+        ("rad", 6.3, SMALL, None),
+        ("", 180, SMALL, None),
+        ("cm", 180, SMALL, None),
+    ],
+)
+def test_labels_that_contradict_their_unit_are_told(unit, span, values, kind):
+    axis = Axis("yaw", -span / 2, span, 20, unit)
+    assert [found for found, _ in odd_units(values[:, None], [axis], False, "x")] == ([kind] if kind else [])
+    if kind:
+        with pytest.raises(UserError, match=r"x .*radians.*set targets.yaw.check_unit of a csv protocol to false"):
+            refuse_units(values[:, None], [axis], False, "x")
+    unchecked = Axis("yaw", -span / 2, span, 20, unit, check_unit=False)
+    refuse_units(values[:, None], [unchecked], False, "x")
+
+
+def test_one_axis_of_a_pose_may_be_within_a_few_degrees():
+    axes = [Axis(name, -90, 180, 20) for name in ("yaw", "pitch", "roll")]
+    refuse_units(np.stack([TURN, SMALL, SMALL], 1), axes, True, "x")
+    with pytest.raises(UserError, match="labels yaw, pitch, roll of x are within"):
+        refuse_units(np.stack([SMALL] * 3, 1), axes, True, "x")

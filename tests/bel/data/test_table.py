@@ -258,6 +258,9 @@ def test_a_delimiter_is_declared(tmp_path: Path, mark: str, said: str) -> None:
 
 
 def test_what_is_so_without_being_declared_changes_no_spec() -> None:
+    assert parse_table({**AGE, **target(check_unit=True)}) == parse_table(AGE)
+    unchecked = parse_table({**AGE, **target(check_unit=False)})
+    assert not unchecked.axes[0].check_unit and parse_table(unchecked.as_dict()) == unchecked
     assert parse_table({**AGE, "decimal": "."}) == parse_table(AGE) and "delimiter" not in parse_table(AGE).as_dict()
 
 
@@ -472,7 +475,7 @@ def target(**changes: Any) -> dict[str, Any]:
         ({"targets": {"age": [0, 100]}}, r"protocol.targets.age must be a mapping such as .*, got \[0, 100\]"),
         (
             target(max=3),
-            r"unknown key of protocol.targets.age 'max': choose from \['low', 'high', 'levels', 'unit', 'flip'\]",
+            r"unknown key of protocol.targets.age 'max': choose from \['low', 'high', 'levels', 'unit', 'flip', 'check_unit'\]",
         ),
         (target(low=None), "protocol.targets.age.low must be a finite number, got None"),
         (target(high=math.inf), "protocol.targets.age.high must be a finite number, got inf"),
@@ -490,6 +493,7 @@ def target(**changes: Any) -> dict[str, Any]:
         (target(flip="none"), "protocol.targets.age.flip must be 1 or -1, got 'none'"),
         (target(flip=True), "protocol.targets.age.flip must be 1 or -1, got True"),
         (target(unit=5), "protocol.targets.age.unit must be text, got 5"),
+        (target(check_unit="no"), "protocol.targets.age.check_unit must be true or false, got 'no'"),
     ],
 )
 def test_a_wrong_mapping_is_one_sentence(change: dict[Any, Any], message: str) -> None:
