@@ -65,4 +65,7 @@ class Album:
 def save(image: Image.Image, path: Path) -> None:
     """Write a picture as what it was, or as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path if path.suffix.lower() in KEPT else path.with_name(f"{path.name}.png"), quality=92)  # of JPEG
+    path = path if path.suffix.lower() in KEPT else path.with_name(f"{path.name}.png")
+    while path.exists():  # another picture of the folder was named so
+        path = path.with_name(f"_{path.name}")
+    image.save(path, quality=92)  # of JPEG

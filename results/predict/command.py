@@ -33,6 +33,7 @@ from results.subject import Subject, fetch_state, open_subject
 FOLDER = Path("runs/predict")
 FREE = ("device", "eval_batch_size")
 ENOUGH = 0.98  # of the frames that a video announces, which some only estimate
+FAILED = "not_predicted.txt"
 SHOWN = 10  # lines on pictures that could not be used
 
 
@@ -67,7 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
         "network's training images were, and turned upright as its EXIF says if those were.",
         epilog="Written: predictions.csv (units, and std_: the posterior's standard deviation, of heads that have "
-        "one), pictures/ or annotated.mp4, of a folder sheet.jpg. "
+        "one), pictures/ or annotated.mp4, of a folder sheet.jpg, and not_predicted.txt where there is such. "
         "Exit code 1: some pictures could not be used; 2: nothing was written.",
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="image, folder of images (and those below), video")
@@ -177,6 +178,8 @@ def predict_all(subject: Subject, source: Source, find: Find | None, folder: Pat
             bar.update(len(chunk))
         if not tally.predictions:
             raise UserError(nothing(tally))
+    if tally.failed:
+        (folder / FAILED).write_text("\n".join(tally.failed) + "\n", encoding="utf-8", errors="backslashreplace")
     return tally
 
 
@@ -197,7 +200,7 @@ def say(tally: Tally, source: Source, out: Path, seconds: float) -> None:
     for line in tally.failed[:SHOWN]:
         print(f"not predicted: {line}", file=sys.stderr)
     if len(tally.failed) > SHOWN:
-        print(f"not predicted: {len(tally.failed) - SHOWN} more", file=sys.stderr)
+        print(f"not predicted: {len(tally.failed) - SHOWN} more, all of them are in {out / FAILED}", file=sys.stderr)
     done = tally.pictures + len(tally.failed)
     if source.video and done < ENOUGH * source.count:
         print(
@@ -208,4 +211,7 @@ def say(tally: Tally, source: Source, out: Path, seconds: float) -> None:
     counts = f"{tally.predictions} predictions of {tally.pictures} {what}"
     counts += f", {tally.without} without a box" if tally.without else ""
     counts += f", {len(tally.failed)} not predicted" if tally.failed else ""
-    print(f"{counts}, in {out}, {tally.pictures / seconds:.1f} images/s")
+    beside = [path.relative_to(source.path).as_posix() for path in source.beside]
+    others = f"; {len(beside)} files are no pictures: {', '.join(beside[:3])}" if beside else ""
+    others += ", ..." if len(beside) > 3 else ""
+    print(f"{counts}, in {out}, {tally.pictures / seconds:.1f} images/s{others}")

@@ -15,9 +15,14 @@ import numpy as np
 from PIL import Image
 
 from bel.data.images import decoded, refuse_pixels
+from bel.data.sources import absent
 from bel.errors import UserError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+# Endings of what lies beside pictures; every other file of a folder is taken for one, whatever its ending.
+BESIDE = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".md", ".log", ".ini", ".db", ".mat", ".npy",
+    ".npz", ".pt", ".pth", ".parquet", ".xlsx", ".py",
+)  # fmt: skip
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 
 # What is wrong with a video is said in our line, not in theirs.
@@ -43,12 +48,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures come from: files below a folder, or a video; every `every`-th one, `limit` of them at most."""
+    """Where pictures come from: files below a folder, or a video; every `every`-th one, `limit` of them at most.
+
+    `beside` are files of the folder that are hidden, or no pictures by their ending.
+    """
 
     path: Path
     files: tuple[Path, ...] = ()
     every: int = 1
     limit: int | None = None
+    beside: tuple[Path, ...] = ()
 
     @property
     def video(self) -> bool:
@@ -69,6 +78,7 @@ class Source:
         folder = self.path if self.path.is_dir() else self.path.parent
         for path in self.picked:
             try:
+                refuse_no_picture(path)
                 image = decoded(path, exif)
             except (UserError, OSError) as error:
                 failed(str(error) if str(path) in str(error) else f"{path}: {error}")
@@ -154,18 +164,39 @@ def opencv(what: str) -> Any:
         raise UserError(f"{what} needs OpenCV: pip install 'bel-sweeps[video]'") from None
 
 
+def refuse_no_picture(path: Path) -> None:
+    """Raise `UserError` for a video among pictures, and for what is no file, or cannot be asked."""
+    if path.is_dir():
+        raise UserError(f"{path} is a link to a folder, or a folder that cannot be read: give it alone as SOURCE")
+    if not path.is_file():
+        raise UserError(absent(path) if path.is_symlink() or not path.exists() else f"{path} is no file")
+    if path.suffix.lower() in VIDEOS:
+        raise UserError(f"{path} is a video: give it alone as SOURCE")
+
+
+def below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What may be a picture below a folder, and what is hidden there or lies beside pictures, in the order of their names."""
+    found: list[Path] = []
+    beside: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
+        links = [name for name in folders if name[0] == "." or os.path.islink(os.path.join(place, name))]
+        for path in (Path(place, name) for name in names + links):
+            (beside if path.name[0] == "." or path.suffix.lower() in BESIDE else found).append(path)
+        folders[:] = [name for name in folders if name[0] != "."]
+    return sorted(found), sorted(beside)
+
+
 def open_source(path: Path, every: int, limit: int | None) -> Source:
     """What a path holds. Raises `UserError` where there is no picture."""
     if path.is_dir():
-        files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in IMAGES and file.is_file())
-        shown = tuple(file for file in files if not any(part[0] == "." for part in file.relative_to(path).parts))
-        if not shown:
-            raise UserError(f"no image in {path} or below: SOURCE is a folder of {' '.join(IMAGES)} files, or a file")
-        return Source(path, shown, every, limit)
+        found, beside = below(path)
+        if not found:
+            raise UserError(f"no image in {path} or below: SOURCE is a folder of images, an image or a video")
+        return Source(path, tuple(found), every, limit, tuple(beside))
     if not path.is_file():
         raise UserError(f"{path} does not exist: SOURCE is an image, a folder of images or a video")
     if path.suffix.lower() in VIDEOS:
         return Source(path, (), every, limit)
-    if path.suffix.lower() not in IMAGES:
-        raise UserError(f"SOURCE must be a folder, or a file of {' '.join(IMAGES + VIDEOS)}, got {path}")
+    if path.suffix.lower() in BESIDE:
+        raise UserError(f"SOURCE must be a folder of images, an image or a video, got {path}")
     return Source(path, (path,), every, limit)

@@ -1,5 +1,8 @@
 """Predictions of files: those of evaluation for the same pixels; tables, pictures, sheets, and what a user gets wrong."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from PIL import Image
 from bel.data.checking.sheet import BLUE, TILE
 from results import predictions
 from results.predict import command as predict
-from tests.conftest import children, working_in
+from tests.conftest import children, empty_store, working_in
 from tests.results.conftest import table
 
 CLOSE = 1e-4  # degrees
@@ -54,7 +57,7 @@ def test_a_folder_gives_a_table_pictures_and_a_sheet(made, pictures, tmp_path):
         for out in ("predict", "predict-2"):
             assert predict.main([str(pictures), "--checkpoint", made()]) == 0
             assert [row["file"] for row in table(tmp_path / "runs" / out)] == ["a.jpg", "b.png", "below/c.bmp"]
-        assert not (tmp_path / "mlflow.db").exists()
+        assert (tmp_path / "mlflow.db").read_bytes() == empty_store(), "no store is asked for a file"
         assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["predict", "predict-2"]
     out = tmp_path / "runs" / "predict"
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
@@ -100,7 +103,7 @@ def test_what_a_user_gets_wrong(swept_store, made, pictures, tmp_path, capsys):
     cases = [
         ([str(tmp_path / "none.jpg"), *model], "none.jpg does not exist: SOURCE is an image, a folder"),
         ([str(empty), *model], f"no image in {empty} or below"),
-        ([str(text), *model], "SOURCE must be a folder, or a file of .jpg"),
+        ([str(text), *model], "SOURCE must be a folder of images, an image or a video, got"),
         ([str(broken), *model], f"none of 1 pictures can be used, the first: cannot read the image {broken}"),
         ([source, "--run-id", "0123"], "no run '0123' in the MLflow store sqlite:"),
         ([source, "--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
@@ -139,3 +142,64 @@ def refused(arguments, said, capsys, pictures):
     assert len([line for line in err if not line.startswith("note: ")]) == 1
     left = [path for path in sorted(pictures.parent.rglob("*")) if path not in before and path.name != "runs"]
     assert not left
+
+
+def test_every_file_that_is_not_read_is_counted_and_named(made, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "below" / ".thumbnails").mkdir(parents=True)
+    pixels = Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
+    for name in ("a.png", "no_ending", "b.jfif", "c.JPE", "below/d.dat"):
+        pixels.save(folder / name, "PNG")
+    unread = {
+        "e.heic": b"\0\0\0\x18ftypheic" + bytes(99), "f.HEIC": b"\0\0\0\x18ftypheic" + bytes(99),
+        "g.avif": b"\0\0\0\x1cftypavif", "h.svg": b"<svg/>", "i.pdf": b"%PDF-1.4", "j.cr2": b"II*\0" + bytes(99),
+        "k.mp4": b"", "l.jpg": b"", "below/m.eps": b"%!PS-Adobe",
+    }  # fmt: skip
+    for name, content in unread.items():
+        (folder / name).write_bytes(content)
+    (folder / "n.png").symlink_to("nowhere")
+    (folder / "o").symlink_to(tmp_path)
+    os.mkfifo(folder / "p.jpg")
+    for name in (".hidden.png", "labels.csv", "Thumbs.db", "pose.mat"):
+        (folder / name).write_bytes(b"beside")
+    assert predict.main([str(folder), "--checkpoint", made(), "--out", str(out)]) == 1
+    assert {row["file"] for row in table(out)} == {"a.png", "no_ending", "b.jfif", "c.JPE", "below/d.dat"}
+    named = (out / "not_predicted.txt").read_text().splitlines()
+    unread = [*unread, "n.png", "o", "p.jpg"]
+    assert len(named) == len(unread) and all(any(f"{folder / name}" in line for line in named) for name in unread)
+    printed = capsys.readouterr()
+    assert f"5 predictions of 5 pictures, {len(unread)} not predicted, in {out}, " in printed.out
+    assert "; 5 files are no pictures: .hidden.png, Thumbs.db, below/.thumbnails, ..." in printed.out
+    assert (
+        printed.err.splitlines()[-1]
+        == f"not predicted: {len(unread) - 10} more, all of them are in {out}/not_predicted.txt"
+    )
+    assert len(list((out / "pictures").rglob("*.*"))) == 5
+
+
+def test_pictures_of_a_phone_are_predicted_or_named(made, tmp_path, capsys, monkeypatch):
+    heif = pytest.importorskip("pillow_heif", reason="HEIF: pip install 'bel-sweeps[heic]'")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    smooth = Image.fromarray(np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)).resize((60, 40))
+    smooth.save(folder / "a.png")
+    for name in ("b.heic", "c.HEIF"):
+        heif.from_pillow(smooth).save(folder / name, quality=-1)
+    command = [str(folder), "--checkpoint", made(), "--out"]
+    assert predict.main([*command, str(tmp_path / "read")]) == 0
+    rows = table(tmp_path / "read")
+    assert [row["file"] for row in rows] == ["a.png", "b.heic", "c.HEIF"]
+    assert [float(row["yaw"]) for row in rows] == pytest.approx([float(rows[0]["yaw"])] * 3, abs=1)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where the extra is not installed
+    assert predict.main([*command, str(tmp_path / "unread")]) == 1
+    printed = capsys.readouterr()
+    assert "1 predictions of 1 pictures, 2 not predicted" in printed.out
+    assert printed.err.count("it is HEIF, which needs pillow-heif: pip install 'bel-sweeps[heic]'") == 2
+
+
+def test_pictures_of_one_name_but_for_the_ending_are_all_written(made, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.bmp", "a.bmp.png", "_a.bmp.png"):
+        Image.new("RGB", (40, 40), "red").save(tmp_path / "in" / name)
+    assert predict.main([str(tmp_path / "in"), "--checkpoint", made(), "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 3
