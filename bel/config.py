@@ -19,6 +19,7 @@ from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
 from bel.model import WEIGHTS
 from bel.protocols import Protocol, normal_form, protocol_of, published_fields
+from bel.text import listed
 from bel.values import absolute, convert_to, refuse_unknown, within
 
 HOLDOUT = 0.2  # of the training groups, where there are no folds
@@ -148,7 +149,7 @@ class TrainConfig:
         if self.flip and any(axis.flip is None for axis in self.axes):
             unsigned = [axis.name for axis in self.axes if axis.flip is None]
             raise UserError(
-                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {' and '.join(unsigned)} of "
+                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {listed(unsigned)} of "
                 f"protocol {self.protocol_name} its own (flip: 1 or -1)"
             )
         if self.rotate and not definition.pose:

@@ -24,8 +24,10 @@ from bel.config import TrainConfig
 from bel.data.labels import clamped, histogram
 from bel.data.prepared import Prepared
 from bel.heads import HEADS
+from bel.text import SHOWN
 
 MOST_PIXELS = 2000  # of a code matrix along one side
+MOST_LINES = 50  # of a learning curve
 DPI = 90
 DRAWN: dict[Hashable, bytes] = {}  # pictures by what determines them
 
@@ -46,7 +48,7 @@ def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) ->
     def drawn() -> bytes:
         matrices = kind.codes(config, weights)
         figure, axes = row(len(matrices), height=4, title=f"code {config.code or config.head}")
-        for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        for ax, (name, matrix) in zip(axes, matrices.items(), strict=False):
             draw_matrix(ax, matrix, name)
         return png(figure)
 
@@ -61,7 +63,7 @@ def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:
 
     def drawn() -> bytes:
         figure, axes = row(len(config.axes), height=3, title=f"labels of {len(data)} training images")
-        for ax, axis, values in zip(axes, config.axes, data.targets.T, strict=True):
+        for ax, axis, values in zip(axes, config.axes, data.targets.T, strict=False):
             ax.stairs(histogram(values, axis).numpy(), np.arange(axis.levels + 1) - 0.5, fill=True)
             title = f"{axis.name}: {clamped(values, axis):.2%} clamped"
             ax.set(title=title, xlabel=f"level ({axis.step:g} {axis.unit})", ylabel="images")
@@ -76,7 +78,8 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
     figure.subplots_adjust(left=0.1, right=0.86, bottom=0.13, top=0.96)
     ax = figure.subplots()
     epochs, marker = range(1, len(history) + 1), "." if len(history) < 40 else ""
-    for name in [key for key in history[0] if key.startswith("val/mae")]:
+    names = [key for key in history[0] if key.startswith("val/mae")]
+    for name in names if len(names) <= MOST_LINES else ["val/mae"]:
         ax.plot(epochs, [h[name] for h in history], label=name, linewidth=2 if name == "val/mae" else 1, marker=marker)
     ax.set(xlabel="epoch", ylabel="validation MAE", xlim=(0.5, len(history) + 0.5), ylim=(0, None))
     draw_loss(ax, epochs, [h["train/loss"] for h in history], marker)
@@ -112,7 +115,9 @@ def draw_loss(ax: Axes, epochs: Sequence[int], losses: Sequence[float], marker: 
 
 
 def row(count: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
-    """A figure of `height` inches with axes side by side below a title."""
+    """A figure of `height` inches with axes side by side below a title, one for each of the first `count` axes."""
+    if count > SHOWN:
+        title, count = f"{title}, the first {SHOWN} of {count} axes", SHOWN
     width = 4.0 * count
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.subplots_adjust(

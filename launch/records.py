@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from bel import checkpoint
 from bel.config import TrainConfig
 from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, Book, Entry, Run
-from launch.labels import parameters
+from launch.labels import LONG, parameters, split_long
 from launch.pictures import draw_code, draw_curve
 from launch.state import BEST, END, LAST, Folder
 from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, REGISTERED, TRIAL, Store, search
@@ -83,8 +83,10 @@ class Records:
             self.bare.add(run.key)
         run.run_id = self.ids[run.key]
         if run.key in self.bare:  # a run that goes on keeps those it was made with: paths may have changed
-            params = [Param(name, value) for name, value in parameters(run.config, run.facts).items()]
-            client.log_batch(run.run_id, params=params)
+            params, long = split_long(parameters(run.config, run.facts))
+            if long:
+                client.log_dict(run.run_id, long, LONG)
+            client.log_batch(run.run_id, params=[Param(name, value) for name, value in params.items()])
             self.bare.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:

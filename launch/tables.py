@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bel.evaluate import unit
-from bel.text import beyond_of
+from bel.evaluate import unit, width
+from bel.text import axis_cells, axis_titles, beyond_of, columns, short
 from launch.book import FINISHED, STOPPED, Book, Run, by_configuration, mean
 from launch.space import Sweep
 
@@ -98,7 +98,6 @@ def print_folds(sweep: Sweep, parent_id: str) -> None:
 def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
     """Trials that were measured on the same images, and the next command to type."""
     first = runs[0]
-    axes = [name for name in first.metrics if name.startswith("val/best_mae_")]
     facts, config = first.facts, first.config
     images, selected = SELECTED[facts["selection_split"]]
     images = f"{facts['val_images']} {images.format(facts['val_groups'])}"
@@ -108,26 +107,19 @@ def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
         f"\n{protocol}, crop {crops}: MAE ({unit(config.axes) or 'own unit'}) on {images}, {fold}split {split}, "
         f"{selected}, seed in the name"
     )
-    names = [name.removeprefix("val/best_mae_") for name in axes]
-    units = {axis.name: axis.unit for axis in config.axes}
-    if len({units[name] for name in names}) > 1:
-        names = [f"{name} ({units[name]})" for name in names]
-    width = max(8, *(len(name) + 2 for name in names))
-    header = "".join(f"{name:>{width}}" for name in names)
-    print(f"{'':>4}{'val MAE':>9}{header}{'epoch':>7}  {'trial':<36} run")
+    names = [axis.name for axis in config.axes]
+    if len({axis.unit for axis in config.axes}) > 1:
+        names = [f"{axis.name} ({axis.unit})" for axis in config.axes]
+    scale = {axis.name: width(axis, config.axes) / axis.span for axis in config.axes}
+    lines = [["", "val MAE", *(f"{title:>6}" for title in axis_titles(names)), "epoch", "trial", "run"]]
     for rank, run in enumerate(runs, 1):
-        values = run.metrics
-        cells = "".join(f"{short(values[name]):>{width}}" for name in axes)
-        best = f"{short(values['val/best_mae']):>9}{cells}{values['val/best_epoch']:7.0f}"
-        print(f"{rank:>4}{best}  {run.name:<36} {run.run_id or ''}")
+        errors = axis_cells({name: run.metrics[f"val/best_mae_{name}"] for name in scale}, scale)
+        epoch = f"{run.metrics['val/best_epoch']:.0f}"
+        lines.append([f"{rank:>4}", short(run.metrics["val/best_mae"]), *errors, epoch, run.name, run.run_id or ""])
+    print("\n".join(columns(lines, left=(len(lines[0]) - 2, len(lines[0]) - 1))))
     if beyond := beyond_of(run.facts for run in runs):
         print(f"note: {beyond}")
     print(f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {first.run_id}", flush=True)
-
-
-def short(value: float) -> str:
-    """A number that leaves the columns of a table in line."""
-    return f"{value:.3f}" if value < 1000 else f"{value:.1e}"
 
 
 def beside(command: str) -> str:

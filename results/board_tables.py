@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bel.text import axis_cells, axis_titles, columns
 from results.compare import LEVEL
+from results.configurations import Configuration
 from results.contrast import plain
 from results.leaderboard import Board, Standing, method
 
@@ -53,7 +55,7 @@ def values(board: Board, standing: Standing) -> dict[str, Any]:
 
 
 def cells(known: dict[str, Any], axes: Sequence[str], most: int) -> list[str]:
-    """A row as text."""
+    """A row as text, around the cells of its axes."""
     mark = "*" if known["stopped_early"] else MARK.get(known["verdict"], "")
     seeds = str(known["seeds"]) if known["seeds"] == most else f"{known['seeds']} of {most}"
     named = known["configuration"] + (f" ({known['lacking']})" if known["lacking"] else "")
@@ -65,7 +67,7 @@ def cells(known: dict[str, Any], axes: Sequence[str], most: int) -> list[str]:
         span(known["interval"]),
         number(known["seed_sd"]),
         number(known["mae_by_image"]),
-        *(number(known.get(f"mae_{axis}")) for axis in axes),
+        *axes,
         "" if known["minus_first"] is None else f"{known['minus_first']:+.3f}",
         span(known["minus_first_interval"], "+"),
         known["verdict"],
@@ -81,21 +83,26 @@ def full_header(board: Board) -> list[str]:
     interval = f"{LEVEL:.0%} interval"
     front = ["", "configuration", "seeds", "MAE", interval, "seed sd", "by image"]
     against = ["minus first", interval, "", "bits", "parameters", "images/s", "hours"]
-    return [*front, *board.leader.by_axis, *against]
+    return [*front, *axis_titles(list(board.leader.by_axis), board.all_axes), *against]
 
 
 def full_rows(board: Board) -> list[list[str]]:
     """A row a configuration, of all columns."""
-    axes = list(board.leader.by_axis)
     most = max(standing.configuration.seed_count for standing in board.standings)
-    return [cells(values(board, standing), axes, most) for standing in board.standings]
+    return [cells(values(board, one), axes_of(board, one.configuration), most) for one in board.standings]
+
+
+def axes_of(board: Board, one: Configuration) -> list[str]:
+    """The cells of a configuration's axes, which are those of the first one."""
+    errors = {axis: one.by_axis.get(axis, math.nan) for axis in board.leader.by_axis}
+    return axis_cells(errors, one.scale, board.all_axes)
 
 
 def shown(board: Board) -> list[int]:
     """The columns that say something: not empty in every row, nor the mean over images where it is that over groups."""
-    titles, columns = full_header(board), list(zip(*full_rows(board), strict=True))
-    same = columns[titles.index("MAE")]
-    return [i for i, column in enumerate(columns) if any(column) and not (titles[i] == "by image" and column == same)]
+    titles, filled = full_header(board), list(zip(*full_rows(board), strict=True))
+    same = filled[titles.index("MAE")]
+    return [i for i, column in enumerate(filled) if any(column) and not (titles[i] == "by image" and column == same)]
 
 
 def header(board: Board) -> list[str]:
@@ -106,8 +113,8 @@ def header(board: Board) -> list[str]:
 
 def rows(board: Board) -> list[list[str]]:
     """Cells of each configuration, the best first; a column that would be empty is left out."""
-    columns = shown(board)
-    return [[row[i] for i in columns] for row in full_rows(board)]
+    places = shown(board)
+    return [[row[i] for i in places] for row in full_rows(board)]
 
 
 def caption(board: Board) -> str:
@@ -143,13 +150,8 @@ def text(boards: Sequence[Board]) -> str:
 
 def aligned(board: Board) -> str:
     """Columns in line; names to the left, numbers to the right."""
-    lines = [header(board), *rows(board)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    left = lines[0].index("configuration")
-    return "\n".join(
-        "  ".join(f"{c:<{w}}" if i == left else f"{c:>{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    )
+    titles = header(board)
+    return "\n".join(columns([titles, *rows(board)], left=(titles.index("configuration"),)))
 
 
 def markdown(boards: Sequence[Board]) -> str:
@@ -176,7 +178,7 @@ def latex(boards: Sequence[Board]) -> str:
     parts = []
     for board in boards:
         titles = header(board)
-        columns = "".join("l" if name == "configuration" else "r" for name in titles)
+        kinds = "".join("l" if name == "configuration" else "r" for name in titles)
         lines = [" & ".join(cell.translate(SPECIAL) for cell in line) + r" \\" for line in (titles, *rows(board))]
         body = [lines[0], r"\midrule", *lines[1:]]
         parts.append(
@@ -184,7 +186,7 @@ def latex(boards: Sequence[Board]) -> str:
                 [
                     r"\begin{table}",
                     rf"\caption{{{caption(board).translate(SPECIAL)}}}",
-                    rf"\begin{{tabular}}{{{columns}}}",
+                    rf"\begin{{tabular}}{{{kinds}}}",
                     r"\toprule",
                     *body,
                     r"\bottomrule",

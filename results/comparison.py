@@ -12,6 +12,7 @@ import numpy as np
 from mlflow.entities import Run
 
 from bel.errors import UserError
+from bel.text import ALL_AXES
 from results.configurations import Configuration, configurations, sorted_by_name
 from results.contrast import contrast
 from results.contrast_text import text
@@ -29,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", choices=FILES, default="val", help="val, or test, which bel-eval measures first")
     parser.add_argument("--decoder", help="read-out of all runs; default: the headline of each")
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=compare)
 
@@ -39,7 +41,7 @@ def compare(a: argparse.Namespace) -> int:
     for one in found[1:]:
         refuse_others(found[0], one, a.split)
     result = contrast(found, a.split)
-    sys.stdout.write(json.dumps(result, indent=1) + "\n" if a.format == "json" else text(result) + "\n")
+    sys.stdout.write(json.dumps(result, indent=1) + "\n" if a.format == "json" else text(result, a.all_axes) + "\n")
     return 0
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
-from bel.text import FACTS
+from bel.text import FACTS, in_a_word
 from results.compare import mean_over
 from results.predictions import Floats, Predictions, fetch, joined
 from results.runs import OBJECTIVE, PARENT
@@ -110,6 +110,11 @@ class Configuration:
         return {n.removeprefix(prefix): float(np.mean([r.data.metrics[n] for r in self.runs])) for n in names}
 
     @property
+    def scale(self) -> dict[str, float]:
+        """What makes errors of each axis comparable, where there are predictions."""
+        return {axis["name"]: axis["width"] for seed in self.seeds[:1] for axis in seed.meaning["axes"]}
+
+    @property
     def seed_count(self) -> int:
         """How many seeds it was trained with."""
         return len({run.data.params["seed"] for run in self.runs})
@@ -190,7 +195,7 @@ def told_from(one: Configuration, others: list[Configuration]) -> Configuration:
     if len(others) == 1:
         return one
     common = set.intersection(*(set(identity(other.runs[0])) for other in others))
-    own = "".join(f" {key}={value}" for key, value in identity(one.runs[0]) if (key, value) not in common)
+    own = "".join(f" {key}={in_a_word(value)}" for key, value in identity(one.runs[0]) if (key, value) not in common)
     return replace(one, name=one.name + own)
 
 

@@ -68,6 +68,7 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
         "groups": len(first.group_names),
         "unit": first.meaning["unit"],
         "units": {axis["name"]: axis["unit"] for axis in first.meaning["axes"]},
+        "widths": found[0].scale,
         "pose": first.meaning["pose"],
         "code": " and ".join(sorted(codes)),
         "beyond": beyond_of(params),

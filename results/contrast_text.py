@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bel.text import columns, shortened
 from results.compare import LEAST, LEVEL
 
 GROUPS, BITS = 20, 5  # rows of groups, and worst bits
@@ -12,10 +13,32 @@ ENOUGH = 10  # images of a range of targets, below which it is not called the wo
 Result = dict[str, Any]
 
 
-def text(result: Result) -> str:
-    """All parts, one below the other."""
+def text(result: Result, all_axes: bool = False) -> str:
+    """All parts, one below the other; of many axes the first contender's worst and best one."""
+    if shortened(list(result["facts"]["units"]), all_axes):
+        result = with_two_axes(result)
     makers = (heading, errors, differences, by_angle, by_group, bits, agreement)
     return "\n\n".join("\n".join(lines) for maker in makers if (lines := list(maker(result))))
+
+
+def with_two_axes(result: Result) -> Result:
+    """A result of the first contender's worst and best axis alone."""
+    errors, widths = result["contenders"][0]["by_axis"], result["facts"]["widths"]
+    ordered = sorted(errors, key=lambda axis: errors[axis] * widths[axis])
+
+    def two(by_axis: Result) -> Result:
+        return {axis: by_axis[axis] for axis in (ordered[-1], ordered[0])}
+
+    note = f"of {len(errors)} axes the worst and the best of {letters(result)[0]} are shown: --all-axes shows all"
+    return result | {
+        "facts": result["facts"] | {"units": two(result["facts"]["units"]), "axes": note},
+        "differences": [one | {"by_axis": two(one["by_axis"])} for one in result["differences"]],
+        "by_angle": two(result["by_angle"]),
+        "bits": two(result["bits"]),
+        "agreement": [
+            one | {"correlation": two(one["correlation"]), "apart": two(one["apart"])} for one in result["agreement"]
+        ],
+    }
 
 
 def number(value: float | None, form: str = ".3f") -> str:
@@ -26,17 +49,6 @@ def number(value: float | None, form: str = ".3f") -> str:
 def span(interval: Sequence[float] | None, form: str = ".3f") -> str:
     """An interval of a cell; a dash for None."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
-
-
-def table(title: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Columns in line, the first `left` of them to the left, the others to the right."""
-    lines = [list(title), *map(list, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(title))]
-    return [
-        "  ".join(f"{c:<{w}}" if i < left else f"{c:>{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        .rstrip()
-        for line in lines
-    ]  # fmt: skip
 
 
 def letters(result: Result) -> list[str]:
@@ -52,8 +64,9 @@ def heading(result: Result) -> Iterator[str]:
         f"{facts['protocol']}, crop {facts['crop']}: {place}, {facts['images']} images of {facts['groups']} groups, "
         f"{'trained on ' if facts['split'] == 'test' else ''}split {facts['split_hash']}; code {facts['code']}"
     )
-    if facts["beyond"]:
-        yield f"note: {facts['beyond']}"
+    for note in (facts["beyond"], facts.get("axes")):
+        if note:
+            yield f"note: {note}"
     yield ""
     for one in result["contenders"]:
         ids = one["run_ids"]
@@ -81,7 +94,7 @@ def errors(result: Result) -> Iterator[str]:
         ]
         for one in result["contenders"]
     ]
-    yield from table(["", *axes, "mean", f"{LEVEL:.0%} interval", "by image"], rows)
+    yield from columns([["", *axes, "mean", f"{LEVEL:.0%} interval", "by image"], *rows])
 
 
 def differences(result: Result) -> Iterator[str]:
@@ -96,7 +109,7 @@ def differences(result: Result) -> Iterator[str]:
         for i, (axis, value) in enumerate(parts.items()):
             name = one["letter"] if i == 0 else ""
             rows.append([name, axis, value["verdict"], number(value["mean"], "+.3f"), span(value["interval"], "+.3f")])
-    yield from table(["", "axis", "verdict", "difference", f"{LEVEL:.0%} interval"], rows, left=3)
+    yield from columns([["", "axis", "verdict", "difference", f"{LEVEL:.0%} interval"], *rows], left=range(3))
 
 
 def by_angle(result: Result) -> Iterator[str]:
@@ -104,7 +117,7 @@ def by_angle(result: Result) -> Iterator[str]:
     yield "MAE by the target, mean over images"
     for axis, bins in result["by_angle"].items():
         rows = [[place(b), str(b["images"]), *map(number, b["mae"])] for b in bins]
-        yield from table([axis, "images", *letters(result)], rows)
+        yield from columns([[axis, "images", *letters(result)], *rows])
 
 
 def place(part: Result) -> str:
@@ -125,7 +138,7 @@ def by_group(result: Result) -> Iterator[str]:
             [one["group"], str(one["images"]), *map(number, one["mae"]), *(number(gap, "+.3f") for gap in gaps)]
         )
     first, *others = letters(result)
-    yield from table(["group", "images", first, *others, *(f"{other} - {first}" for other in others)], rows)
+    yield from columns([["group", "images", first, *others, *(f"{other} - {first}" for other in others)], *rows])
 
 
 def bits(result: Result) -> Iterator[str]:
@@ -149,7 +162,7 @@ def bits(result: Result) -> Iterator[str]:
                     f"{place(part)} ({low}-{high}): {100 * part['mean']:.0f}",
                 ]
             )
-    yield from table(["", "", "code", "wrong", "worst bits", "worst range (levels)"], rows, left=3)
+    yield from columns([["", "", "code", "wrong", "worst bits", "worst range (levels)"], *rows], left=range(3))
 
 
 def agreement(result: Result) -> Iterator[str]:
@@ -164,7 +177,7 @@ def agreement(result: Result) -> Iterator[str]:
         ]
         for one in pairs
     ]
-    yield from table(["", *(f"{axis} r" for axis in units), *(f"{axis} apart" for axis in units)], rows)
+    yield from columns([["", *(f"{axis} r" for axis in units), *(f"{axis} apart" for axis in units)], *rows])
     if "within_5_deg" in pairs[0]:
         yield "per cent of images within 5 deg on every axis"
         for one in pairs:

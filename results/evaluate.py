@@ -26,6 +26,7 @@ from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import PROTOCOLS
 from bel.published import is_published
 from bel.tensor_file import DIGEST
+from bel.text import ALL_AXES
 from bel.values import setting_of
 from results import published
 from results.predictions import FILES, fetch, write
@@ -67,17 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="KEY=VALUE",
         help="e.g. data_root=/data, cache_dir=/scratch, device=cpu",
     )
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     arguments = parser.parse_args(argv)
     given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
     if arguments.checkpoint is not None:
-        return re_test_file(arguments.checkpoint, given, arguments.set)
+        return re_test_file(arguments.checkpoint, given, arguments.set, arguments.all_axes)
     if given:
         raise UserError(
             "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
         )
     changes = settings(arguments.set, FREE)
     runs = find_runs(arguments.run_id) if arguments.model is None else [registered(arguments.model)]
-    return max(re_test(open_subject(fetch_state(run), changes, run)) for run in runs)
+    return max(re_test(open_subject(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
 
 
 def registered(reference: str) -> Run:
@@ -87,15 +89,15 @@ def registered(reference: str) -> Run:
     return find_run(version.run_id)
 
 
-def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str]) -> int:
+def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> int:
     """Re-test a checkpoint of ours, or measure a published state dict, which `given` and more settings belong to."""
     state = checkpoint.read(path)
     if given or is_published(state):
         return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
-    return re_test(open_subject(checkpoint.whole(path, state), settings(pairs, FREE)))
+    return re_test(open_subject(checkpoint.whole(path, state), settings(pairs, FREE)), all_axes)
 
 
-def re_test(subject: Subject) -> int:
+def re_test(subject: Subject, all_axes: bool = False) -> int:
     """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat.
 
     Without training images the test split alone, which is not logged.
@@ -114,7 +116,7 @@ def re_test(subject: Subject) -> int:
         print(f"note: {ALONE.format(protocol=config.protocol_name, root=config.data_root)}")
     evaluation = evaluate(subject.model, test, torch.arange(len(test)), config)
     median = None if targets is None else constant_median(targets, evaluation)
-    print_table(evaluation, median)
+    print_table(evaluation, median, all_axes)
     if config.selection == "test":
         print("note: this epoch was selected on the test split: its error is no clean one")
     if subject.run and median:

@@ -22,6 +22,7 @@ from bel.atomic import replacing
 from bel.deployed import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError, command
 from bel.precision import plain_fp32
+from bel.text import listed
 from results.evaluate import FREE
 from results.runs import find_runs
 from results.subject import fetch_state
@@ -199,7 +200,7 @@ def describe(subject: Export, to: str, out: Path, difference: float) -> None:
     config = facts["config"]
     title = f"run {facts['run_id']}" if facts["run_id"] else "checkpoint"
     print(f"{title}: {config['backbone']}, head {config['head']}, decoder {facts['decoder']}, epoch {facts['epoch']}")
-    columns = ", ".join(f"{axis.name} ({axis.unit or 'own unit'})" for axis in subject.axes)
+    columns = listed(f"{axis.name} ({axis.unit or 'own unit'})" for axis in subject.axes)
     print(f"in:  images, uint8 (batch, 3, {side}, {side}), RGB 0..255, any batch size")
     print(f"out: predictions, float64 (batch, {len(subject.axes)}): {columns}")
     print(f"greatest difference from torch at batch sizes {BATCHES}: {difference:.1e}, allowed {subject.allowed}")

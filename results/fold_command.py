@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bel.text import ALL_AXES
 from results import fold_tables
 from results.evaluate import FREE, settings
 from results.folds import contenders
@@ -18,13 +19,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data, device=cpu"
     )
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.set_defaults(run=folds)
 
 
 def folds(a: argparse.Namespace) -> int:
     """Measure every fold's held-out images and the test split again, and print and write the comparison."""
     found = contenders(find_run(a.run_id), settings(a.set, FREE), lambda line: print(line, flush=True))
-    print(f"\n{fold_tables.text(found)}")
+    print(f"\n{fold_tables.text(found, a.all_axes)}")
     if a.out:
         fold_tables.write(found, a.out)
         print(f"\nwritten to {a.out}")

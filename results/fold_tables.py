@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from bel.evaluate import Evaluation, unit
-from bel.text import beyond_of
+from bel.evaluate import Evaluation, unit, width
+from bel.text import axis_cells, axis_titles, beyond_of, columns
 from results.compare import LEVEL, paired
 from results.folds import Contender
 
 
-def header(found: Sequence[Contender]) -> list[str]:
+def header(found: Sequence[Contender], all_axes: bool = False) -> list[str]:
     """Column titles of the table."""
     first = found[0].out_of_fold
     rotation = ["geodesic"] if first.pose else []
-    axes = [axis.name for axis in first.axes]
+    axes = axis_titles([axis.name for axis in first.axes], all_axes)
     return [
         "",
         "contender",
@@ -34,16 +34,17 @@ def header(found: Sequence[Contender]) -> list[str]:
     ]
 
 
-def row(rank: int, one: Contender, first: Contender, rivals: int) -> list[str]:
+def row(rank: int, one: Contender, first: Contender, rivals: int, all_axes: bool = False) -> list[str]:
     """Cells of a contender: mean over groups, by axis, difference from the first, mean and range of the test errors."""
-    by_axis = torch.stack(list(one.by_group().values())).mean(0).tolist()
-    held = one.out_of_fold
+    held, means = one.out_of_fold, torch.stack(list(one.by_group().values())).mean(0).tolist()
+    scale = {axis.name: width(axis, held.axes) / axis.span for axis in held.axes}
+    by_axis = axis_cells(dict(zip(scale, means, strict=True)), scale, all_axes)
     rotation = [one.geodesic()] if held.pose else []
     difference = paired(one.group_maes(), first.group_maes(), rivals)
     low_high = "" if difference.interval is None else "{:+.3f} to {:+.3f}".format(*difference.interval)
     against = ["", "", "first"] if one is first else [f"{difference.mean:+.3f}", low_high, difference.verdict]
     tests = one.test_maes
-    numbers = [f"{value:.3f}" for value in (one.mae, *by_axis, *rotation)]
+    numbers = [f"{one.mae:.3f}", *by_axis, *(f"{value:.3f}" for value in rotation)]
     mean = f"{sum(tests) / len(tests):.3f}"
     return [str(rank), one.name, *numbers, *against, mean, f"{min(tests):.3f} to {max(tests):.3f}"]
 
@@ -72,24 +73,16 @@ def said(found: Sequence[Contender], name: str) -> str:
     return " and ".join(sorted({run.data.params[name] for one in found for run in one.runs}))
 
 
-def rows(found: Sequence[Contender]) -> list[list[str]]:
+def rows(found: Sequence[Contender], all_axes: bool = False) -> list[list[str]]:
     """Header and one row a contender, the best first."""
-    return [header(found), *(row(rank, one, found[0], len(found)) for rank, one in enumerate(found, 1))]
+    lines = (row(rank, one, found[0], len(found), all_axes) for rank, one in enumerate(found, 1))
+    return [header(found, all_axes), *lines]
 
 
-def text(found: Sequence[Contender]) -> str:
+def text(found: Sequence[Contender], all_axes: bool = False) -> str:
     """The table for a terminal."""
-    cells = rows(found)
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    left = header(found).index("contender")
-    lines = [
-        "  ".join(
-            f"{cell:<{w}}" if i == left else f"{cell:>{w}}"
-            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
-    return "\n".join([caption(found), "", *lines])
+    cells = rows(found, all_axes)
+    return "\n".join([caption(found), "", *columns(cells, left=(cells[0].index("contender"),))])
 
 
 def markdown(found: Sequence[Contender]) -> str:

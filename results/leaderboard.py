@@ -34,10 +34,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Board:
-    """Configurations that were measured on the same images and selected alike, the best first; `reason` fences it off."""
+    """Configurations that were measured on the same images and selected alike, the best first; `reason` fences it off.
+
+    `all_axes` asks for a column for each of many axes.
+    """
 
     standings: list[Standing]
     reason: str = ""
+    all_axes: bool = False
 
     @property
     def leader(self) -> Configuration:
@@ -107,7 +111,7 @@ def against(leader: Configuration, found: list[Configuration]) -> list[Differenc
     return [None if one is leader else gap for one, gap in zip(found, gaps, strict=True)]
 
 
-def board(found: list[Configuration], reason: str) -> Board:
+def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Board:
     """One table, ranked."""
     most = max(one.seed_count for one in found)
     found = sorted(found, key=lambda one: order(one, most))
@@ -122,10 +126,10 @@ def board(found: list[Configuration], reason: str) -> Board:
             and difference.verdict not in ("worse", "better")
         )
         standings.append(Standing(rank, one, difference, tied))
-    return Board(standings, reason)
+    return Board(standings, reason, all_axes)
 
 
-def boards(runs: Iterable[Run], read_outs: bool = False) -> list[Board]:
+def boards(runs: Iterable[Run], read_outs: bool = False, all_axes: bool = False) -> list[Board]:
     """Tables of what may be compared; the first is of clean numbers, out of fold where there are such, the others say why.
 
     With `read_outs` every read-out of a training is a row of its own.
@@ -142,7 +146,7 @@ def boards(runs: Iterable[Run], read_outs: bool = False) -> list[Board]:
     if not clean_first:
         return []
     first = clean_first[0][0]
-    return [board(members, "" if key == first else why(key, first)) for key, members in clean_first]
+    return [board(members, "" if key == first else why(key, first), all_axes) for key, members in clean_first]
 
 
 def left_out(runs: Iterable[Run]) -> Counter[str]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bel.errors import UserError
+from bel.text import ALL_AXES
 from results.board_tables import FORMATS, markdown
 from results.leaderboard import boards, left_out
 from results.trials import parents, trials
@@ -19,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.head = 'bel'\"")
     parser.add_argument("--read-outs", action="store_true", help="a row for each read-out of a training")
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--format", choices=FORMATS, default="text", help="text, markdown, csv, latex or json")
     parser.add_argument("-o", "--out", type=Path, help="a file instead of the terminal")
     parser.add_argument("--publish", action="store_true", help="write it into the sweep's description in MLflow")
@@ -33,7 +35,7 @@ def leaderboard(a: argparse.Namespace) -> int:
         )
     sweeps = parents(a.sweep)
     runs = trials(sweeps, a.filter)
-    found = boards(runs, a.read_outs)
+    found = boards(runs, a.read_outs, a.all_axes)
     missing = ", ".join(f"{count} {how}" for how, count in sorted(left_out(runs).items()))
     if not found:
         raise UserError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bel.data.labels import clamped_shares
-from bel.evaluate import PER_CENT, Evaluation, unit
-from bel.text import beyond_range
+from bel.evaluate import PER_CENT, Evaluation, unit, width
+from bel.text import axis_cells, axis_titles, beyond_range, columns, short
 
 
-def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
-    """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis.
+def print_table(evaluation: Evaluation, median: Evaluation | None, all_axes: bool = False) -> None:
+    """MAE of the test split: a row a decoder, the headline first, then the constant to beat; a column an axis, of few.
 
     Without the constant, its row and the ratio to it are left out; the errors of a rotation are a pose's alone.
     """
@@ -17,14 +17,15 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
     if unit(evaluation.axes) == PER_CENT:
         units += f"; mean: {PER_CENT}"
     print(f"\ntest MAE ({units}) on {images}")
-    column = max(9, *(len(axis.name) + 2 for axis in evaluation.axes))
-    print(f"{'decoder':<18}" + "".join(f"{axis.name:>{column}}" for axis in evaluation.axes) + f"{'mean':>{column}}")
+    scale = {axis.name: width(axis, evaluation.axes) / axis.span for axis in evaluation.axes}
+    lines = [[f"{'decoder':<16}", *(f"{title:>7}" for title in (*axis_titles(list(scale), all_axes), "mean"))]]
     rows = [(name, evaluation, name) for name in evaluation.predictions]
     if median is not None:
         rows.append(("constant median", median, "median"))
     for title, read, decoder in rows:
-        values = [*read.errors(decoder).mean(0).tolist(), read.mae(decoder)]
-        print(f"{title:<18}" + "".join(f"{value:{column}.3f}" for value in values))
+        errors = dict(zip(scale, read.errors(decoder).mean(0).tolist(), strict=True))
+        lines.append([title, *axis_cells(errors, scale, all_axes), short(read.mae(decoder))])
+    print("\n".join(columns(lines)))
     if median is not None or evaluation.pose:
         print()
     if median is not None:
@@ -33,9 +34,9 @@ def print_table(evaluation: Evaluation, median: Evaluation | None) -> None:
         print(f"{evaluation.headline} over constant median: {share}")
     if evaluation.pose:
         errors = evaluation.rotation_errors(evaluation.headline)
-        columns = ", ".join(
+        angles = ", ".join(
             f"{name.removeprefix('column_')} {errors[name]:.3f}" for name in errors if name != "geodesic"
         )
-        print(f"rotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {columns} (deg)")
+        print(f"rotation of {evaluation.headline}: geodesic {errors['geodesic']:.3f}; columns {angles} (deg)")
     if beyond := beyond_range({"test": clamped_shares(evaluation.targets, evaluation.axes)}):
         print(f"note: {beyond}")

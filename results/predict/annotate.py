@@ -14,6 +14,7 @@ from bel.angles import Axis
 from bel.data.checking.sheet import CAPTION, COLUMNS, GREY, LEGEND, TILE, WHITE, draw_axes
 from bel.data.crops import square
 from bel.data.sources import Box
+from bel.text import listed
 
 BLACK = (0, 0, 0)
 
@@ -44,7 +45,8 @@ def said(values: Sequence[float], axes: Sequence[Axis], pose: bool) -> str:
     """The numbers of a prediction in a line."""
     if pose:
         return "  ".join(f"{axis.name[0]} {value:.0f}" for axis, value in zip(axes, values, strict=True))
-    return "  ".join(f"{axis.name} {value:.4g} {axis.unit}".strip() for axis, value in zip(axes, values, strict=True))
+    parts = [f"{axis.name} {value:.4g} {axis.unit}".strip() for axis, value in zip(axes, values, strict=True)]
+    return listed(parts, between="  ")
 
 
 def annotate(

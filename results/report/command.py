@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from bel.errors import UserError
+from bel.text import ALL_AXES
 from results.evaluate import settings
 from results.leaderboard import boards, left_out
 from results.publish import BLOCK, NOTE
@@ -40,6 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("sweep", help="name of a sweep (its MLflow experiment), or a run id of it")
     parser.add_argument("-o", "--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.head = 'bel'\"")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help=f"where images are here: {' or '.join(FREE)}"
@@ -50,17 +52,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 def report(a: argparse.Namespace) -> int:
     """Write the page of a sweep, and say where."""
     sweep = parents([a.sweep])[0]
-    write(sweep, trials([sweep], a.filter), a.out, settings(a.set, FREE))
+    write(sweep, trials([sweep], a.filter), a.out, settings(a.set, FREE), a.all_axes)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def write(sweep: Run, runs: list[Run], path: Path, changes: Mapping[str, Any] | None = None) -> None:
+def write(
+    sweep: Run, runs: list[Run], path: Path, changes: Mapping[str, Any] | None = None, all_axes: bool = False
+) -> None:
     """Write the page of a sweep's trials; `changes` says where images are here.
 
     Raises `UserError` where no trial has an error.
     """
-    found = boards(runs)
+    found = boards(runs, all_axes=all_axes)
     if not found:
         raise UserError(f"no trial of {sweep.info.run_name} has an error to show ({ended(runs)}): run the sweep")
     all_of_it = Findings(found, changes or {})

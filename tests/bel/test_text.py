@@ -1,6 +1,6 @@
-"""What is said of labels beyond the range of their axis."""
+"""What is said of labels beyond the range of their axis, and columns of many axes."""
 
-from bel.text import beyond_of, beyond_range
+from bel.text import SHOWN, axis_cells, axis_titles, beyond_of, beyond_range, columns, in_a_word, listed
 
 
 def test_labels_within_their_ranges_are_not_spoken_of():
@@ -22,3 +22,27 @@ def test_of_many_axes_the_worst_are_named():
 def test_of_several_runs_the_largest_share_of_an_axis_is_said():
     facts = [{"clamped_a": "0.1", "val_clamped_a": "0.3"}, {"clamped_a": "0.2", "val_clamped_a": "0", "seed": "0"}]
     assert ": a 20, 30;" in beyond_of(facts)
+
+
+def test_of_many_axes_a_table_has_the_worst_and_the_best_one():
+    few, many = ({f"x{i}": float(i) for i in range(count)} for count in (SHOWN, SHOWN + 1))
+    assert axis_titles(list(few)) == list(few) and axis_cells(few, {})[:2] == ["0.000", "1.000"]
+    assert axis_titles(list(many)) == ["worst axis", "best axis"] and axis_cells(many, {}) == ["8.000 x8", "0.000 x0"]
+    assert axis_titles(list(many), all_axes=True) == list(many) and len(axis_cells(many, {}, all_axes=True)) == 9
+
+
+def test_axes_of_different_units_are_compared_by_their_scale():
+    errors = {f"x{i}": 1.0 for i in range(10)}
+    scale = dict.fromkeys(errors, 1.0) | {"x3": 50.0, "x4": 0.5}
+    assert axis_cells(errors, scale) == ["50.000 x3", "0.500 x4"]
+
+
+def test_columns_are_as_wide_as_what_is_in_them():
+    lines = columns([["name", "value"], ["a much longer name", "1"], ["b", "123456789"]])
+    assert lines == ["name                    value", "a much longer name          1", "b                   123456789"]
+
+
+def test_long_lists_and_long_values_are_shortened():
+    assert listed("abc") == "a, b, c" and listed(map(str, range(10)), most=2) == "0, 1 and 8 more"
+    assert in_a_word(0.5) == "0.5" and in_a_word({"name": "csv", "a": 1}) != in_a_word({"name": "csv", "a": 2})
+    assert in_a_word("/a" * 40 + "1") != in_a_word("/a" * 40 + "2") and len(in_a_word("x" * 999)) < 40

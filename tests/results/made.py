@@ -37,12 +37,12 @@ def predictions_of(errors, groups, decoders=("expected",), meaning=None):
     )
 
 
-def evaluation_of(errors, groups, names=None, targets=None, bits=None):
+def evaluation_of(errors, groups, names=None, targets=None, bits=None, axes=AXES):
     """An evaluation whose read-outs, by name, are wrong by `errors` (n, axes); targets 0 unless given."""
     first = torch.as_tensor(next(iter(errors.values())), dtype=torch.float64)
     targets = torch.zeros_like(first) if targets is None else torch.tensor(targets, dtype=torch.float64)
     return Evaluation(
-        axes=AXES[: first.shape[1]],
+        axes=axes[: first.shape[1]],
         names=list(names or [f"{i:05d}.png" for i in range(len(first))]),
         groups=[str(group) for group in groups],
         targets=targets,
