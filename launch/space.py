@@ -17,6 +17,7 @@ from launch.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, c
 from launch.search import SEARCH, Check, Search, check_search, number
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
+LONGEST_NAME = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,10 @@ def parse(content: dict[str, Any]) -> Sweep:
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w .-]*", name):
         raise UserError(
             f"name must be letters, digits, _, -, . and blanks, got {name!r}: it names experiment and folders"
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(
+            f"name must be of {LONGEST_NAME} bytes at most, got {len(name.encode())}: it names folders; {name} is too long"
         )
     base = mapping("base", content.get("base"))
     refuse_unknown("config field in base", base, FIELDS)

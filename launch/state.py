@@ -13,6 +13,8 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from bel.atomic import replacing
+from bel.errors import UserError, sentence
+from bel.places import refuse_folder
 
 LAST, BEST, END = "last.pt", "best.pt", "end.json"
 
@@ -23,6 +25,19 @@ class Folder:
     def __init__(self, url: str) -> None:
         self.fs, self.path = url_to_fs(url)
         self.local = isinstance(self.fs, LocalFileSystem)
+
+    @classmethod
+    def usable(cls, what: str, url: str, within: str) -> Folder:
+        """The folder of a URL. Raises `UserError` where `within` cannot be made and written in it; nothing is made."""
+        try:
+            folder = cls(url)
+            if not folder.local:
+                folder.fs.exists(folder.path)  # asks it, with what the user may do there
+        except Exception as error:  # of any package that speaks to a bucket
+            raise UserError(f"cannot use {what} {url!r}: {sentence(error)}; give a folder or another URL") from error
+        if folder.local:
+            refuse_folder(what, Path(folder.path) / within)
+        return folder
 
     def of(self, name: str) -> Folder:
         """A folder within."""

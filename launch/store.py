@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
+from bel.places import refuse_folder
 from bel.source import code_version
 from launch.book import DECIDED
 from launch.identity import Facts
@@ -161,6 +162,8 @@ def find_experiment(client: MlflowClient, name: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     local = mlflow.get_tracking_uri().startswith("sqlite:")
+    if local:
+        refuse_folder("the folder of artifacts", Path.cwd() / "mlruns" / name)
     files = (Path.cwd() / "mlruns" / name).as_uri() if local else None
     return str(client.create_experiment(name, artifact_location=files))
 

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
     arguments = options(argv)
     sweep = read_sweep(arguments.file, arguments.set)
+    storage = Folder.usable("--storage", arguments.storage, f"{sweep.name}-01234567/trials")
     plan = make_plan(sweep)
     configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
     check(sweep, configs)
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.plan:
         return 0
     store = patiently(lambda: open_store(sweep, key, arguments.fresh))
-    return Shift(job, store, Folder(arguments.storage), arguments.quiet).work()
+    return Shift(job, store, storage, arguments.quiet).work()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:

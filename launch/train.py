@@ -18,6 +18,7 @@ from bel.data.labels import clamped_shares
 from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError, command
+from bel.places import refuse_folder
 from bel.text import beyond_range
 from bel.train import fit
 from launch import yaml_text
@@ -54,6 +55,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def train(config: TrainConfig, out: Path, resume: bool) -> None:
     """Run `fit` behind a progress bar and save after every epoch. Raises `UserError` over a folder that is in use."""
+    refuse_folder("--out", out)
     last, best = out / "last.pt", out / "best.pt"
     if last.exists() and not resume:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")

@@ -21,6 +21,7 @@ from bel.angles import Axis
 from bel.atomic import replacing
 from bel.deployed import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError, command
+from bel.places import refuse_file
 from bel.precision import plain_fp32
 from bel.text import listed
 from results.evaluate import FREE
@@ -110,11 +111,7 @@ def one_run(run_id: str) -> Run:
 
 def refuse_target(out: Path, source: Path | None) -> None:
     """Raise `UserError` where a file cannot be put, or would replace the checkpoint that it is made of."""
-    if out.exists() and not out.is_file():
-        raise UserError(f"--out must be a new file, or one to replace, got {out}, which is no file: add a file's name")
-    folder = next(folder for folder in out.parents if folder.exists())
-    if not folder.is_dir():
-        raise UserError(f"--out {out} is below {folder}, which is a file: choose another folder")
+    refuse_file("--out", out)
     if out.exists() and source is not None and out.samefile(source):
         raise UserError(f"--out {out} is the checkpoint itself: choose another file")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bel.places import refuse_folder
 from bel.text import ALL_AXES
 from results import fold_tables
 from results.evaluate import FREE, settings
@@ -25,6 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def folds(a: argparse.Namespace) -> int:
     """Measure every fold's held-out images and the test split again, and print and write the comparison."""
+    if a.out:
+        refuse_folder("--out", a.out)
     found = contenders(find_run(a.run_id), settings(a.set, FREE), lambda line: print(line, flush=True))
     print(f"\n{fold_tables.text(found, a.all_axes)}")
     if a.out:

@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
+from bel.places import refuse_file
 from results import registry
 from results.configurations import Configuration
 from results.evaluate import FREE, OTHER, repeats, settings
@@ -74,6 +75,8 @@ def best(a: argparse.Namespace) -> int:
         raise UserError("--set is for the re-test before --register: add that, or leave --set out")
     if a.register is not None:
         registry.refuse_name(a.register)
+    if a.config:
+        refuse_file("--config", a.config)
     winner = choose(a.sweep, a.filter)
     text = config_text(winner.run)
     print(described(winner))

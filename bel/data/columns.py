@@ -26,6 +26,7 @@ KEYS = (
     "delimiter",
     "decimal",
 )
+LONGEST_NAME = 100  # bytes of a target's name: MLflow takes 250 for a metric, of which it is the end
 POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored image
 
 
@@ -168,6 +169,10 @@ def parse_target(name: Any, value: Any) -> Target:
     if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
         raise UserError(
             f"a target's name must be letters, digits and _, got {name!r}: rename the column, or quote a name like 'on'"
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(
+            f"a target's name must be of {LONGEST_NAME} bytes at most, got {len(name.encode())}: rename {name}"
         )
     where = f"targets.{name}"
     if not isinstance(value, Mapping):

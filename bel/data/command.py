@@ -20,6 +20,7 @@ from bel.data.prepared import Prepared, prepare, request, verify
 from bel.data.sources import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError, command
+from bel.places import refuse_folder
 from bel.protocols import normal_form, protocol_of
 
 CHOSEN = (
@@ -171,6 +172,9 @@ def check_folder(a: argparse.Namespace) -> int:
     name = value["name"] if isinstance(value, dict) else value or ""
     if a.fix_list and isinstance(value, dict):
         raise UserError("--fix-list is for published data; for a table of your own set on_missing to skip")
+    refuse_folder("--out", a.out)
+    if a.fix_list:
+        refuse_folder("the folder of --fix-list", a.fix_list.parent)
     report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"), exif=a.exif)
     print(report.table())
     a.out.mkdir(parents=True, exist_ok=True)

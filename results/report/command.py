@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from bel.errors import UserError
+from bel.places import refuse_file
 from bel.text import ALL_AXES
 from results.evaluate import settings
 from results.leaderboard import boards, left_out
@@ -51,6 +52,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def report(a: argparse.Namespace) -> int:
     """Write the page of a sweep, and say where."""
+    refuse_file("--out", a.out)
     sweep = parents([a.sweep])[0]
     write(sweep, trials([sweep], a.filter), a.out, settings(a.set, FREE), a.all_axes)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB")

@@ -8,6 +8,7 @@ import yaml
 from bel.errors import UserError
 from launch.plan import make_plan
 from launch.space import read_sweep
+from launch.sweep import main
 
 VALID = {
     "name": "valid",
@@ -125,7 +126,7 @@ CASES = {
     "nested list": (lr(grid=[[1]]), r"space.lr.grid must hold plain values, got \[1\]"),
     "value twice": (lr(grid=[1, "1.0"]), "space.lr.grid holds a value twice"),
     "value of another type": (lr(grid=["slow"]), "lr must be a finite number, got 'slow'"),
-    "value legal nowhere": (space(theta={"grid": [0, 5]}), "space.theta: 0 is legal in no combination: theta must be at"),
+    "value legal nowhere": (space(theta={"grid": [0, 5]}), "space.theta: 0 is legal in no combination: theta must be"),
     "one end": (lr(uniform=[1]), r"space.lr.uniform must be \[low, high\] with low < high, got \[1\]"),
     "ends of text": (lr(uniform=["a", 1]), "space.lr.uniform must be a finite number, got 'a'"),
     "ends swapped": (lr(uniform=[2, 1]), r"space.lr.uniform must be \[low, high\] with low < high, got \[2, 1\]"),
@@ -280,3 +281,26 @@ def test_the_file_that_the_cases_change_is_valid(tmp_path):
         lr(uniform=[1e-3, 1], when={"head": ["bel", "direct"]}) | {"points": None},
     ):
         assert plan_of(tmp_path, written(VALID | change)).legal
+
+
+@pytest.mark.parametrize(
+    ("change", "storage", "says"),
+    [
+        ({"name": "n" * 300}, "runs", "name must be of 200 bytes at most, got 300"),
+        ({}, "file", "--storage .* is a file"),
+        ({}, "file/below", "--storage .* is a file"),
+        ({}, "s" * 256, "--storage has a name of 256 bytes"),
+        ({}, "d/" * 2100, "--storage is a path of"),
+        ({}, "a\0b", "--storage .* NUL character"),
+        ({}, "nowhere://bucket", "cannot use --storage 'nowhere://bucket': .*nowhere.*; give a folder or another URL"),
+    ],
+)
+def test_a_sweep_that_cannot_be_kept_makes_nothing(tmp_path, monkeypatch, capsys, change, storage, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "s.yaml").write_text(written(VALID | change))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["s.yaml", "--storage", storage]) == 2
+    error = capsys.readouterr().err.strip()
+    assert re.search(says, error) and "\n" not in error, error
+    assert sorted(tmp_path.rglob("*")) == before

@@ -107,6 +107,8 @@ def test_dimensions_become_lists_and_intervals():
     assert s.space == {"code": Finite(("u", "j")), "lr": Interval(1e-5, 1e-3, True)}
 
 
+ODD = (".hid", "..", "a/b", "a\n", "a\0", "a\x1b[2J", "a\udcff", " a", "a\u202e")  # names
+
 BAD = [
     ({"space": {"code": {"grid": ["u", "z"]}}}, "space.code: 'z' is legal in no combination: code of head bel must be one of"),
     ({"base": {"code": "z"}, "space": {}}, "code of head bel must be one of .* got 'z'"),
@@ -129,6 +131,9 @@ BAD = [
     ({"resources": {"gpus": 1}}, "unknown key in resources 'gpus'"),
     ({"name": ""}, "name must be letters"),
     ({"name": 7}, "name must be letters.* got 7"),
+    *[({"name": name}, "name must be letters") for name in ODD],
+    ({"name": "n" * 201}, "name must be of 200 bytes at most, got 201"),
+    ({"name": "ü" * 101}, "name must be of 200 bytes at most, got 202"),
     ({"base": [1]}, "base must be a mapping"),
     ({"space": {"code": ["u"]}}, r"space.code must be one of \{grid, choice\}: "),
     ({"space": {"code": {"gird": ["u"]}}}, "kind of space.code must be one of"),

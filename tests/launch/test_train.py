@@ -28,7 +28,10 @@ def test_one_run_from_flags_writes_checkpoints_that_re_test(flags, tmp_path, cap
 def test_an_output_that_is_a_file_is_one_line(flags, tmp_path, capsys):
     (tmp_path / "run").write_text("")
     assert train.main([*flags, "--out", str(tmp_path / "run")]) == 2
-    assert "File exists" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert f"{tmp_path}/run is a file" in said.err and not said.out, "before any image is prepared"
+    assert train.main([*flags, "--out", str(tmp_path / ("n" * 256))]) == 2
+    assert "--out has a name of 256 bytes" in capsys.readouterr().err
 
 
 def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
@@ -61,8 +64,8 @@ def test_what_a_user_gets_wrong(flags, tmp_path, capsys):
     cases = [
         (["--code", "z"], "code of head bel must be one of"),
         (["--data-root", str(tmp_path / "none")], "no BIWI images"),
-        ([str(tmp_path / "none.yaml")], "cannot read the config"),
-        ([str(tmp_path / "bad.yaml")], "cannot read the config"),
+        ([str(tmp_path / "none.yaml")], "no config file"),
+        ([str(tmp_path / "bad.yaml")], "bad.yaml is not readable YAML"),
         ([str(tmp_path / "key.yaml")], "unknown config field 'colour'"),
         (["--resume"], "no checkpoint at"),
     ]

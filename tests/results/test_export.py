@@ -216,7 +216,7 @@ def test_what_a_user_gets_wrong(swept_store, written, tmp_path, monkeypatch, cap
             "--out must be a new file, or one to replace",
         ),
         (["--checkpoint", source, "--to", "pt2", "--out", source], "is the checkpoint itself"),
-        (["--checkpoint", source, "--to", "pt2", "--out", f"{source}/new/m.pt2"], "made.pt, which is a file"),
+        (["--checkpoint", source, "--to", "pt2", "--out", f"{source}/new/m.pt2"], "made.pt is a file"),
         (
             ["--run-id", parent.info.run_id, "--to", "pt2"],
             f"give the id of one of them, {trials[0].info.run_id} (biwi), ",

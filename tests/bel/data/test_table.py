@@ -470,6 +470,7 @@ def target(**changes: Any) -> dict[str, Any]:
             {"targets": {"head age": {}}},
             "a target's name must be letters, digits and _, got 'head age': rename the column",
         ),
+        ({"targets": {"ä" * 51: {}}}, "a target's name must be of 100 bytes at most, got 102: rename"),
         ({"targets": {"age\n": {}}}, "a target's name must be letters, digits and _"),
         ({"targets": {True: {}}}, "a target's name must be letters, digits and _, got True: .*quote"),
         ({"targets": {"age": [0, 100]}}, r"protocol.targets.age must be a mapping such as .*, got \[0, 100\]"),
