@@ -46,6 +46,7 @@ class Hourly(Tracker):
         self.spent += 1
 
 
+@pytest.mark.slow
 def test_hours_stop_after_the_present_epochs_and_more_hours_go_on(started, capsys, monkeypatch):  # noqa: F811
     assert started("brief", FIVE, base={"epochs": 4}, budget={"hours": 1e-6}) == 0
     parent, trials = children("brief")
@@ -68,6 +69,7 @@ def test_hours_stop_after_the_present_epochs_and_more_hours_go_on(started, capsy
     assert 0 < float(again.data.tags["bel.hours"]) - 8 < 0.5, "no epoch twice"
 
 
+@pytest.mark.slow
 def test_patience_ends_a_sweep_that_finds_nothing_better(started, capsys):  # noqa: F811
     space = {"lr": {"grid": [1e-3, *(n * 1e-9 for n in range(1, 9))]}}
     assert started("patient", space, base={"epochs": 1, "schedule": "constant"}, budget={"patience": 2}) == 0
@@ -81,6 +83,7 @@ def test_patience_ends_a_sweep_that_finds_nothing_better(started, capsys):  # no
     assert len(children("patient")[1]) == len(trials), "the same command finds the same end"
 
 
+@pytest.mark.slow
 def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, capsys):  # noqa: F811
     command = f"env | grep ^BEL_ | sort > {store / 'told'}"
     assert started("keeps", FIVE, base={"epochs": 2}, keep=2, on_end=command) == 0
@@ -114,6 +117,7 @@ def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, 
     assert "2 by other sweeps" in capsys.readouterr().out, "what has no checkpoint is not lent"
 
 
+@pytest.mark.slow
 def test_a_fresh_sweep_trains_again_and_is_the_one_that_goes_on(started):  # noqa: F811
     two = {"code": {"grid": ["u", "j"]}}
     assert started("anew", two, base={"epochs": 1}, budget={"trials": 1}) == 0
@@ -130,6 +134,7 @@ def test_a_fresh_sweep_trains_again_and_is_the_one_that_goes_on(started):  # noq
     assert all(LENT not in run.data.tags for run in runs) and {run.info.status for run in runs} == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_what_another_sweep_trained_is_lent_with_all_that_it_has(started, capsys):  # noqa: F811
     two = {"code": {"grid": ["u", "j"]}}
     assert started("lender", two, base={"epochs": 2}) == 0

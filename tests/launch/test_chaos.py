@@ -2,12 +2,15 @@
 
 from random import Random
 
+import pytest
+
 from tests.chaos.campaign import Campaign, Fault, outcome
 from tests.chaos.checks import verify
 from tests.chaos.faults import STRIKES
 from tests.chaos.sweeps import SMALL, write_sweep
 
 
+@pytest.mark.slow
 def test_a_sweep_outlives_a_worker_its_ray_its_driver_and_a_locked_store(tmp_path):
     path = write_sweep(tmp_path / "sweep", SMALL, tmp_path / "data", frames=24, epochs=3)
     faults = [

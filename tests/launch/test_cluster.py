@@ -52,6 +52,7 @@ def cluster():
     process.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tmp_path):
     process, address = cluster
 
@@ -185,6 +186,7 @@ def head(tmp_path):
         shutil.rmtree(files, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_cluster_with_a_token_is_joined_and_its_death_is_said(head, swept, tmp_path):
     address, mark, environment = head
     settings = ["name=lost", "space.head.grid=[bel]", "space.code.grid=[u, j]", "space.code_bits.grid=[38]", "loss=ce",

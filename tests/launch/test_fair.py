@@ -34,6 +34,7 @@ def tuned(ray_here, rendered, cache, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_each_contender_goes_on_to_all_folds_with_its_best_value(tuned):
     with working_in(tuned):
         parent, trials = children("tuned")
@@ -49,6 +50,7 @@ def test_each_contender_goes_on_to_all_folds_with_its_best_value(tuned):
         assert all(run.data.tags["selection"] == "last" and "fold=" in run.info.run_name for run in folds)
 
 
+@pytest.mark.slow
 def test_the_same_tuned_sweep_again_runs_nothing(tuned, capsys):
     with working_in(tuned):
         assert sweep.main([str(tuned / "tuned.yaml")]) == 0
@@ -57,6 +59,7 @@ def test_the_same_tuned_sweep_again_runs_nothing(tuned, capsys):
     assert "bel-results folds --run-id" in out and "fold=" not in out
 
 
+@pytest.mark.slow
 def test_a_fold_that_is_missing_is_said_and_the_same_command_makes_it(tuned, tmp_path, capsys):
     shutil.copytree(tuned, tmp_path / "store")
     with working_in(tmp_path / "store"):
@@ -70,6 +73,7 @@ def test_a_fold_that_is_missing_is_said_and_the_same_command_makes_it(tuned, tmp
         assert "1 trials to run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
     with working_in(tuned):
         parent, trials = children("tuned")
@@ -95,6 +99,7 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
     assert (tmp_path / "table.md").read_text().count("\n| ") >= 4
 
 
+@pytest.mark.slow
 def test_the_parent_of_a_tuned_sweep_stands_for_its_hold_out_winner(tuned, tmp_path, capsys):
     shutil.copytree(tuned, tmp_path / "store")
     with working_in(tmp_path / "store"):
@@ -105,6 +110,7 @@ def test_the_parent_of_a_tuned_sweep_stands_for_its_hold_out_winner(tuned, tmp_p
     assert out.count("repeats the logged") == 1 and best.info.run_id in out
 
 
+@pytest.mark.slow
 def test_a_contender_whose_trials_fail_is_left_out_and_the_others_go_on(
     ray_here, rendered, cache, store, capsys, broken_weights
 ):
@@ -129,6 +135,7 @@ def test_only_a_tuned_sweep_has_folds_to_put_together(swept_store, capsys):
         assert "is no tuned sweep: give the parent of one" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_code_in_a_file_is_part_of_a_trial_and_of_its_checkpoint(ray_here, rendered, cache, store, capsys):
     base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache), "epochs": 1, "code_bits": 8}
     file = store / "mine_{levels}.csv"
@@ -147,6 +154,7 @@ def test_a_code_in_a_file_is_part_of_a_trial_and_of_its_checkpoint(ray_here, ren
     assert "1 trials to run" in capsys.readouterr().out and parent.info.run_id
 
 
+@pytest.mark.slow
 def test_a_learned_code_has_a_picture(tuned, tmp_path):
     with working_in(tuned):
         run = next(run for run in children("tuned")[1] if run.data.params["head"] == "rlel")
@@ -183,6 +191,7 @@ SMALL = ["backbone=resnet10", "weights=none", "image_size=32", "epochs=2", "drop
          "resources.gpu=0", "resources.cpu=1"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["biwi", "aflw2000"])
 def test_the_published_trainings_run_and_are_marked(ray_here, rendered, cache, store, capsys, protocol):
     settings = [*SMALL, f"data_root={rendered}", f"cache_dir={cache}"]
@@ -200,6 +209,7 @@ def test_the_published_trainings_run_and_are_marked(ray_here, rendered, cache, s
     assert "SELECTED ON THE TEST SPLIT" in out and "its error is no clean one" in out
 
 
+@pytest.mark.slow
 def test_clean_and_published_trials_of_one_sweep_share_no_table(ray_here, rendered, cache, store, capsys):
     spec = yaml.safe_load((PROJECT / "sweeps" / "published_biwi.yaml").read_text())
     spec["base"] |= {"head": "direct", "recipe": "published"}

@@ -52,6 +52,7 @@ def test_a_plan_says_all_and_leaves_nothing_and_half_way_half_of_it(started, sto
     assert before[0].info.end_time == after[0].info.end_time and len(after[1]) == 2, "a plan touches no run"
 
 
+@pytest.mark.slow
 def test_a_plan_counts_repeats_and_the_folds_of_a_tuned_sweep(started, store, capsys):  # noqa: F811
     space = {"code": {"grid": ["u", "hex16"]}, "lr": {"grid": [1e-3, 1e-4, 1e-5]}}
     search = {"tune": "lr", "folds": 4, "seeds": 2}
@@ -107,6 +108,7 @@ def written(folder, rendered, cache):
     return "auto.yaml"
 
 
+@pytest.mark.slow
 @without_gpu
 def test_gpu_auto_without_a_gpu_is_the_cpu(rendered, cache, tmp_path):
     code, out, err, _ = alone(tmp_path, written(tmp_path, rendered, cache), "--plan")
@@ -122,6 +124,7 @@ def dead_port():
         return s.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_a_line_at_once(rendered, cache, tmp_path):
     code, _, err, seconds = alone(tmp_path, written(tmp_path, rendered, cache), RAY_ADDRESS=f"127.0.0.1:{dead_port()}")
     lines = [line for line in err.splitlines() if not line.startswith("preparing")]

@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 
+import pytest
 import yaml
 
 from launch.screen import Screen
@@ -113,6 +114,7 @@ def in_a_terminal(command, folder, environment, width=200):
 
 
 @without_gpu
+@pytest.mark.slow
 def test_a_terminal_shows_a_calm_table_which_goes_without_a_trace(rendered, cache, tmp_path):
     base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache), "head": "bel", "epochs": 30}
     content = {"name": "live", "base": base, "space": TWO, "resources": {"cpu": 1}}

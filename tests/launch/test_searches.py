@@ -37,6 +37,7 @@ def history(run, name="val/mae"):
     return [metric.step for metric in found], [metric.value for metric in found]
 
 
+@pytest.mark.slow
 def test_a_population_changes_its_rates_and_its_best_is_re_tested(started, capsys):
     search = {"method": "random", "trials": 4, "scheduler": "pbt"}
     space = {"lr": {"loguniform": [1e-5, 1e-1]}}
@@ -54,6 +55,7 @@ def test_a_population_changes_its_rates_and_its_best_is_re_tested(started, capsy
     assert "repeats the logged" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gp", "cmaes"])
 def test_gp_and_cmaes_search_a_box_beyond_their_first_draws(started, store, method):
     search = {"method": method, "trials": 7, "seed": 1}
@@ -71,6 +73,7 @@ def test_gp_and_cmaes_search_a_box_beyond_their_first_draws(started, store, meth
     assert study.best_value == min(tried.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheduler", "least"), [("hyperband", 1), ("median", 1)])
 def test_other_schedulers_stop_the_worst_and_leave_the_best(started, scheduler, least):
     space = {"lr": {"grid": [1e-3, 5e-4, 2e-3, 1e-9, 1e-8, 1e-10]}}
@@ -127,6 +130,7 @@ def test_the_front_is_what_nothing_beats():
     assert front(bench.sweep, pair) == pair[:1], "means 3.5 and 45 beat 4 and 50"
 
 
+@pytest.mark.slow
 def test_protocols_are_searched_and_judged_each_by_itself(started, capsys):
     space = {"protocol": {"grid": ["biwi", "aflw2000"]}, "lr": {"loguniform": [1e-4, 1e-2]}}
     search = {"method": "tpe", "trials": 3, "scheduler": "asha"}
@@ -145,6 +149,7 @@ def test_protocols_are_searched_and_judged_each_by_itself(started, capsys):
     assert "0 trials to run" in capsys.readouterr().out and len(children("two")[1]) == 6
 
 
+@pytest.mark.slow
 def test_whole_and_stepped_numbers_repeated_on_seeds_and_folds(started, capsys):
     space = {"batch_size": {"int": [5, 9]}, "jitter": {"quniform": [0.1, 0.3, 0.1]}}
     search = {"method": "random", "trials": 1, "seeds": 2, "folds": 3}
@@ -161,6 +166,7 @@ def test_whole_and_stepped_numbers_repeated_on_seeds_and_folds(started, capsys):
     assert row[4] == "6/6"
 
 
+@pytest.mark.slow
 def test_a_search_with_repeats_tells_its_means_and_draws_on_its_steps(started, store):
     space = {"batch_size": {"int": [5, 9]}, "jitter": {"quniform": [0.1, 0.3, 0.1]}}
     assert started("whole", space, base={"epochs": 1}, search={"method": "tpe", "trials": 2, "seeds": 2}) == 0

@@ -189,6 +189,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_sweep_in_a_line_and_it_goes_on_when_there_is_room(small_disk, rendered, cache, tmp_path):
     base = SWEEP["base"] | {
         "data_root": str(rendered),

@@ -145,6 +145,7 @@ def test_tpe_with_asha_over_an_interval(ray_here, swept, store):
     assert max(lengths) == 3 and min(lengths) < 3, "asha stopped nothing"
 
 
+@pytest.mark.slow
 def test_the_biwi_sweep_itself_runs_on_rendered_data(ray_here, rendered, store):
     arguments = [
         str(PROJECT / "sweeps" / "biwi.yaml"),
@@ -202,6 +203,7 @@ def test_a_table_of_ones_own_sweeps_and_is_re_tested(ray_here, table, store, cap
     assert tested[[f"metrics.test/mae_{axis}" for axis in axes]].notna().any().all()
 
 
+@pytest.mark.slow
 def test_skipped_images_are_said_and_logged(ray_here, rendered, store, capsys, tmp_path):
     shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
     stem = (tmp_path / "BIWI" / "70_train.txt").read_text().split()[3]
@@ -222,6 +224,7 @@ def test_skipped_images_are_said_and_logged(ray_here, rendered, store, capsys, t
     assert [t.data.params["skipped"] for t in children("biwi")[1]] == ["1"]
 
 
+@pytest.mark.slow
 def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "search.method=grid",
                 "search.trials=null", "space.seed.grid=[0,1,2,3,4]", "epochs=40", "name=quarters",
@@ -233,6 +236,7 @@ def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
     assert len(trials) == 5 and max(at_once) == 4
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_marked_and_the_others_finish(ray_here, swept, store, capsys, broken_weights):
     settings = ["space.head.grid=[direct]", "loss=l1", "name=fails", f"space.weights.grid=[none, {broken_weights}]",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
@@ -252,6 +256,7 @@ def test_a_trial_that_diverges_is_marked_and_the_others_finish(ray_here, swept, 
     assert sweep.main(arguments) == 0 and len(children("fails")[1]) == 2, "a diverged trial is decided"
 
 
+@pytest.mark.slow
 def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
     ray_here, swept, store, tmp_path, capsys
 ):
@@ -282,6 +287,7 @@ def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
     )
 
 
+@pytest.mark.slow
 @without_gpu
 def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_here, swept, store):
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "device=auto", "name=nogpu",
@@ -321,6 +327,7 @@ def test_a_batch_that_is_larger_than_the_data_is_refused_before_any_trial(ray_he
     assert not (store / "runs").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_path):
     whole_machine = f"resources.cpu={os.cpu_count()}"  # one trial at a time
     settings = ["name=cut", "search.trials=4", whole_machine]
@@ -362,6 +369,7 @@ class Killer(Tracker):
 killed: list[int] = []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch, capsys):
     monkeypatch.setattr(shift, "Tracker", Killer)
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
