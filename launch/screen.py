@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,16 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.book import CUT, FINISHED, RUNNING, STOPPED, Book, Run
+from launch.pace import Pace, duration
 from launch.search import Objective
 
 EVERY = 1.0  # seconds between two states of the table
+LINE = 60.0  # seconds without a line, where there is no table, after which one says how far the runs are
+NAMED = 3  # runs in it
 
 
 class Screen:
-    """Lines and a table on stdout; `quiet` leaves out all but what went wrong."""
+    """Lines and a table on stdout; `quiet` leaves out all but what went wrong. `pace` says how far a worker is."""
 
-    def __init__(self, book: Book, objective: Objective, total: int, quiet: bool) -> None:
-        self.book, self.objective, self.total, self.quiet = book, objective, total, quiet
+    def __init__(
+        self,
+        book: Book,
+        objective: Objective,
+        total: int,
+        quiet: bool,
+        pace: Callable[[Run], Pace | None] = lambda run: None,
+    ) -> None:
+        self.book, self.objective, self.total, self.quiet, self.pace = book, objective, total, quiet, pace
+        self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.began = self.shown = time.monotonic()
         self.live: Live | None = None
@@ -38,6 +50,8 @@ class Screen:
         """A line above the table."""
         if always or not self.quiet:
             self.console.print(Text(text))
+            if not self.live:
+                self.shown = time.monotonic()
 
     def ended(self, run: Run) -> None:
         """A line about a run that ended."""
@@ -49,19 +63,34 @@ class Screen:
         self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
 
     def refresh(self) -> None:
-        """Draw the table again, at most once a second."""
-        if self.live and time.monotonic() - self.shown >= EVERY:
-            self.shown = time.monotonic()
+        """Draw the table again, at most once a second; without one say a line, where there was none for a minute."""
+        if self.quiet or time.monotonic() - self.shown < (EVERY if self.live else LINE):
+            return
+        self.shown = time.monotonic()
+        found = [(run, self.pace(run)) for run in self.book.having(RUNNING)]
+        self.paces = {run.key: pace for run, pace in found if pace and pace.epoch > run.epoch}
+        if self.live:
             self.live.update(Group(self.table(), Text(self.summary())), refresh=True)
+        else:
+            self.say(self.line())
+
+    def line(self) -> str:
+        """The summary, and how far some of the runs are."""
+        runs = [run for run in self.book.having(RUNNING) if run.key in self.paces]
+        more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
+        return "; ".join([self.summary(), *(f"{run.name} {self.paces[run.key]}" for run in runs[:NAMED]), *more])
 
     def table(self) -> Table:
         """The runs that are being trained."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, justify in (("trial", "left"), ("epoch", "right"), ("val MAE", "right"), ("best", "right")):
-            table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("trial", no_wrap=True)
+        for name in ("epoch", "of it", "step", "images/s", "left", "val MAE", "best"):
+            table.add_column(name, justify="right", no_wrap=True)
         for run in self.book.having(RUNNING):
             values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in ("val/mae", "val/best_mae")]
-            table.add_row(run.name, f"{run.epoch}/{run.config.epochs}", *values)
+            pace = self.paces.get(run.key)
+            within = pace.cells if pace else [""] * 4
+            table.add_row(run.name, f"{pace.epoch if pace else run.epoch}/{run.config.epochs}", *within, *values)
         return table
 
     def summary(self) -> str:
@@ -74,14 +103,14 @@ class Screen:
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:
-        """When the sweep ends at the pace so far, counted in epochs."""
+        """When the sweep ends at the pace so far, counted in epochs and parts of them."""
         now = [run for run in self.book if not run.before]
-        done = sum(run.epoch - run.resumed for run in now)
+        begun = sum(pace.part for pace in self.paces.values())
+        done = sum(run.epoch - run.resumed for run in now) + begun
         if not done or not now:
             return ""
         longest = sum(run.config.epochs for run in now) / len(now)
         ended = [run.epoch for run in now if run.outcome in (FINISHED, STOPPED)]
         usual = sum(ended) / len(ended) if ended else longest
         left = max(self.total - len(self.book.ended), 0) * usual - sum(run.epoch for run in self.book.having(RUNNING))
-        seconds = max(left, 0) * (time.monotonic() - self.began) / done
-        return f", about {seconds / 3600:.1f} h left" if seconds > 5400 else f", about {seconds / 60:.0f} min left"
+        return f", about {duration(max(left - begun, 0) * (time.monotonic() - self.began) / done)} left"

@@ -25,6 +25,7 @@ from launch.early import ByKey, scheduler
 from launch.identity import file_digests
 from launch.job import Job
 from launch.legal import lows, make_config
+from launch.pace import Pace
 from launch.plan import Plan
 from launch.proposer import Proposer
 from launch.provenance import kept_changes, provenance
@@ -36,6 +37,7 @@ from launch.state import Folder
 from launch.stop import FULL, INTERRUPTED, LOST, Stop
 from launch.store import Store, judged_before
 from launch.tables import print_folds, print_questions, print_tables
+from launch.telling import heard
 from launch.tracking import Tracker
 from launch.trial import taken_over
 from launch.tuner import tuner
@@ -54,9 +56,13 @@ class Shift:
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         tags = provenance() | {"code_version": code_version()}
         self.records = Records(store, self.trials, tags, kept_changes())
-        self.screen = Screen(self.book, job.sweep.search.objectives[0], job.total, quiet)
+        self.screen = Screen(self.book, job.sweep.search.objectives[0], job.total, quiet, self.pace)
         self.stop = Stop(self.book)
         self.tracker = Tracker(self.sweep, self.book, self.records, self.stop, self.screen, store.hours)
+
+    def pace(self, run: Run) -> Pace | None:
+        """How far the worker of a run said that it is."""
+        return heard(self.trials.of(run.key).url)
 
     def work(self) -> int:
         """Run the stages and conclude; the exit code."""

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from bel.data.splits import split
 from bel.errors import UserError, command
 from bel.places import refuse_folder
 from bel.text import beyond_range
-from bel.train import fit
 from launch import yaml_text
 from launch.dimensions import mapping
+from launch.pace import Pace, paced
 from launch.predictions import PREDICTIONS, write_predictions
 
 CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")
+OFTEN, SELDOM = 0.2, 60.0  # seconds between two states of the bar, and between two lines where there is none
+BAR = "{desc} |{bar}| {elapsed}"
 
 
 @command
@@ -73,25 +76,35 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
     if beyond := beyond_range({part: clamped_shares(values, config.axes) for part, values in targets.items()}):
         print(f"note: {beyond}")
-    epochs = fit(config, data, resume=state)
-    done = state["epoch"] if state else 0
+    watched = sys.stderr.isatty()
+    bar = tqdm(total=config.epochs, bar_format=BAR, dynamic_ncols=True, delay=0.1, miniters=0, disable=not watched)
+    epochs = paced(config, data, state, partial(show, bar), OFTEN if watched else SELDOM)
     out.mkdir(parents=True, exist_ok=True)
     with writing_in(out, last.name, best.name, PREDICTIONS):
         pass  # what a run that was killed left is gone, though this one may not write it again
-    with tqdm(epochs, total=config.epochs, initial=done, unit=" epochs", dynamic_ncols=True) as bar:
-        for epoch in bar:
+    with bar:
+        for epoch in epochs:
             state = epoch.state()
             if epoch.is_best:  # before last.pt, which knows of it
                 checkpoint.save(state, best)
                 with replacing(out / PREDICTIONS) as path:
                     write_predictions(epoch.validation, path)
             checkpoint.save(state, last)
+            bar.update(epoch.number - bar.n)
             values = epoch.metrics
             bar.write(
                 f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae']:.3f}, "
                 f"best {values['val/best_mae']:.3f}, {values['images_per_s']:.0f} images/s"
             )
     print(f"re-test the best epoch with: bel-eval --checkpoint {best}")
+
+
+def show(bar: tqdm[Any], pace: Pace) -> None:
+    """Move a bar that is to be seen to a pace; elsewhere say it in a line."""
+    if bar.disable:
+        print(pace, file=sys.stderr, flush=True)
+    bar.set_description_str(str(pace), refresh=False)
+    bar.update(pace.done / pace.steps - bar.n)
 
 
 def state_of(last: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device
 from bel.source import code_version
-from bel.train import Epoch, fit
+from bel.train import Epoch
 from launch.identity import file_digests, pixels_key
+from launch.pace import paced
 from launch.pictures import draw_labels
 from launch.predictions import PREDICTIONS, write_predictions
 from launch.search import PBT_FIELDS
 from launch.state import BEST, LAST, Folder
+from launch.telling import EVERY, forget, tell_driver
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -111,7 +114,8 @@ class Trial(tune.Trainable):
         self.notes: list[str] = []  # what the driver has to be told besides
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
-            self.folder = Folder(config["folder"])
+            self.key = config["folder"]
+            self.folder = Folder(self.key)
             self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
             self.begin(*(stored(self.folder, name, self.notes.append) for name in (LAST, BEST)))
@@ -139,7 +143,7 @@ class Trial(tune.Trainable):
         resume = last if best else None
         if resume:
             self.history, self.best = list(resume["history"]), best or {}
-        self.epochs = fit(self.train_config, self.data, resume)
+        self.epochs = paced(self.train_config, self.data, resume, partial(tell_driver, self.key), EVERY)
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and report it, and once all that an earlier worker did; or how the run ended."""
@@ -155,6 +159,8 @@ class Trial(tune.Trainable):
             full = isinstance(error, OSError) and error.errno in FULL
             outcome = "full" if full else "diverged" if isinstance(error, Diverged) else "failed"
             ended = {"done": True, "outcome": outcome, "reason": sentence(error)}
+        if ended:
+            forget(self.key)
         past, self.reported = self.history[self.reported :], len(self.history)
         now = past[-1] if past else {"epoch": len(self.history)}
         notes, self.notes = self.notes, []

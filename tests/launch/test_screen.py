@@ -23,7 +23,8 @@ TWO = {"code": {"grid": ["u", "hex16"]}}
 ENDED = re.compile(r"\[\d/2\] (u-38|hex16-38) bce lr=1e-3 s0 +finished epoch 1  val MAE \d+\.\d{3}")
 
 
-def test_lines_where_stdout_is_no_terminal_and_only_the_table_where_it_is_quiet(started, capsys):  # noqa: F811
+def test_lines_where_stdout_is_no_terminal_and_only_the_table_where_it_is_quiet(started, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("launch.screen.LINE", 3600.0)
     assert started("lines", TWO, base={"epochs": 1}) == 0
     out = capsys.readouterr().out
     lines = out.splitlines()
@@ -125,12 +126,16 @@ def test_a_terminal_shows_a_calm_table_which_goes_without_a_trace(rendered, cach
     code, pieces = in_a_terminal(command, tmp_path, environment)
     output = "".join(piece for _, piece in pieces)
     assert code == 0, output + (tmp_path / "err").read_text()
-    drawn = [at for at, piece in pieces for _ in range(len(re.findall(r"trial +epoch +val MAE +best", piece)))]
+    drawn = [
+        at
+        for at, piece in pieces
+        for _ in range(len(re.findall(r"trial +epoch +of it +step +images/s +left +val MAE +best", piece)))
+    ]
     lines = len(re.findall(r"\[\d/2\]|parent run", output))
     assert len(drawn) >= 2, output
     assert len(drawn) <= drawn[-1] - drawn[0] + 2 + lines, "more than once a second"
-    assert re.search(r"[012] of 2 trials", output) and re.search(r"u-\d+ bce lr=1e-3 s0 +\d+/30 +\d+\.\d{3}", output)
+    assert re.search(r"[012] of 2 trials", output) and re.search(r"u-\d+ bce lr=1e-3 s0 +\d+/30 .*\d+\.\d{3}", output)
     left = seen(output)
-    assert not [line for line in left if re.search(r"epoch +val MAE +best|^\d of 2 trials|/30", line)], "a leftover"
+    assert not [line for line in left if re.search(r"epoch +of it|^\d of 2 trials|/30", line)], "a leftover"
     assert sum(line.startswith("[") for line in left) == 2 and sum("re-test the best" in line for line in left) == 1
     assert output.count("\x1b[?25l") == output.count("\x1b[?25h"), "the cursor is back"

@@ -1,8 +1,12 @@
+import io
+
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from launch import train
+from launch.pace import Pace
 from results import evaluate
 from tests.conftest import without_gpu
 
@@ -16,7 +20,7 @@ def flags(small):
 def test_one_run_from_flags_writes_checkpoints_that_re_test(flags, tmp_path, capsys):
     assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
     out = capsys.readouterr()
-    assert "bel-eval --checkpoint" in out.out and "2/2" in out.err
+    assert "bel-eval --checkpoint" in out.out and "epoch 2: train loss" in out.out
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert {"config", "weights", "optimiser", "epoch", "best"} <= set(state) and state["epoch"] == 2
     assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
@@ -138,3 +142,14 @@ def test_a_damaged_best_state_is_one_line(flags, tmp_path, capsys):
         assert main.main(["--checkpoint", str(best), *arguments]) == 2
         err = capsys.readouterr().err.splitlines()
         assert len(err) == 1 and "it is damaged, or torch.save did not write it (the checksum" in err[0]
+
+
+def test_a_bar_moves_by_steps_and_where_there_is_none_a_line_says_how_far_it_is(capsys):
+    file, pace = io.StringIO(), Pace(2, 4, 5, 10, 100.0, 8)
+    with tqdm(total=4, bar_format=train.BAR, file=file, mininterval=0, miniters=0) as bar:
+        train.show(bar, pace)
+        assert bar.n == 1.5
+    assert "epoch 2/4  50%  step 5/10  100 images/s  2 s left |" in file.getvalue() and capsys.readouterr().err == ""
+    with tqdm(total=4, disable=True) as bar:
+        train.show(bar, pace)
+    assert capsys.readouterr().err == "epoch 2/4  50%  step 5/10  100 images/s  2 s left\n"
