@@ -14,6 +14,7 @@ from torch import Tensor
 from bel.angles import Axis, euler_to_matrix
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
+from bel.data.groups import group_means
 from bel.data.prepared import Prepared, refuse_changed
 from bel.heads import Head
 from bel.model import Model
@@ -50,15 +51,28 @@ class Evaluation:
         """Absolute errors (n, axes) in units."""
         return (self.predictions[decoder] - self.targets).abs()
 
+    def group_errors(self, decoder: str) -> Tensor:
+        """Absolute errors (groups, axes) in units, means over the images of each group, in order of the groups' names."""
+        return torch.from_numpy(group_means(self.errors(decoder).numpy(), self.groups))
+
     def mae(self, decoder: str) -> float:
-        """Mean absolute error over all axes, in `unit(axes)`."""
+        """Mean absolute error over all axes, in `unit(axes)`: each image counts once."""
         return overall(self.errors(decoder).mean(0), self.axes)
 
+    def mae_groups(self, decoder: str) -> float:
+        """Mean absolute error over all axes, in `unit(axes)`: each group counts once."""
+        return overall(self.group_errors(decoder).mean(0), self.axes)
+
     def metrics(self, split: str) -> dict[str, float]:
-        """MAE of the headline decoder over all axes and by axis, errors of its rotation, then MAE of every decoder."""
-        by_axis = self.errors(self.headline).mean(0)
-        values = {f"{split}/mae": self.mae(self.headline)}
-        values |= {f"{split}/mae_{axis.name}": error.item() for axis, error in zip(self.axes, by_axis, strict=True)}
+        """MAE of the headline decoder over all axes and by axis, errors of its rotation, then MAE of every decoder.
+
+        `mae` and what is without a name of its own count each image once, `mae_groups` each group.
+        """
+        values = {}
+        for name, errors in (("mae", self.errors(self.headline)), ("mae_groups", self.group_errors(self.headline))):
+            by_axis = errors.mean(0)
+            values[f"{split}/{name}"] = overall(by_axis, self.axes)
+            values |= {f"{split}/{name}_{axis.name}": e.item() for axis, e in zip(self.axes, by_axis, strict=True)}
         if self.pose:
             values |= {f"{split}/{name}": error for name, error in self.rotation_errors(self.headline).items()}
         return values | {f"{split}/{name}/mae": self.mae(name) for name in self.predictions}

@@ -98,10 +98,10 @@ def epochs(
                 validation = evaluate(step.model, parts.held, parts.val, config, forward)
             measured = validation.metrics("val")
             refuse_divergence("validation error", measured["val/mae"], number)
-            is_best = config.selection == "last" or measured["val/mae"] < best.get("val/best_mae", math.inf)
+            name = selecting(config, best)
+            is_best = config.selection == "last" or measured[f"val/{name}"] < best.get(f"val/best_{name}", math.inf)
             if is_best:
-                best = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
-                best["val/best_epoch"] = float(number)
+                best = best_epoch(number, measured, best)
             metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
             metrics |= best | step.facts()
             reached = {
@@ -116,6 +116,21 @@ def epochs(
     finally:
         del step, forward, data, parts  # their memory is what there is to give back
         context.close()
+
+
+def selecting(config: TrainConfig, best: dict[str, float]) -> str:
+    """The error by which an epoch is the best: each group counts once; as published each image.
+
+    So it does in a run that an earlier version began, which goes on as it began.
+    """
+    older = bool(best) and "val/best_mae_groups" not in best
+    return "mae" if config.recipe == "published" or config.selection == "test" or older else "mae_groups"
+
+
+def best_epoch(number: int, measured: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """The errors of an epoch that is the best so far, by the names that the best one before it had."""
+    errors = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
+    return {name: e for name, e in errors.items() if not before or name in before} | {"val/best_epoch": float(number)}
 
 
 def train_epoch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
+from functools import cached_property
 from typing import Any
 
 from mlflow.entities import Run as Logged
@@ -13,6 +13,7 @@ from mlflow.entities import Run as Logged
 from bel.config import TrainConfig
 from launch.identity import Facts, data_key
 from launch.search import Objective
+from results.best import pooled
 
 FINISHED, STOPPED, DIVERGED, FAILED, CUT = "finished", "stopped", "diverged", "failed", "cut"
 DECIDED = (FINISHED, STOPPED, DIVERGED)  # outcomes that the same sweep does not ask for again
@@ -53,6 +54,11 @@ class Run:
     def judged(self) -> bool:
         """Whether early stopping may end it: the first repeat of a configuration."""
         return self.key == self.group
+
+    @cached_property
+    def configuration(self) -> str:
+        """What it has in common with its repeats, those that the space itself asks for too."""
+        return str({name: value for name, value in vars(self.config).items() if name not in ("seed", "fold")})
 
     @property
     def before(self) -> bool:
@@ -151,5 +157,6 @@ def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def mean(runs: Iterable[Run], objective: Objective) -> float:
-    """Mean of an objective over the repeats of a configuration."""
-    return fmean(run.value(objective) for run in runs)
+    """Mean of an objective over the repeats of a configuration: over folds that of all their groups."""
+    runs = list(runs)
+    return pooled([run.value(objective) for run in runs], [float(run.facts["val_groups"]) for run in runs])

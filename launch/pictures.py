@@ -73,14 +73,15 @@ def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:
 
 
 def draw_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Validation MAE over all axes and by axis, and training loss, against the epoch."""
+    """Validation MAE over all axes, also by image, and by axis, and training loss, against the epoch."""
     figure = Figure(figsize=(7, 4), dpi=DPI)
     figure.subplots_adjust(left=0.1, right=0.86, bottom=0.13, top=0.96)
     ax = figure.subplots()
     epochs, marker = range(1, len(history) + 1), "." if len(history) < 40 else ""
-    names = [key for key in history[0] if key.startswith("val/mae")]
-    for name in names if len(names) <= MOST_LINES else ["val/mae"]:
-        ax.plot(epochs, [h[name] for h in history], label=name, linewidth=2 if name == "val/mae" else 1, marker=marker)
+    names = [key for key in history[0] if key == "val/mae" or key.startswith("val/mae_groups")]
+    for name in names if len(names) <= MOST_LINES else ["val/mae", "val/mae_groups"]:
+        width = 2 if name == "val/mae_groups" else 1
+        ax.plot(epochs, [h[name] for h in history], label=name, linewidth=width, marker=marker)
     ax.set(xlabel="epoch", ylabel="validation MAE", xlim=(0.5, len(history) + 0.5), ylim=(0, None))
     draw_loss(ax, epochs, [h["train/loss"] for h in history], marker)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))

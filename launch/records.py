@@ -98,7 +98,8 @@ class Records:
             if step > self.steps.get(run.key, 0):
                 at = int(entry["time"] * 1000)
                 metrics = [Metric(name, float(value), at, step) for name, value in entry.items() if name != "time"]
-                client.log_batch(self.ids[run.key], metrics=metrics)
+                for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once
+                    client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
                 self.steps[run.key] = step
 
     def close(self, run: Run, outcome: str, at: int, client: MlflowClient) -> None:

@@ -13,25 +13,21 @@ from rich.text import Text
 
 from launch.book import CUT, FINISHED, RUNNING, STOPPED, Book, Run
 from launch.pace import Pace, duration
-from launch.search import Objective
+from launch.standings import RANKS, tables
 
 EVERY = 1.0  # seconds between two states of the table
 LINE = 60.0  # seconds without a line, where there is no table, after which one says how far the runs are
 NAMED = 3  # runs in it
+MOST_TABLES = 3  # of which the best is shown
 
 
 class Screen:
     """Lines and a table on stdout; `quiet` leaves out all but what went wrong. `pace` says how far a worker is."""
 
     def __init__(
-        self,
-        book: Book,
-        objective: Objective,
-        total: int,
-        quiet: bool,
-        pace: Callable[[Run], Pace | None] = lambda run: None,
+        self, book: Book, total: int, quiet: bool, pace: Callable[[Run], Pace | None] = lambda run: None
     ) -> None:
-        self.book, self.objective, self.total, self.quiet, self.pace = book, objective, total, quiet, pace
+        self.book, self.total, self.quiet, self.pace = book, total, quiet, pace
         self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.began = self.shown = time.monotonic()
@@ -57,7 +53,7 @@ class Screen:
         """A line about a run that ended."""
         text = f"after epoch {run.epoch}" if run.outcome == CUT else run.reason
         if run.outcome in (FINISHED, STOPPED):
-            text = f"epoch {run.epoch}  val MAE {run.metrics['val/best_mae']:.3f}"
+            text = f"epoch {run.epoch}  val MAE {run.value(RANKS):.3f}"
         done = len(self.book.ended)
         bad = run.outcome not in (FINISHED, STOPPED, CUT)
         self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
@@ -87,7 +83,8 @@ class Screen:
         for name in ("epoch", "of it", "step", "images/s", "left", "val MAE", "best"):
             table.add_column(name, justify="right", no_wrap=True)
         for run in self.book.having(RUNNING):
-            values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in ("val/mae", "val/best_mae")]
+            names = ("val/mae_groups", RANKS.metric)
+            values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in names]
             pace = self.paces.get(run.key)
             within = pace.cells if pace else [""] * 4
             table.add_row(run.name, f"{pace.epoch if pace else run.epoch}/{run.config.epochs}", *within, *values)
@@ -95,11 +92,9 @@ class Screen:
 
     def summary(self) -> str:
         """Progress of the whole sweep, the best so far, and when it may end."""
-        runs = self.book.having(FINISHED, STOPPED)
-        best = min(runs, key=lambda run: run.value(self.objective), default=None)
         text = f"{len(self.book.ended)} of {max(self.total, len(self.book.runs))} trials"
-        if best:
-            text += f", best {best.value(self.objective):.3f} ({best.name})"
+        for table in tables(self.book)[:MOST_TABLES]:
+            text += f", best {table[0].best.value(RANKS):.3f} ({table[0].best.name})"
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:

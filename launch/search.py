@@ -37,7 +37,8 @@ class Objective:
 
 
 OBJECTIVES = {
-    "val/mae": Objective("val/best_mae", "minimize"),  # the metric that holds its best epoch
+    "val/mae_groups": Objective("val/best_mae_groups", "minimize"),  # the metric that holds its best epoch
+    "val/mae": Objective("val/best_mae", "minimize"),
     "bits": Objective("bits", "minimize"),
     "images_per_s": Objective("images_per_s", "maximize"),
 }
@@ -53,7 +54,7 @@ class Search:
     method: str = "grid"
     trials: int | None = None
     scheduler: str = "none"
-    objective: tuple[str, ...] = ("val/mae",)
+    objective: tuple[str, ...] = ("val/mae_groups",)
     seed: int | None = None
     seeds: int | None = None
     tune: str | None = None
@@ -106,8 +107,11 @@ def objective(what: str, value: Any) -> tuple[str, ...]:
         one_of(what, name, OBJECTIVES)
     if isinstance(value, list) and not 2 <= len(set(names)) == len(names):
         raise UserError(f"{what} must be one name, or a list of two or three of {list(OBJECTIVES)}, got {value}")
-    if names[0] != "val/mae":
-        raise UserError(f"{what} must begin with 'val/mae', got {value!r}: add others behind it, as [val/mae, ..]")
+    errors = [name for name in OBJECTIVES if name.startswith("val/")]
+    if names[0] not in errors or set(errors) <= set(names):
+        raise UserError(
+            f"{what} must begin with one of {errors}, got {value!r}: add others behind it, as [{errors[0]}, ..]"
+        )
     return tuple(names)
 
 

@@ -33,6 +33,7 @@ from launch.records import Records
 from launch.screen import Screen
 from launch.source import Listed, Source, Suggested, open_study
 from launch.stages import best_of_each, repeats
+from launch.standings import RANKS, tables
 from launch.state import Folder
 from launch.stop import FULL, INTERRUPTED, LOST, Stop
 from launch.store import Store, judged_before
@@ -56,7 +57,7 @@ class Shift:
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         tags = provenance() | {"code_version": code_version()}
         self.records = Records(store, self.trials, tags, kept_changes())
-        self.screen = Screen(self.book, job.sweep.search.objectives[0], job.total, quiet, self.pace)
+        self.screen = Screen(self.book, job.total, quiet, self.pace)
         self.stop = Stop(self.book)
         self.tracker = Tracker(self.sweep, self.book, self.records, self.stop, self.screen, store.hours)
 
@@ -195,8 +196,7 @@ class Shift:
         """Run the command that the sweep names for its end, which finds in its environment what came of it."""
         if not self.sweep.on_end:
             return
-        objective = self.sweep.search.objectives[0]
-        best = min(self.book.having(FINISHED, STOPPED), key=lambda run: run.value(objective), default=None)
+        best = next((table[0].best for table in tables(self.book)), None)
         told = {
             "BEL_SWEEP": self.sweep.name,
             "BEL_PARENT": self.store.parent_id,
@@ -205,7 +205,7 @@ class Shift:
         }
         if best:
             told |= {
-                "BEL_BEST": f"{best.value(objective):.6g}",
+                "BEL_BEST": f"{best.value(RANKS):.6g}",
                 "BEL_BEST_RUN": str(best.run_id),
                 "BEL_BEST_NAME": best.name,
             }

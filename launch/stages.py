@@ -47,7 +47,7 @@ def best_of_each(sweep: Sweep, configs: list[TrainConfig], book: Book) -> list[T
     for config in configs:
         runs = [book.run(seed) for seed in on_seeds(sweep, config)]
         if all(run.outcome == FINISHED for run in runs):
-            who, error = contender(config, sweep.search.tune), mean(runs, objective)
+            who, error = contender(config, sweep.search.tune), round(mean(runs, objective), 9)
             if who not in best or error < best[who][0]:
                 best[who] = error, config
     return [config for _, config in best.values()]

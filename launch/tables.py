@@ -11,8 +11,10 @@ from pathlib import Path
 
 from bel.evaluate import unit, width
 from bel.text import axis_cells, axis_titles, beyond_of, columns, short
-from launch.book import FINISHED, STOPPED, Book, Run, by_configuration, mean
+from launch.book import FINISHED, Book, Run, by_configuration, mean
 from launch.space import Sweep
+from launch.standings import RANKS, Standing, tables
+from results.best import BY_IMAGE
 
 # Whose error a table shows, by the split that selects, and how the epoch was chosen.
 SELECTED = {
@@ -23,34 +25,31 @@ SELECTED = {
 
 
 def print_tables(sweep: Sweep, book: Book) -> None:
-    """Print the trials that came to an error, one table for each protocol and validation split."""
-    runs = book.having(FINISHED, STOPPED)
-    if sweep.search.tune:  # a fold's trials are no ranking: their errors are put together by bel-results
-        runs = [run for run in runs if run.config.folds is None]
-    objective = sweep.search.objectives[0]
-    tables: dict[tuple[str, str], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.value(objective)):
-        tables.setdefault((run.facts["protocol"], run.facts["split_hash"]), []).append(run)
-    for (protocol, split), rows in sorted(tables.items()):
-        print_rows(protocol, split, rows)
-    if (sweep.search.seeds or 1) > 1 or (sweep.search.folds and not sweep.search.tune):
-        print_means(sweep, [run for run in runs if run.outcome == FINISHED])
+    """Print the trials that came to an error, one table for what may be compared, with the best of each."""
+    for table in tables(book):
+        folds = table[0].runs[0].config.folds
+        if not (folds and sweep.search.tune):  # a contender's folds are no ranking each: their means are
+            rows = [(rank, run) for rank, one in enumerate(table, 1) for run in (*one.ordered, *one.rest)]
+            for split in sorted({run.facts["split_hash"] for _, run in rows}):
+                print_rows(split, [(rank, run) for rank, run in rows if run.facts["split_hash"] == split])
+        seeds = max(sweep.search.seeds or 1, *(one.seeds for one in table))
+        if folds or seeds > 1:
+            print_means(table, seeds, folds or 1)
+        print(
+            f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {table[0].best.run_id}", flush=True
+        )
     if len(sweep.search.objective) > 1:
-        print_front(sweep, [run for run in runs if run.outcome == FINISHED])
+        print_front(sweep, book.having(FINISHED))
 
 
-def print_means(sweep: Sweep, runs: Iterable[Run]) -> None:
-    """Print each configuration's mean over the repeats that finished, the best first."""
-    objective, whole = sweep.search.objectives[0], (sweep.search.seeds or 1) * (sweep.search.folds or 1)
-    groups = sorted(by_configuration(runs).values(), key=lambda group: (-len(group), mean(group, objective)))
-    print(
-        f"\nmeans over {sweep.search.seeds or 1} seeds and {sweep.search.folds or 1} folds, whole configurations first"
-    )
-    print(f"{'':>4}{'mean':>9}{'least':>9}{'most':>9}{'runs':>8}  first run")
-    for rank, group in enumerate(groups, 1):
-        values = [run.value(objective) for run in group]
-        cells = f"{mean(group, objective):9.3f}{min(values):9.3f}{max(values):9.3f}"
-        print(f"{rank:>4}{cells}{len(group):>5}/{whole:<2}  {group[0].name}")
+def print_means(table: list[Standing], seeds: int, folds: int) -> None:
+    """Print each configuration's mean over its repeats, the best first."""
+    print(f"\nmeans over {seeds} seeds and {folds} folds, whole configurations first")
+    print(f"{'':>4}{'mean':>9}{'least':>9}{'most':>9}{'runs':>8}  best run")
+    for rank, one in enumerate(table, 1):
+        values = [run.value(RANKS) for run in one.runs]
+        cells = f"{one.error:9.3f}{min(values):9.3f}{max(values):9.3f}"
+        print(f"{rank:>4}{cells}{len(one.runs):>5}/{seeds * folds:<2}  {one.best.name}")
 
 
 def front(sweep: Sweep, groups: Iterable[list[Run]]) -> list[list[Run]]:
@@ -95,31 +94,32 @@ def print_folds(sweep: Sweep, parent_id: str) -> None:
     print(f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n  {line}", flush=True)
 
 
-def print_rows(protocol: str, split: str, runs: list[Run]) -> None:
-    """Trials that were measured on the same images, and the next command to type."""
-    first = runs[0]
+def print_rows(split: str, rows: list[tuple[int, Run]]) -> None:
+    """Trials that were measured on the same images, each with the rank of its configuration."""
+    first = rows[0][1]
     facts, config = first.facts, first.config
     images, selected = SELECTED[facts["selection_split"]]
     images = f"{facts['val_images']} {images.format(facts['val_groups'])}"
-    crops = " and ".join(sorted({str(run.config.crop) for run in runs}))
+    crops = " and ".join(sorted({str(run.config.crop) for _, run in rows}))
     fold = f"fold {config.fold} of {config.folds}, " if config.folds else ""
     print(
-        f"\n{protocol}, crop {crops}: MAE ({unit(config.axes) or 'own unit'}) on {images}, {fold}split {split}, "
-        f"{selected}, seed in the name"
+        f"\n{facts['protocol']}, crop {crops}: MAE ({unit(config.axes) or 'own unit'}, mean over groups) on {images}, "
+        f"{fold}split {split}, {selected}, seed in the name"
     )
     names = [axis.name for axis in config.axes]
     if len({axis.unit for axis in config.axes}) > 1:
         names = [f"{axis.name} ({axis.unit})" for axis in config.axes]
     scale = {axis.name: width(axis, config.axes) / axis.span for axis in config.axes}
-    lines = [["", "val MAE", *(f"{title:>6}" for title in axis_titles(names)), "epoch", "trial", "run"]]
-    for rank, run in enumerate(runs, 1):
-        errors = axis_cells({name: run.metrics[f"val/best_mae_{name}"] for name in scale}, scale)
+    titles = [f"{title:>6}" for title in axis_titles(names)]
+    lines = [["", "val MAE", *titles, "by image", "epoch", "trial", "run"]]
+    for rank, run in rows:
+        errors = axis_cells({name: run.metrics[f"{RANKS.metric}_{name}"] for name in scale}, scale)
+        own, by_image = (short(run.metrics[name]) for name in (RANKS.metric, BY_IMAGE))
         epoch = f"{run.metrics['val/best_epoch']:.0f}"
-        lines.append([f"{rank:>4}", short(run.metrics["val/best_mae"]), *errors, epoch, run.name, run.run_id or ""])
+        lines.append([f"{rank:>4}", own, *errors, by_image, epoch, run.name, run.run_id or ""])
     print("\n".join(columns(lines, left=(len(lines[0]) - 2, len(lines[0]) - 1))))
-    if beyond := beyond_of(run.facts for run in runs):
+    if beyond := beyond_of(run.facts for _, run in rows):
         print(f"note: {beyond}")
-    print(f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {first.run_id}", flush=True)
 
 
 def beside(command: str) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 from ray import tune
 
 from bel.errors import sentence
-from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run, by_configuration, mean
+from launch.book import CUT, FAILED, FINISHED, RUNNING, STOPPED, WAITING, Book, Run
 from launch.cluster import RayDied, joined, lacking, ray_died
 from launch.proposer import MOST_DEATHS, Proposer
 from launch.records import Records
 from launch.screen import Screen
 from launch.space import Sweep
+from launch.standings import RANKS, in_order, tables
 from launch.stop import FULL, HOURS, Stop
 from launch.tables import front
 
-BEST_SO_FAR = "best/val_mae"  # of the parent run
+BEST_SO_FAR = "best/val_mae_groups"  # of the parent run
 DISK_FULL = "full"  # the outcome of a trial whose folder takes no more
 
 
@@ -128,28 +129,28 @@ class Tracker(tune.Callback):
                 name = BEST_SO_FAR
                 if "protocol" in self.sweep.space:
                     name += "/" + re.sub("[^A-Za-z0-9_. -]", "_", run.config.protocol_name)
-                least[name] = min(least.get(name, math.inf), run.metrics["val/best_mae"])
+                least[name] = min(least.get(name, math.inf), run.value(RANKS))
         return least
 
-    def retain(self) -> None:
-        """Keep the checkpoints of the best configurations of each table and of a Pareto front; of a tuned sweep's folds all."""
-        runs = self.book.having(FINISHED, STOPPED)
-        if self.sweep.search.tune:
-            runs = [run for run in runs if run.config.folds is None]
-        tables: dict[tuple[str, str], list[list[Run]]] = {}
-        for group in by_configuration(runs).values():
-            first = next((run for run in group if run.judged), group[0])
-            tables.setdefault((first.facts["protocol"], first.facts["split_hash"]), []).append(group)
-        objective = self.sweep.search.objectives[0]
-        for groups in tables.values():
-            best = sorted(groups, key=lambda group: mean(group, objective))[: self.sweep.keep]
-            best += front(self.sweep, groups) if len(self.sweep.search.objective) > 1 else []
-            kept = {run.key for group in best for run in group}
-            for run in (run for group in groups for run in group if run.kept and run.key not in kept):
+    def retain(self, over: bool = False) -> None:
+        """Keep the checkpoints of the best configurations of each table and of a Pareto front; of a tuned sweep's folds all.
+
+        Until the sweep is `over`, those too that would be among the best with the repeats that they still lack.
+        """
+        for table in tables(self.book):
+            if self.sweep.search.tune and table[0].runs[0].config.folds:
+                continue
+            best = table[: self.sweep.keep]
+            best += [] if over else in_order(table, whole=False)[: self.sweep.keep]
+            kept = {run.key for one in best for run in (*one.runs, *one.rest)}
+            if len(self.sweep.search.objective) > 1:
+                groups = [one.runs for one in table]
+                kept |= {run.key for group in front(self.sweep, groups) for run in group}
+            for run in (run for one in table for run in (*one.runs, *one.rest) if run.kept and run.key not in kept):
                 self.records.drop(run)
 
     def close(self) -> None:
         """Close the runs that were cut off, and drop the checkpoints that a driver did not come to drop before it died."""
         for run in self.book.having(RUNNING):
             self.end(run, CUT)
-        self.retain()
+        self.retain(over=not self.stop.reason)

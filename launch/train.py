@@ -93,8 +93,9 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
             bar.update(epoch.number - bar.n)
             values = epoch.metrics
             bar.write(
-                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae']:.3f}, "
-                f"best {values['val/best_mae']:.3f}, {values['images_per_s']:.0f} images/s"
+                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae_groups']:.3f} "
+                f"({values['val/mae']:.3f} by image), best epoch {values['val/best_epoch']:.0f}, "
+                f"{values['images_per_s']:.0f} images/s"
             )
     print(f"re-test the best epoch with: bel-eval --checkpoint {best}")
 

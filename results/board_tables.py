@@ -38,6 +38,7 @@ def values(board: Board, standing: Standing) -> dict[str, Any]:
         "seeds": one.seed_count,
         "runs": len(one.runs),
         "mae": one.mae,
+        "mean_over": one.mean,
         "interval": one.interval,
         "mae_by_image": one.image_mae,
         "seed_sd": one.seed_spread,
@@ -129,8 +130,11 @@ def caption(board: Board) -> str:
     place = (
         f"out of fold on {held}, {facts['split']}{tuned}" if facts["folds"] else f"on {held}, split {facts['split']}"
     )
+    mean = f"mean over {board.leader.mean}" + (
+        ", as an earlier version logged" if board.leader.mean == "images" else ""
+    )
     text = (
-        f"{facts['protocol']}, crop {facts['crop']}: MAE ({facts['unit'] or 'own unit'}, mean over groups) {place}, "
+        f"{facts['protocol']}, crop {facts['crop']}: MAE ({facts['unit'] or 'own unit'}, {mean}) {place}, "
         f"{facts['selection']}; seeds {facts['seeds']}; code {facts['code']}. {method(board)[:1].upper()}{method(board)[1:]}. "
         "Intervals are over groups, errors averaged over seeds."
     )

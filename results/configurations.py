@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +12,10 @@ import numpy as np
 from mlflow.entities import Run
 
 from bel.text import FACTS, in_a_word
+from results.best import BY_IMAGE, OBJECTIVE, pooled, title, whole_seeds
 from results.compare import mean_over
 from results.predictions import Floats, Predictions, fetch, joined
-from results.runs import OBJECTIVE, PARENT
+from results.runs import PARENT
 from results.trials import RANKED, outcome
 
 # Parameters in which the runs of one configuration differ: its repeats, what follows from them, where files lie, and how steps
@@ -75,18 +75,25 @@ class Configuration:
 
     @cached_property
     def mae(self) -> float:
-        """Mean error over groups, each counted once; the logged one where there are no predictions."""
-        return float(self.group_errors.mean()) if self.seeds else self.logged
+        """Mean error over groups, each counted once; the logged one, of what `mean` says, where there are no predictions."""
+        if self.seeds:
+            return float(self.group_errors.mean())
+        return self.logged(OBJECTIVE, "val_groups") if self.mean == "groups" else self.image_mae
 
     @property
-    def logged(self) -> float:
-        """Mean of the errors that MLflow has, each over images."""
-        return float(np.mean([run.data.metrics.get(OBJECTIVE, np.nan) for run in self.runs]))
+    def mean(self) -> str:
+        """What counts once in `mae`: `groups`; `images` where an earlier version logged no more than that."""
+        return "groups" if self.seeds or all(OBJECTIVE in run.data.metrics for run in self.runs) else "images"
+
+    def logged(self, metric: str, count: str) -> float:
+        """A metric of its runs in MLflow, mean over the groups or images, whose number is the parameter `count`."""
+        counts = [float(run.data.params[count]) for run in self.runs]
+        return pooled([run.data.metrics.get(metric, np.nan) for run in self.runs], counts)
 
     @property
     def image_mae(self) -> float:
         """Mean error over images, each counted once."""
-        return float(self.errors.mean()) if self.seeds else self.logged
+        return float(self.errors.mean()) if self.seeds else self.logged(BY_IMAGE, "val_images")
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -101,13 +108,13 @@ class Configuration:
 
     @property
     def by_axis(self) -> dict[str, float]:
-        """Mean error of each axis in units, over groups; over images where there are no predictions."""
+        """Mean error of each axis in units, of what `mean` says."""
         if self.seeds:
             means = self.seeds[0].by_group(self.axis_errors).mean(0)
             return dict(zip(self.seeds[0].axes, map(float, means), strict=True))
-        prefix = f"{OBJECTIVE}_"
+        prefix, count = (f"{OBJECTIVE}_", "val_groups") if self.mean == "groups" else (f"{BY_IMAGE}_", "val_images")
         names = [name for name in self.runs[0].data.metrics if name.startswith(prefix)]
-        return {n.removeprefix(prefix): float(np.mean([r.data.metrics[n] for r in self.runs])) for n in names}
+        return {name.removeprefix(prefix): self.logged(name, count) for name in names}
 
     @property
     def scale(self) -> dict[str, float]:
@@ -146,12 +153,15 @@ class Configuration:
 
 def ranked(run: Run) -> bool:
     """Whether a trial came to an error, which a table can rank."""
-    return outcome(run) in RANKED and bool(np.isfinite(run.data.metrics.get(OBJECTIVE, np.nan)))
+    return outcome(run) in RANKED and bool(np.isfinite(run.data.metrics.get(BY_IMAGE, np.nan)))
 
 
-def title(run: Run) -> str:
-    """The name of a run without its seed and its fold."""
-    return re.sub(r" (s\d+|fold=\d+)(?= |$)", "", run.info.run_name)
+def error_of(run: Run) -> float:
+    """The error that ranks a run: over groups as logged, or by its predictions; over images where there is neither."""
+    if OBJECTIVE in run.data.metrics:
+        return float(run.data.metrics[OBJECTIVE])
+    found = fetch(run, bits=False)  # of a run that an earlier version logged
+    return float(found.by_group(found.mean_errors()).mean() if found else run.data.metrics[BY_IMAGE])
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
@@ -210,7 +220,7 @@ def assembled(runs: list[Run]) -> Configuration:
     by_seed: dict[str, list[Run]] = {}
     for run in runs:
         by_seed.setdefault(run.data.params["seed"], []).append(run)
-    whole = {seed: group for seed, group in by_seed.items() if len(group) == folds}
+    whole = whole_seeds(by_seed, folds)
     lacking = tuple(
         f"seed {seed}: {len(group)} of {folds} folds" for seed, group in by_seed.items() if seed not in whole
     )
@@ -220,7 +230,7 @@ def assembled(runs: list[Run]) -> Configuration:
     if len(seeds) < len(parts) or len({one.names.tobytes() for one in seeds}) > 1:
         seeds = []  # not of the same images, or not all there
     decoder = seeds[0].decoders[0] if seeds else ""
-    return Configuration(title(runs[0]), tuple(used), tuple(seeds), decoder, lacking)
+    return Configuration(title(runs[0].info.run_name), tuple(used), tuple(seeds), decoder, lacking)
 
 
 def sorted_by_name(parts: list[Predictions]) -> Predictions:

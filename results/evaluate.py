@@ -29,9 +29,10 @@ from bel.tensor_file import DIGEST
 from bel.text import ALL_AXES
 from bel.values import setting_of
 from results import published
+from results.leaderboard import find_runs
 from results.predictions import FILES, fetch, write
 from results.registry import find_version
-from results.runs import find_run, find_runs
+from results.runs import find_run
 from results.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.table import print_table
 
@@ -51,7 +52,7 @@ SELECTED = {
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Re-test a checkpoint, or the best trial of each protocol of a sweep; 1 where a validation error is not the logged one."""
+    """Re-test a checkpoint, or the best trial of each table of a sweep; 1 where a validation error is not the logged one."""
     parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
@@ -161,7 +162,8 @@ def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
     print(
         f"validation MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
         f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
-        f"{again.allowed:.0e}"
+        f"{again.allowed:.0e}; mean over {len(set(again.evaluation.groups))} groups "
+        f"{again.evaluation.mae_groups(again.evaluation.headline):.6f}"
     )
     return again.holds
 

@@ -25,7 +25,7 @@ from bel.places import refuse_file
 from bel.precision import plain_fp32
 from bel.text import listed
 from results.evaluate import FREE
-from results.runs import find_runs
+from results.leaderboard import find_runs
 from results.subject import fetch_state
 
 FOLDER = Path("runs/export")
@@ -99,13 +99,11 @@ def require(to: str) -> None:
 
 
 def one_run(run_id: str) -> Run:
-    """The run of an id, or a sweep's best trial. Raises `UserError` where a sweep has one for each of several splits."""
+    """The run of an id, or a sweep's best trial. Raises `UserError` where a sweep has several tables."""
     runs = find_runs(run_id)
     if len(runs) > 1:
         best = ", ".join(f"{run.info.run_id} ({run.data.params['protocol'][:40]})" for run in runs)
-        raise UserError(
-            f"sweep {run_id} has a best trial for each protocol and split: give the id of one of them, {best}"
-        )
+        raise UserError(f"sweep {run_id} has a best trial for each of its tables: give the id of one of them, {best}")
     return runs[0]
 
 

@@ -8,10 +8,13 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+from mlflow.entities import Run
 
 from bel.evaluate import Evaluation, unit, width
 from bel.text import axis_cells, axis_titles, beyond_of, columns
+from results.best import BY_IMAGE
 from results.compare import LEVEL, paired
+from results.configurations import error_of
 from results.folds import Contender
 
 
@@ -109,15 +112,18 @@ def write(found: Sequence[Contender], folder: Path) -> None:
 
 def run_rows(found: Sequence[Contender]) -> list[list[str]]:
     """Trial, fold (none on the hold-out), error there and on test, and id of every run."""
-    lines = [["trial", "fold", "val_mae", "test_mae", "run_id"]]
+    lines = [["trial", "fold", "val_mae", "val_mae_groups", "test_mae", "run_id"]]
     for run in (run for one in found for run in one.tuned.runs):
-        lines.append([run.info.run_name, "", f"{run.data.metrics['val/best_mae']:.4f}", "", run.info.run_id])
+        lines.append([run.info.run_name, "", *logged(run), "", run.info.run_id])
     for one in found:
         for run, test in zip(one.runs, one.test_maes, strict=True):
-            facts = run.data.params
-            error = f"{run.data.metrics['val/best_mae']:.4f}"
-            lines.append([one.name, facts["fold"], error, f"{test:.4f}", run.info.run_id])
+            lines.append([one.name, run.data.params["fold"], *logged(run), f"{test:.4f}", run.info.run_id])
     return lines
+
+
+def logged(run: Run) -> list[str]:
+    """Cells of a run's validation error over images and over groups."""
+    return [f"{error:.4f}" for error in (run.data.metrics[BY_IMAGE], error_of(run))]
 
 
 def image_rows(parts: Sequence[tuple[str, Evaluation, torch.Tensor]]) -> list[list[str]]:

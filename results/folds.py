@@ -7,18 +7,21 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 from mlflow.entities import Run
 from torch import Tensor
 
 from bel.config import TrainConfig
+from bel.data.groups import group_means
 from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, overall
-from results.runs import OBJECTIVE, children, on_fold, tuned_field
+from results.best import BY_IMAGE, place, title
+from results.configurations import error_of, ranked
+from results.runs import on_fold, search_of
 from results.subject import fetch_state, load_test, open_subject, repeat
+from results.trials import trials
 
 # What may differ among the runs of one contender: how its groups are divided, and where its files lie.
 APART = {
@@ -49,21 +52,13 @@ class Contender:
 
     def by_group(self) -> dict[str, Tensor]:
         """Mean out-of-fold errors (axes,) in units of each group, in order of the groups' names."""
-        errors = self.out_of_fold.errors(self.out_of_fold.headline)
-        return {group: errors[rows].mean(0) for group, rows in self.rows().items()}
-
-    def rows(self) -> dict[str, list[int]]:
-        """Rows of each group's images, in order of the groups' names."""
-        rows: dict[str, list[int]] = {group: [] for group in sorted(set(self.out_of_fold.groups))}
-        for i, group in enumerate(self.out_of_fold.groups):
-            rows[group].append(i)
-        return rows
+        held = self.out_of_fold
+        return dict(zip(sorted(set(held.groups)), held.group_errors(held.headline), strict=True))
 
     def geodesic(self) -> float:
         """Mean out-of-fold angle between rotations in degrees, mean over groups."""
         held = self.out_of_fold
-        errors = held.rotation_angles(held.headline)[0]
-        return float(np.mean([errors[rows].mean() for rows in self.rows().values()]))
+        return float(group_means(held.rotation_angles(held.headline)[0], held.groups).mean())
 
     def group_maes(self) -> Tensor:
         """Mean absolute out-of-fold error (groups,) over all axes of each group."""
@@ -93,30 +88,43 @@ def contenders(parent: Run, changes: dict[str, Any], say: Callable[[str], None])
     found = [contender(tuned, runs, changes, say) for tuned, runs in tuned_runs(parent) if complete(tuned, runs, say)]
     if not found:
         raise UserError(f"run {parent.info.run_id} has no contender with all its folds: run the sweep again to go on")
-    return sorted(found, key=lambda one: one.mae)
+    return in_order(found)
+
+
+def in_order(found: list[Contender]) -> list[Contender]:
+    """Contenders as a leaderboard has them: by the mean over the seeds of each, then by their own error."""
+    seeds: dict[str, list[float]] = {}
+    for one in found:
+        seeds.setdefault(title(one.name), []).append(one.mae)
+    most = max(map(len, seeds.values()))
+    places = {name: place(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
+    return sorted(found, key=lambda one: (places[title(one.name)], place(one.mae, one.name)))
 
 
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     """Each contender of a tuned sweep with its runs on folds, in order of the folds; one a seed, where there are several.
 
-    The best value has the least mean over seeds. Raises `UserError` for another run.
+    The best value has the least mean over seeds of what the sweep was told to minimise. Raises `UserError` for another run.
     """
-    name = tuned_field(parent)
+    search = search_of(parent)
+    name = search.get("tune")
     if name is None:
         raise UserError(
             f"run {parent.info.run_id} is no tuned sweep: give the parent of one whose file says search.tune"
         )
     hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in children(parent):  # the least error first
+    for run in sorted(filter(ranked, trials([parent])), key=lambda run: place(error_of(run), run.info.run_name)):
         who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name, "seed"}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
     paired = []
     for who, runs in hold_out.items():
         by_value: dict[str, list[float]] = {}
         for run in runs:
-            by_value.setdefault(run.data.params[name], []).append(run.data.metrics[OBJECTIVE])
-        best = min(by_value, key=lambda value: fmean(by_value[value]))
+            error = run.data.metrics[BY_IMAGE] if search["objective"][0] == "val/mae" else error_of(run)
+            by_value.setdefault(run.data.params[name], []).append(error)
+        most = max(map(len, by_value.values()))
+        best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(by_value[value]), 9)))
         values = sorted({float(run.data.params[name]) for run in runs}) if is_number(best) else []
         at_end = len(values) > 1 and float(best) in (values[0], values[-1])
         for seed in sorted({run.data.params["seed"] for run in runs}, key=int):

@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
+from bel.errors import UserError
 from bel.text import beyond_of
+from results.best import place, table_place
 from results.compare import LEAST, MANY, Difference, means_over
-from results.configurations import Configuration, configurations, ranked
-from results.trials import RANKED, outcome
+from results.configurations import Configuration, configurations, error_of, ranked
+from results.runs import CHECKPOINT, PARENT, find_run
+from results.trials import RANKED, outcome, trials
 
 SELECTED = {
     "val": "selected on these images",
@@ -49,6 +52,13 @@ class Board:
         return self.standings[0].configuration
 
     @cached_property
+    def best(self) -> tuple[Run, bool]:
+        """The leader's run with the least error, of those whose checkpoint is in the store if any is; and whether it is."""
+        runs = sorted(self.leader.runs, key=lambda run: place(error_of(run), run.info.run_name))
+        kept = next((run for run in runs if is_kept(run)), None)
+        return kept or runs[0], kept is not None
+
+    @cached_property
     def facts(self) -> dict[str, str]:
         """What its numbers travel with."""
         first = self.leader
@@ -81,14 +91,14 @@ def kind(configuration: Configuration) -> tuple[str, ...]:
     """What has to be equal for two errors to be comparable."""
     params = configuration.params
     names = ("protocol", "selection_split", "unit", "folds")
-    return (*(params.get(name, "") for name in names), configuration.images)
+    return (*(params.get(name, "") for name in names), configuration.images, configuration.mean)
 
 
 def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
     """In what a table differs from the first one."""
     if other[1] == "test" != first[1]:
         return "selected on the test split"
-    names = ("protocol", "selection", "unit", "folds", "images")
+    names = ("protocol", "selection", "unit", "folds", "images", "mean")
     return "another " + ", ".join(
         f"{name} ({theirs or 'none'}, not {ours or 'none'})"
         for name, theirs, ours in zip(names, other, first, strict=True)
@@ -97,10 +107,9 @@ def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
 
 
 def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
-    """Whole configurations first, then those that were not stopped early, then the least error, which NaN is not."""
+    """The place of a configuration beside others, of which some have `most` seeds."""
     lacks = configuration.seed_count < most or bool(configuration.lacking)
-    error = configuration.mae if np.isfinite(configuration.mae) else np.inf
-    return lacks, configuration.stopped, float(error), configuration.name
+    return place(configuration.mae, configuration.name, lacks, configuration.stopped)
 
 
 def against(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
@@ -141,12 +150,28 @@ def boards(runs: Iterable[Run], read_outs: bool = False, all_axes: bool = False)
     for one in found:
         tables.setdefault(kind(one), []).append(one)
     clean_first = sorted(
-        tables.items(), key=lambda item: (item[0][1] == "test", not item[0][3], -len(item[1]), item[0])
+        tables.items(), key=lambda item: (table_place(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
     )
     if not clean_first:
         return []
     first = clean_first[0][0]
     return [board(members, "" if key == first else why(key, first), all_axes) for key, members in clean_first]
+
+
+def find_runs(run_id: str) -> list[Run]:
+    """The run of an id, or for a sweep's parent the best run of each of its tables. Raises `UserError` for none."""
+    run = find_run(run_id)
+    if PARENT in run.data.tags:
+        return [run]
+    found = [board.best[0] for board in boards(trials([run]))]
+    if not found:
+        raise UserError(f"run {run_id} is a sweep without a finished trial: run the sweep again to go on")
+    return found
+
+
+def is_kept(run: Run) -> bool:
+    """Whether a run's checkpoint is in the store."""
+    return any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run.info.run_id))
 
 
 def left_out(runs: Iterable[Run]) -> Counter[str]:

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from bel.data.groups import group_means
 from bel.errors import UserError
 from results.runs import artifact
 
@@ -65,11 +66,7 @@ class Predictions:
 
     def by_group(self, values: Floats) -> Floats:
         """Values of images (n, ...) -> means over the images of each group (groups, ...)."""
-        index = np.searchsorted(self.group_names, self.groups)
-        total = np.zeros((len(self.group_names), *values.shape[1:]))
-        np.add.at(total, index, values)
-        counts = np.bincount(index).reshape(-1, *[1] * (values.ndim - 1))
-        return total / counts
+        return group_means(values, self.groups)
 
     def picked(self, rows: NDArray[np.intp]) -> Predictions:
         """Some of the images, in the order of `rows`."""

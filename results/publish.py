@@ -9,8 +9,10 @@ from mlflow.entities import Run
 from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from bel.errors import UserError
-from results.runs import OBJECTIVE, reach
-from results.trials import trials
+from results.best import place
+from results.configurations import error_of, ranked
+from results.runs import reach
+from results.trials import outcome, trials
 from results.views import MOST, compared, keep_view, server, viewed
 
 NOTE = "mlflow.note.content"
@@ -57,7 +59,8 @@ def described(own: str, markdown: str, links: str, limit: int) -> str:
 
 def links(parent: Run, runs: Sequence[Run]) -> str:
     """Addresses of a sweep's trials in Markdown: drawn, as a table, and the best in parallel coordinates."""
-    best = sorted((run for run in runs if OBJECTIVE in run.data.metrics), key=lambda run: run.data.metrics[OBJECTIVE])
+    found = [run for run in runs if ranked(run)]
+    best = sorted(found, key=lambda run: place(error_of(run), run.info.run_name, stopped=outcome(run) == "stopped"))
     places = {"charts": viewed(parent), "table": viewed(parent, charts=False)}
     if len(best) > 1:
         places[f"the best {len(best[:MOST])} in parallel coordinates"] = compared(best[:MOST])

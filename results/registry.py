@@ -25,7 +25,8 @@ from bel import checkpoint
 from bel.config import TrainConfig
 from bel.deployed import Deployed
 from bel.errors import UserError
-from results.runs import CHECKPOINT, OBJECTIVE, reach
+from results.best import BY_IMAGE, OBJECTIVE
+from results.runs import CHECKPOINT, reach
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -113,10 +114,10 @@ def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
     tags = {
         "run_id": run_id,
         "sweep": sweep,
-        "val_mae": f"{run.data.metrics[OBJECTIVE]:.6f}",
+        "val_mae": f"{run.data.metrics[BY_IMAGE]:.6f}",
         "protocol": run.data.params["protocol"],
         "code_version": run.data.tags.get("code_version", ""),
-    }
+    } | ({"val_mae_groups": f"{run.data.metrics[OBJECTIVE]:.6f}"} if OBJECTIVE in run.data.metrics else {})
     version = found[0] if found else client.create_model_version(name, run.info.artifact_uri, run_id, tags=tags)
     client.set_registered_model_alias(name, CHAMPION, version.version)
     client.set_tag(run_id, REGISTERED, name)

@@ -1,4 +1,4 @@
-"""MLflow reads: a run by its id, the best child of a sweep, the checkpoint of a run."""
+"""MLflow reads: a run by its id, what a sweep's file said, the checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from alembic.util.exc import CommandError
@@ -20,14 +21,7 @@ from bel.errors import UserError
 from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
 
 PARENT = "mlflow.parentRunId"
-OBJECTIVE = "val/best_mae"
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
-
-
-def find_runs(run_id: str) -> list[Run]:
-    """The run of an id, or for a sweep's parent its best child of each protocol and split. Raises `UserError` for none."""
-    run = find_run(run_id)
-    return [run] if PARENT in run.data.tags else best_children(run)
 
 
 def find_run(run_id: str) -> Run:
@@ -62,45 +56,12 @@ def reach() -> MlflowClient:
         raise UserError(f"cannot read the MLflow store {uri}: {reason(error)}") from error
 
 
-def children(parent: Run) -> list[Run]:
-    """The finished trials of a sweep, the least validation error first."""
-    found: list[Run] = []
-    token = None
-    while True:
-        page = MlflowClient().search_runs(
-            [parent.info.experiment_id],
-            f"tags.`{PARENT}` = '{parent.info.run_id}' and attributes.status = 'FINISHED'",
-            order_by=[f"metrics.`{OBJECTIVE}` ASC"],
-            page_token=token,
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def best_children(parent: Run) -> list[Run]:
-    """The finished child with the least validation error, of each protocol and validation split of a sweep.
-
-    The folds of a tuned sweep are no candidates: their last epochs are measured there, not selected.
-    """
-    tuned = tuned_field(parent) is not None
-    candidates = [child for child in children(parent) if not (tuned and on_fold(child))]
-    if not candidates:
-        raise UserError(f"run {parent.info.run_id} is a sweep without a finished trial: run the sweep again to go on")
-    best: dict[tuple[str, str], Run] = {}
-    for child in candidates:
-        best.setdefault((child.data.params["protocol"], child.data.params["split_hash"]), child)
-    return list(best.values())
-
-
-def tuned_field(parent: Run) -> str | None:
-    """The config field that a sweep tunes before its folds; None for another sweep, or for a run that is none."""
+def search_of(parent: Run) -> dict[str, Any]:
+    """The section `search` of a sweep's file; empty for a run that is no sweep."""
     try:
-        tuned: str | None = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")["search"].get("tune")
+        return dict(mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")["search"])
     except (MlflowException, OSError):
-        return None
-    return tuned
+        return {}
 
 
 def on_fold(run: Run) -> bool:

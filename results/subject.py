@@ -19,7 +19,8 @@ from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, unit, width
 from bel.model import Model
 from bel.precision import pick_device
-from results.runs import OBJECTIVE, fetch_checkpoint
+from results.best import BY_IMAGE
+from results.runs import fetch_checkpoint
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 
@@ -35,8 +36,8 @@ class Subject:
 
     @property
     def logged(self) -> float:
-        """The validation MAE of the checkpoint's epoch, as it was logged."""
-        return float(self.run.data.metrics[OBJECTIVE] if self.run else self.state["metrics"]["val/mae"])
+        """The validation MAE of the checkpoint's epoch over images, as it was logged."""
+        return float(self.run.data.metrics[BY_IMAGE] if self.run else self.state["metrics"]["val/mae"])
 
     @property
     def here(self) -> dict[str, str]:

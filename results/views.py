@@ -17,11 +17,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError, shown
-from results.runs import OBJECTIVE, PARENT, SWEEP_FILE, reach
+from results.best import BY_IMAGE, OBJECTIVE
+from results.runs import PARENT, SWEEP_FILE, reach
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
 SWEEP = "bel.sweep"  # tag of a parent run
-ORDER = f"metrics.`{OBJECTIVE}`"
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
 ALWAYS = ("head", "code", "loss", "lr")  # columns of every view
 MOST = 20  # runs that an address names: a description has to hold it
@@ -54,20 +54,22 @@ def server(port: int = 5000) -> str:
     return uri.rstrip("/") if uri.startswith("http") else LOCAL.format(port=port)
 
 
-def facets(parent: Run) -> dict[str, Any]:
+def facets(parent: Run, metric: str = OBJECTIVE) -> dict[str, Any]:
     """What the UI searches for, and by what it sorts."""
-    return {"searchFilter": f"tags.{PARENT} = '{parent.info.run_id}'", "orderByKey": ORDER}
+    return {"searchFilter": f"tags.{PARENT} = '{parent.info.run_id}'", "orderByKey": f"metrics.`{metric}`"}
 
 
 def keep_view(parent: Run, runs: Sequence[Run]) -> None:
     """Keep columns and charts for the trials of a sweep in its experiment."""
     fields = varied(parent, runs)
     everywhere = [name for name in fields if all(name in run.data.params for run in runs)]
-    state = facets(parent) | {
+    older = any(BY_IMAGE in run.data.metrics and OBJECTIVE not in run.data.metrics for run in runs)
+    metric = BY_IMAGE if older else OBJECTIVE
+    state = facets(parent, metric) | {
         "orderByAsc": True,
-        "selectedColumns": [ORDER, *(f"params.`{name}`" for name in dict.fromkeys((*ALWAYS, *fields)))],
+        "selectedColumns": [f"metrics.`{metric}`", *(f"params.`{name}`" for name in dict.fromkeys((*ALWAYS, *fields)))],
         "runsHiddenMode": "SHOW_ALL" if len(runs) <= 2 * MOST else "FIRST_20_RUNS",
-        "compareRunCharts": charts([everywhere, fields] if everywhere != fields else [fields]),
+        "compareRunCharts": charts([everywhere, fields] if everywhere != fields else [fields], metric),
         "compareRunSections": [section()],
     }
     MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, json.dumps(state))
@@ -83,17 +85,17 @@ def varied(parent: Run, runs: Sequence[Run]) -> list[str]:
     return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
 
 
-def charts(coordinates: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, Any]]:
     """Parallel coordinates of some parameters each (a run without one of them is not drawn), bars and learning curves."""
     parts: list[dict[str, Any]] = [
-        {"type": "PARALLEL", "selectedParams": list(names), "selectedMetrics": [OBJECTIVE], "showAllRuns": True}
+        {"type": "PARALLEL", "selectedParams": list(names), "selectedMetrics": [metric], "showAllRuns": True}
         for names in coordinates
         if names
     ]
-    parts += [{"type": "BAR", "metricKey": OBJECTIVE}]
+    parts += [{"type": "BAR", "metricKey": metric}]
     parts += [
         {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "lineSmoothness": 0}
-        for name in ("val/mae", "train/loss")
+        for name in (metric.replace("best_", ""), "train/loss")
     ]
     common = {"metricSectionId": SECTION, "isGenerated": False, "deleted": False, "runsCountToCompare": 100}
     return [common | {"uuid": f"{SECTION}-{number}"} | part for number, part in enumerate(parts)]

@@ -20,10 +20,10 @@ from bel.data.splits import split
 from bel.errors import UserError
 from bel.places import refuse_file
 from results import registry
-from results.configurations import Configuration
+from results.configurations import Configuration, error_of
 from results.evaluate import FREE, OTHER, repeats, settings
 from results.leaderboard import Board, boards, method
-from results.runs import CHECKPOINT, OBJECTIVE
+from results.runs import CHECKPOINT
 from results.subject import fetch_state, open_subject
 from results.trials import parents, trials
 
@@ -89,7 +89,7 @@ def best(a: argparse.Namespace) -> int:
 
 
 def choose(name: str, condition: str = "") -> Winner:
-    """The winner of a sweep: the leader's run with the least error, among those whose checkpoint is there if any is.
+    """The winner of a sweep: the best run of its first table.
 
     Raises `UserError` where no trial came to an error.
     """
@@ -97,14 +97,7 @@ def choose(name: str, condition: str = "") -> Winner:
     tables = boards(trials([sweep], condition))
     if not tables:
         raise UserError(f"sweep {name!r} has no trial that came to an error yet: run it again to go on")
-    runs = sorted(tables[0].leader.runs, key=lambda run: float(run.data.metrics[OBJECTIVE]))
-    kept = [run for run in runs if is_kept(run)]
-    return Winner(sweep, tables, (kept or runs)[0], bool(kept))
-
-
-def is_kept(run: Run) -> bool:
-    """Whether a run's checkpoint is in the store."""
-    return any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run.info.run_id))
+    return Winner(sweep, tables, *tables[0].best)
 
 
 def config_text(run: Run) -> str:
@@ -121,15 +114,17 @@ def described(winner: Winner) -> str:
     """What won, by how much, and which of its runs stands for it."""
     table, leader, run = winner.tables[0], winner.leader, winner.run
     facts, unit = table.facts, table.facts["unit"] or "own unit"
+    mean = f"over {facts['groups']} groups of {facts['images']} images"
+    if leader.mean == "images":
+        mean = f"over {facts['images']} images, as an earlier version logged it"
     lines = [
         f"best of sweep {winner.sweep_name} (parent run {winner.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",
-        f"MAE {leader.mae:.3f} {unit}{interval(leader)}, over {facts['groups']} groups of {facts['images']} images, "
-        f"{repeats_of(leader)}",
+        f"MAE {leader.mae:.3f} {unit}{interval(leader)}, {mean}, {repeats_of(leader)}",
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
         *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
-        f"run {run.info.run_id}, {run.info.run_name}: val MAE {run.data.metrics[OBJECTIVE]:.3f} {unit}{which(winner)}",
+        f"run {run.info.run_id}, {run.info.run_name}: val MAE {error_of(run):.3f} {unit}{which(winner)}",
     ]
     if len(winner.tables) > 1:
         lines.append(

@@ -174,6 +174,10 @@ def parse_target(name: Any, value: Any) -> Target:
         raise UserError(
             f"a target's name must be of {LONGEST_NAME} bytes at most, got {len(name.encode())}: rename {name}"
         )
+    if re.match(r"groups(_|$)", name):  # val/mae_groups and val/mae_groups_AXIS are means over groups
+        raise UserError(
+            f"a target's name must not be or begin with 'groups', as metrics do, got {name!r}: rename the column"
+        )
     where = f"targets.{name}"
     if not isinstance(value, Mapping):
         raise UserError(f"protocol.{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")

@@ -96,7 +96,7 @@ def dots(board: Board, best: Sequence[Marked], unit: str) -> go.Figure:
     ends = [end for s in shown for end in (s.configuration.interval or (s.configuration.mae,))]
     room = 0.03 * (max(ends) - min(ends)) or 1.0
     figure.update_xaxes(range=[min(ends) - room, max(ends) + room])
-    title = f"MAE ({unit}), mean over groups"
+    title = f"MAE ({unit}), mean over {board.leader.mean}"
     figure.update_xaxes(title_text=f"{title}, with 95% interval" if board.leader.interval else title)
     return styled(figure, 90 + 21 * len(shown))
 

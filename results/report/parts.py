@@ -10,8 +10,9 @@ from html import escape
 import numpy as np
 from mlflow.tracking import MlflowClient
 
+from results.best import OBJECTIVE, place
 from results.board_tables import caption, header, rows
-from results.configurations import Configuration
+from results.configurations import Configuration, error_of
 from results.leaderboard import Board
 from results.predictions import Floats
 from results.report import figures, figures_space
@@ -20,7 +21,6 @@ from results.report.findings import Findings
 from results.report.page import NAME, Part, counted, named, paragraph, plot, row, table
 from results.report.references import PROTOCOL, references
 from results.report.varied import LEAST, Field, best_share, encoding, importance
-from results.runs import OBJECTIVE
 
 MOST_ROWS, MOST_CURVES = 40, 50
 SHORTER = {"no difference shown": "tie"}
@@ -88,21 +88,23 @@ def reference_row(titles: list[str], name: str, value: str, protocol: str) -> st
 def learning_curves(all_of_it: Findings) -> Part:
     """Validation error by epoch of the best runs."""
     runs = [(run, one) for one in all_of_it.found for run in one.runs]
-    runs.sort(key=lambda pair: pair[0].data.metrics.get(OBJECTIVE, np.inf))
+    runs.sort(key=lambda pair: place(error_of(pair[0]), pair[0].info.run_name, stopped=pair[1].stopped))
+    older = any(OBJECTIVE not in run.data.metrics for run, _ in runs[:MOST_CURVES])
     groups: dict[str, list[tuple[Configuration, Floats]]] = {}
     for run, one in runs[:MOST_CURVES]:
-        history = epochs(run.info.run_id)
+        history = epochs(run.info.run_id, "val/mae" if older else "val/mae_groups")
         if len(history):
             groups.setdefault(encoding(one.params), []).append((one, history))
     if not groups:
         return Part("Learning curves", paragraph("Left out: no run has logged an error by epoch.", "absent"))
-    text = "Validation error after each epoch, a line a run"
+    text = f"Validation error after each epoch, mean over {'images' if older else 'groups'}, a line a run"
     if len(groups) > 1:
         text += ", a panel for each code or head in order of its best run; pale lines are the runs of the other panels"
-    text += (
-        f". {picked_runs(len(runs))}; those of the first configurations have their colours of table 1. These errors are means "
-        "over images, those of the table over groups."
-    )
+    text += f". {picked_runs(len(runs))}; those of the first configurations have their colours of table 1."
+    if older:
+        text += (
+            " An earlier version logged some of them, which knew no means over groups by epoch: those are the table's."
+        )
     if min(len(runs), MOST_CURVES) >= figures.CUT_FROM:
         text += f" The scale ends where {figures.CUT:.0%} of all values are."
     if len(groups) > figures.MOST_PANELS:
@@ -115,9 +117,9 @@ def picked_runs(count: int) -> str:
     return f"The {MOST_CURVES} best of {count} runs" if count > MOST_CURVES else f"In all {counted(count, 'run')}"
 
 
-def epochs(run_id: str) -> Floats:
+def epochs(run_id: str, metric: str) -> Floats:
     """Epochs with finite validation errors (epochs, 2) of a run."""
-    values = {metric.step: metric.value for metric in MlflowClient().get_metric_history(run_id, "val/mae")}
+    values = {point.step: point.value for point in MlflowClient().get_metric_history(run_id, metric)}
     kept = [(step, value) for step, value in sorted(values.items()) if np.isfinite(value)]
     return np.array(kept, np.float64).reshape(-1, 2)
 

@@ -24,8 +24,9 @@ from mlflow.tracking import MlflowClient
 from bel.codes import code_matrix
 from bel.evaluate import Evaluation
 from bel.protocols import PROTOCOLS
+from results.best import BY_IMAGE, OBJECTIVE
 from results.predictions import FILES, write
-from results.runs import OBJECTIVE, PARENT
+from results.runs import PARENT
 
 NAME = "benchmark"
 MAIN = "import sys; from results.command import main; sys.exit(main())"
@@ -153,7 +154,7 @@ def log(client: MlflowClient, run_id: str, params: dict[str, str], evaluation: E
     metrics = [
         Metric(name, float(value), 0, epoch)
         for epoch, value in enumerate(curve, 1)
-        for name in ("val/mae", OBJECTIVE, "train/loss", "epoch")
+        for name in ("val/mae", BY_IMAGE, "val/mae_groups", OBJECTIVE, "train/loss", "epoch")
     ]
     metrics += [Metric(name, value, 0, EPOCHS) for name, value in FACTS.items()]
     client.log_batch(

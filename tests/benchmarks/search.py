@@ -75,7 +75,7 @@ def make_sweep(table: Table, **search: Any) -> Sweep:
     """The sweep that would search the grid, over lists."""
     lists = [list(dict.fromkeys(values)) for values in zip(*table.cells, strict=True)]
     space = {name: {"choice": values} for name, values in zip(DIMENSIONS, lists, strict=True)}
-    search = {"trials": len(table.cells)} | search
+    search = {"trials": len(table.cells), "objective": "val/mae"} | search  # as the grid was recorded
     return parse({"name": "replay", "base": BASE | {"epochs": table.longest}, "space": space, "search": search})
 
 
@@ -106,7 +106,7 @@ class Pool:
         config = self.source.ask()
         if config is not None:
             name = str(config)
-            self.go_on(now, Run(key=name, config=config, name=name, facts={}, group=name))
+            self.go_on(now, Run(key=name, config=config, name=name, facts={"val_groups": "1"}, group=name))
 
     def go_on(self, now: float, run: Run) -> None:
         """Begin the next epoch of a run."""

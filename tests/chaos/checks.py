@@ -77,7 +77,7 @@ def steps(client: MlflowClient, children: list[Run], epochs: int) -> Check:
 
 def artifacts(client: MlflowClient, children: list[Run]) -> Check:
     """The best configurations have their checkpoint, and those only."""
-    ranked = sorted(children, key=lambda run: run.data.metrics.get("val/best_mae", float("inf")))
+    ranked = sorted(children, key=lambda run: run.data.metrics.get("val/best_mae_groups", float("inf")))
     wanted = {run.info.run_id for run in ranked[:KEEP]}
     files = {run.info.run_id: {file.path for file in client.list_artifacts(run.info.run_id)} for run in children}
     found = {run for run, names in files.items() if "best.pt" in names}

@@ -76,7 +76,7 @@ def test_patience_ends_a_sweep_that_finds_nothing_better(started, capsys):  # no
     parent, trials = children("patient")
     assert parent.info.status == "FINISHED" and {t.info.status for t in trials} == {"FINISHED"}
     ended = sorted(trials, key=lambda trial: trial.info.end_time)
-    best = min(ended, key=lambda trial: trial.data.metrics["val/best_mae"])
+    best = min(ended, key=lambda trial: trial.data.metrics["val/best_mae_groups"])
     assert 2 <= len(ended) - 1 - ended.index(best) <= 3 and len(ended) < 9, "one that is out is not cut"
     capsys.readouterr()
     assert started("patient", space, base={"epochs": 1, "schedule": "constant"}, budget={"patience": 2}) == 0
@@ -88,7 +88,7 @@ def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, 
     command = f"env | grep ^BEL_ | sort > {store / 'told'}"
     assert started("keeps", FIVE, base={"epochs": 2}, keep=2, on_end=command) == 0
     parent, trials = children("keeps")
-    ranked = sorted(trials, key=lambda run: run.data.metrics["val/best_mae"])
+    ranked = sorted(trials, key=lambda run: run.data.metrics["val/best_mae_groups"])
     assert len(trials) == 5 and [has_checkpoint(run) for run in ranked] == [True, True, False, False, False]
     assert [DROPPED in run.data.tags for run in ranked] == [False, False, True, True, True]
     assert all(history(run)[0] == [1, 2] and run.data.metrics["val/best_epoch"] for run in trials)
@@ -98,7 +98,7 @@ def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, 
         "BEL_PARENT": parent.info.run_id,
         "BEL_EXIT": "0",
         "BEL_STATUS": "FINISHED",
-        "BEL_BEST": f"{ranked[0].data.metrics['val/best_mae']:.6g}",
+        "BEL_BEST": f"{ranked[0].data.metrics['val/best_mae_groups']:.6g}",
         "BEL_BEST_RUN": ranked[0].info.run_id,
         "BEL_BEST_NAME": ranked[0].info.run_name,
     }
@@ -162,4 +162,6 @@ def test_what_another_sweep_trained_is_lent_with_all_that_it_has(started, capsys
     (name,) = optuna.get_all_study_names(database)
     trials = [t for t in optuna.load_study(study_name=name, storage=database).get_trials() if "values" in t.user_attrs]
     assert name == f"borrower {parent.info.run_id[:8]}"
-    assert sorted(t.value for t in trials) == pytest.approx(sorted(r.data.metrics["val/best_mae"] for r in borrowed))
+    assert sorted(t.value for t in trials) == pytest.approx(
+        sorted(r.data.metrics["val/best_mae_groups"] for r in borrowed)
+    )

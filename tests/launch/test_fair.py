@@ -42,7 +42,9 @@ def test_each_contender_goes_on_to_all_folds_with_its_best_value(tuned):
     assert parent.info.status == "FINISHED" and len(hold_out) == 6 and len(trials) == 6 + 3 * 3
     for head in ("direct", "rotation6d", "rlel"):
         errors = {
-            r.data.params["lr"]: r.data.metrics["val/best_mae"] for r in hold_out if r.data.params["head"] == head
+            r.data.params["lr"]: r.data.metrics["val/best_mae_groups"]
+            for r in hold_out
+            if r.data.params["head"] == head
         }
         folds = [run for run in trials if on_fold(run) and run.data.params["head"] == head]
         assert {run.data.params["lr"] for run in folds} == {min(errors, key=errors.get)}
@@ -105,7 +107,7 @@ def test_the_parent_of_a_tuned_sweep_stands_for_its_hold_out_winner(tuned, tmp_p
     with working_in(tmp_path / "store"):
         parent, trials = children("tuned")
         assert evaluate.main(["--run-id", parent.info.run_id]) == 0
-    best = min((run for run in trials if not on_fold(run)), key=lambda run: run.data.metrics["val/best_mae"])
+    best = min((run for run in trials if not on_fold(run)), key=lambda run: run.data.metrics["val/best_mae_groups"])
     out = capsys.readouterr().out
     assert out.count("repeats the logged") == 1 and best.info.run_id in out
 

@@ -11,7 +11,6 @@ from bel.train import fit
 from launch import screen
 from launch.pace import Pace, duration, paced
 from launch.screen import Screen
-from launch.search import OBJECTIVES
 from launch.telling import forget, heard, tell_driver
 from tests.launch.test_proposer import Bench
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
@@ -64,7 +63,7 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
     for run in runs[:5]:
         run.outcome = "running"
     paces = {run.key: Pace(1, 9, 30, 100, 50.0, 10) for run in runs}
-    shown = Screen(bench.book, OBJECTIVES["val/mae"], 6, False, lambda run: paces[run.key])
+    shown = Screen(bench.book, 6, False, lambda run: paces[run.key])
     shown.refresh()
     assert capsys.readouterr().out == "", "nothing before a minute is over"
     monkeypatch.setattr(screen, "LINE", 0.0)
@@ -81,7 +80,7 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
     runs[0].outcome = "running"
     shown.refresh()
     assert runs[0].key not in shown.paces, "a pace of an epoch that has ended is none"
-    quiet = Screen(bench.book, OBJECTIVES["val/mae"], 6, True, lambda run: paces[run.key])
+    quiet = Screen(bench.book, 6, True, lambda run: paces[run.key])
     capsys.readouterr()
     quiet.refresh()
     assert capsys.readouterr().out == ""

@@ -13,7 +13,18 @@ from bel.model import build_model
 from launch import pictures
 from launch.pictures import draw_code, draw_curve, draw_labels
 
-HISTORY = [{"val/mae": 9.0, "val/mae_yaw": 12.0, "val/best_mae": 9.0, "train/loss": 80.0, "lr": 1e-3, "epoch": 1}]
+HISTORY = [
+    {
+        "val/mae": 9.0,
+        "val/mae_yaw": 9.5,
+        "val/mae_groups": 9.2,
+        "val/mae_groups_yaw": 12.0,
+        "val/best_mae": 9.0,
+        "train/loss": 80.0,
+        "lr": 1e-3,
+        "epoch": 1,
+    }
+]
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +99,8 @@ def test_a_curve_shows_errors_and_loss(tmp_path, drawings, epochs):
     history = [HISTORY[0] | {"val/mae": 9.0 - i / 10, "train/loss": 80.0 / 2**i} for i in range(epochs)]
     draw_curve(history, tmp_path / "curve.png")
     lines, texts = curve(drawings[0])
-    assert set(lines) == {"val/mae", "val/mae_yaw", "train/loss"} and size(tmp_path / "curve.png") == (630, 360)
+    assert set(lines) == {"val/mae", "val/mae_groups", "val/mae_groups_yaw", "train/loss"}
+    assert size(tmp_path / "curve.png") == (630, 360)
     assert list(lines["val/mae"]) == [h["val/mae"] for h in history]
     assert np.allclose(np.diff(lines["train/loss"], 2), 0), "halving is a straight line"
     assert "– 80" in texts and f"– {history[-1]['train/loss']:.3g}" in texts
@@ -103,8 +115,8 @@ def test_a_curve_of_any_loss_is_drawn(tmp_path, drawings, losses):
 
 
 def test_a_curve_of_many_axes_is_drawn(tmp_path, drawings):
-    draw_curve([HISTORY[0] | {f"val/mae_{i}": float(i) for i in range(20)}] * 2, tmp_path / "curve.png")
-    assert len(curve(drawings[0])[0]) == 23
+    draw_curve([HISTORY[0] | {f"val/mae_groups_{i}": float(i) for i in range(20)}] * 2, tmp_path / "curve.png")
+    assert len(curve(drawings[0])[0]) == 24
 
 
 def test_a_config_of_own_axes_has_pictures(small, tmp_path, drawings):

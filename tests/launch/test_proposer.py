@@ -29,7 +29,8 @@ CONTINUE, STOP = "CONTINUE", "STOP"
 
 def told(config, **changes):
     """What is known of the images of a config, as if they had been read."""
-    return {"protocol": config.protocol_name, "data_digest": "d", "split_hash": data_key(config)} | changes
+    counts = {"train_images": "80", "val_images": "20", "val_groups": "2", "selection_split": config.selection}
+    return {"protocol": config.protocol_name, "data_digest": "d", "split_hash": data_key(config)} | counts | changes
 
 
 class Bench:
@@ -81,8 +82,8 @@ def entries(*errors, bits=8.0):
     return [
         {
             "epoch": float(n),
-            "val/mae": error,
-            "val/best_mae": min(errors[:n]),
+            **dict.fromkeys(("val/mae", "val/mae_groups"), error),
+            **dict.fromkeys(("val/best_mae", "val/best_mae_groups"), min(errors[:n])),
             "bits": bits,
             "images_per_s": 9.0,
             "time": 0,
@@ -419,15 +420,15 @@ def test_judged_before_knows_what_mlflow_knows(store):
         )
         client.log_param(made.info.run_id, "protocol", run.facts["protocol"])
         for step in (2, 1, 3):
-            client.log_metric(made.info.run_id, "val/best_mae", error / step, step=step)
+            client.log_metric(made.info.run_id, "val/best_mae_groups", error / step, step=step)
         children[run.key] = client.get_run(made.info.run_id)
     known = {key: (run, FINISHED, False) for key, run in children.items()}
     known["lent"] = (children[first.key], FINISHED, True)
     there = Store(experiment, "p", children, known)
-    assert not judged_before(there, {"aflw2000"}, "val/best_mae"), "protocols are judged each by itself"
-    before = judged_before(there, {"biwi", "csv"}, "val/best_mae")
+    assert not judged_before(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
+    before = judged_before(there, {"biwi", "csv"}, "val/best_mae_groups")
     assert set(before) == {first.key, second.key}, "neither later repeats nor what is lent was judged here"
-    assert before[first.key] == [{"epoch": n, "val/best_mae": 3 / n} for n in (1, 2, 3)]
+    assert before[first.key] == [{"epoch": n, "val/best_mae_groups": 3 / n} for n in (1, 2, 3)]
     schedule = judge(bench, before)
     assert rungs(schedule)[2] == {first.key: -1.5, second.key: -1.0}
     assert tells(schedule, third, "x", 9, 9) == STOP

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from launch.screen import Screen
-from launch.search import OBJECTIVES
 from tests.conftest import PROJECT, SWEEP, without_gpu
 from tests.launch.test_proposer import Bench, entries
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
@@ -42,7 +41,7 @@ def test_lines_where_stdout_is_no_terminal_and_only_the_table_where_it_is_quiet(
 def test_what_went_wrong_is_said_in_the_quiet_too(capsys):
     bench = Bench(TWO, {})
     runs = bench.all()
-    screen = Screen(bench.book, OBJECTIVES["val/mae"], 2, quiet=True)
+    screen = Screen(bench.book, 2, quiet=True)
     for run, outcome in zip(runs, ("finished", "failed"), strict=True):
         run.history, run.outcome, run.reason = entries(5.0), outcome, "no GPU"
         screen.ended(run)
@@ -54,7 +53,7 @@ def test_what_went_wrong_is_said_in_the_quiet_too(capsys):
 def test_the_time_that_is_left_follows_the_pace_so_far():
     bench = Bench({"head_lr_factor": {"grid": [float(n) for n in range(1, 5)]}}, {})  # four runs of nine epochs
     runs = bench.all()
-    screen = Screen(bench.book, OBJECTIVES["val/mae"], 4, quiet=False)
+    screen = Screen(bench.book, 4, quiet=False)
     assert screen.summary() == "0 of 4 trials", "no word before the first epoch"
     screen.began = time.monotonic() - 600
     bench.end(runs[0], *[5.0] * 9)

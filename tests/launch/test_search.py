@@ -78,7 +78,8 @@ def test_a_search_says_what_it_compares_and_how():
     search = sweep(search={"objective": ["val/mae", "bits", "images_per_s"], "seeds": 3, "folds": 2}).search
     assert search.objectives == [OBJECTIVES["val/mae"], OBJECTIVES["bits"], OBJECTIVES["images_per_s"]]
     assert [o.direction for o in search.objectives] == ["minimize", "minimize", "maximize"]
-    assert Search().objective == ("val/mae",) == sweep(search={"objective": "val/mae"}).search.objective
+    assert Search().objective == ("val/mae_groups",) == sweep(search={"objective": "val/mae_groups"}).search.objective
+    assert sweep(search={"objective": "val/mae"}).search.objectives == [OBJECTIVES["val/mae"]], "as it was asked for"
     assert not search.suggests and not search.early and search.seeds == 3 and search.folds == 2
 
 

@@ -128,7 +128,8 @@ def test_a_write_that_is_refused_for_good_blocks_none(made):
 
 def a_run(make, key="k"):
     """A run of three epochs."""
-    history = [{"epoch": float(n), "time": float(n), "val/mae": 9.0 - n, "val/best_mae": 9.0 - n} for n in (1, 2, 3)]
+    names = ("val/mae", "val/best_mae_groups")
+    history = [{"epoch": float(n), "time": float(n), **dict.fromkeys(names, 9.0 - n)} for n in (1, 2, 3)]
     return Run(key, make(), "name", {"split_hash": "s", "protocol": "biwi"}, key, history, begun=1.0)
 
 

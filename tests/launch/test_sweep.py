@@ -71,14 +71,17 @@ def test_every_epoch_is_a_step_of_every_metric(runs):
         "val/mae_pitch",
         "val/mae_roll",
         "val/best_mae",
+        "val/mae_groups",
+        "val/best_mae_groups",
+        "val/best_mae_groups_yaw",
         "lr",
         "images_per_s",
     ]
     for run in runs[1]:
         for name in names:
             assert [m.step for m in client.get_metric_history(run.info.run_id, name)] == [1, 2], name
-        values = [m.value for m in client.get_metric_history(run.info.run_id, "val/mae")]
-        assert run.data.metrics["val/best_mae"] == min(values)
+        values = [m.value for m in client.get_metric_history(run.info.run_id, "val/mae_groups")]
+        assert run.data.metrics["val/best_mae_groups"] == min(values)
 
 
 def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
@@ -115,7 +118,7 @@ def test_the_same_sweep_again_runs_nothing_and_prints_the_same_table(swept, caps
     assert [r.info.run_id for r in after[1]] == [r.info.run_id for r in before[1]]
     out = capsys.readouterr().out
     assert "0 trials to run" in out and "11 finished before" in out
-    best = min(before[1], key=lambda run: run.data.metrics["val/best_mae"])
+    best = min(before[1], key=lambda run: run.data.metrics["val/best_mae_groups"])
     assert f"bel-eval --run-id {best.info.run_id}" in out
     assert out.index(best.info.run_id) == min(out.index(run.info.run_id) for run in before[1])
 

@@ -134,7 +134,7 @@ def opened(browser, served, tmp_path):
 
 
 def best_first(served):
-    return [run.info.run_name for run in sorted(served.trials, key=lambda run: run.data.metrics["val/best_mae"])]
+    return [run.info.run_name for run in sorted(served.trials, key=lambda run: run.data.metrics["val/best_mae_groups"])]
 
 
 def test_the_published_link_draws_the_trials_in_charts(opened, served):
@@ -149,7 +149,7 @@ def test_the_published_link_draws_the_trials_in_charts(opened, served):
 
 def test_the_table_lists_the_trials_by_name_the_best_first(opened, served):
     page = opened(viewed(served.parent, charts=False))
-    page.until(lambda _: "11 matching runs" in page.text and "val/best_mae" in page.text, "table")
+    page.until(lambda _: "11 matching runs" in page.text and "val/best_mae_groups" in page.text, "table")
     shown = [line for line in page.text.splitlines() if " lr=" in line]
     names = best_first(served)
     assert [full.startswith(cut.rstrip(".…")) for cut, full in zip(shown, names, strict=False)].count(True) >= 10
@@ -179,7 +179,7 @@ def test_a_run_shows_its_learning_curve(opened, served):
 def test_the_parent_shows_the_leaderboard_and_its_links_lead_to_the_charts(opened, served):
     run = served.parent.info
     page = opened(f"#/experiments/{run.experiment_id}/runs/{run.run_id}")
-    page.until(lambda _: "three heads on rendered heads" in page.text and "best/val_mae" in page.text, "parent")
+    page.until(lambda _: "three heads on rendered heads" in page.text and "best/val_mae_groups" in page.text, "parent")
     for button in page.browser.find_elements(By.XPATH, "//*[text()='Show more']"):
         button.click()
     page.until(lambda _: page.drawn("table", 200) >= 1, "description")

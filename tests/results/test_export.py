@@ -141,7 +141,7 @@ def test_the_printed_lines_of_use_work(written, tmp_path, capsys, to):
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_run_and_its_sweep_give_the_best_trial(swept_store, capsys):
     parent, trials = children("fixture")
-    best = min(trials, key=lambda run: run.data.metrics["val/best_mae"])
+    best = min(trials, key=lambda run: run.data.metrics["val/best_mae_groups"])
     for run_id, to in ((best.info.run_id, "onnx"), (parent.info.run_id, "torchscript")):
         assert export.main(["--run-id", run_id, "--to", to]) == 0
         out = swept_store / "runs" / "export" / f"{best.info.run_id}{SUFFIXES[to]}"

@@ -45,7 +45,7 @@ def test_the_same_pixels_give_the_stored_validation_predictions(swept_store, ren
 
 def test_a_sweep_stands_for_its_best_trial(swept_store, rendered, tmp_path):
     parent, trials = children("fixture")
-    best = min(trials, key=lambda run: run.data.metrics["val/best_mae"])
+    best = min(trials, key=lambda run: run.data.metrics["val/best_mae_groups"])
     source = str(rendered / "BIWI" / "hpdb" / "01")
     for run_id, out in ((parent.info.run_id, "sweep"), (best.info.run_id, "trial")):
         assert predict.main([source, "--run-id", run_id, "--out", str(tmp_path / out), "--limit", "3"]) == 0

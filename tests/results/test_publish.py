@@ -64,7 +64,10 @@ def test_the_view_holds_what_the_sweep_varies(swept_store):
     keep_view(parent, trials)
     tags = mlflow.MlflowClient().get_experiment(parent.info.experiment_id).tags
     state = json.loads(tags[VIEW + parent.info.run_id])
-    columns = ["metrics.`val/best_mae`", *(f"params.`{name}`" for name in ("head", "code", "loss", "lr", "code_bits"))]
+    columns = [
+        "metrics.`val/best_mae_groups`",
+        *(f"params.`{name}`" for name in ("head", "code", "loss", "lr", "code_bits")),
+    ]
     assert state["selectedColumns"] == columns
     everywhere, some = (c["selectedParams"] for c in state["compareRunCharts"] if c["type"] == "PARALLEL")
     assert set(everywhere) <= set(some) and "lr" not in some, "a parameter that is the same everywhere tells nothing"
@@ -95,9 +98,9 @@ def test_without_a_store_nothing_is_said(store, capsys):
 def test_a_parent_knows_how_far_it_is_and_the_best_so_far(swept_store):
     parent, trials = children("fixture")
     client = mlflow.MlflowClient()
-    part, best = (client.get_metric_history(parent.info.run_id, name) for name in ("progress", "best/val_mae"))
+    part, best = (client.get_metric_history(parent.info.run_id, name) for name in ("progress", "best/val_mae_groups"))
     assert [point.step for point in part] == list(range(1, len(trials) + 1))
     assert part[-1].value == 1 and [point.value for point in part] == sorted(point.value for point in part)
     values = [point.value for point in sorted(best, key=lambda point: point.step)]
     assert values == sorted(values, reverse=True)
-    assert values[-1] == min(run.data.metrics["val/best_mae"] for run in trials)
+    assert values[-1] == min(run.data.metrics["val/best_mae_groups"] for run in trials)

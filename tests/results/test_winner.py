@@ -34,7 +34,7 @@ def winner():
     """The parent run, the best table and the winning run of the shared fixture, found another way."""
     parent, _ = children("fixture")
     table = boards(trials([parent]))[0]
-    return parent, table, min(table.leader.runs, key=lambda run: run.data.metrics["val/best_mae"])
+    return parent, table, min(table.leader.runs, key=lambda run: run.data.metrics["val/best_mae_groups"])
 
 
 def winner_is_kept(client, run):
@@ -48,7 +48,9 @@ def test_best_prints_the_winner_its_numbers_and_its_config(swept_store, capsys):
     assert main(["best", "fixture"]) == 0
     out = capsys.readouterr().out
     assert f"of {len(table.standings)} configurations: {table.leader.name}\n" in out and parent.info.run_id in out
-    assert f"run {run.info.run_id}, {run.info.run_name}: val MAE {run.data.metrics['val/best_mae']:.3f} deg" in out
+    assert (
+        f"run {run.info.run_id}, {run.info.run_name}: val MAE {run.data.metrics['val/best_mae_groups']:.3f} deg" in out
+    )
     assert f"MAE {table.leader.mae:.3f} deg" in out
     config = yaml.safe_load(out.split("config.yaml:\n")[1].split("\nre-test")[0])
     assert config["head"] == run.data.params["head"] and config["lr"] == float(run.data.params["lr"])
@@ -66,8 +68,8 @@ def test_its_commands_work_when_they_are_pasted(swept_store, capsys):
     assert main(shlex.split(write)[1:]) == 0
     assert train.main(shlex.split(learn)[1:]) == 0
     out = capsys.readouterr().out
-    logged = winner()[2].data.metrics["val/best_mae"]
-    assert f"best {logged:.3f}" in out.split("epoch 2: ")[1], "the same training comes to the same error"
+    logged = winner()[2].data.metrics["val/best_mae_groups"]
+    assert f"val MAE {logged:.3f} (" in out.split("epoch 2: ")[1], "the same training comes to the same error"
 
 
 def test_a_registered_winner_is_champion_once(swept_store, capsys):
@@ -81,7 +83,8 @@ def test_a_registered_winner_is_champion_once(swept_store, capsys):
     assert len(client.search_model_versions("name = 'heads'")) == 1
     assert version.run_id == run.info.run_id and version.source == run.info.artifact_uri
     assert version.tags["sweep"] == "fixture" and version.tags["protocol"] == "biwi"
-    assert float(version.tags["val_mae"]) == pytest.approx(run.data.metrics["val/best_mae"], abs=1e-6)
+    for tag, metric in (("val_mae", "val/best_mae"), ("val_mae_groups", "val/best_mae_groups")):
+        assert float(version.tags[tag]) == pytest.approx(run.data.metrics[metric], abs=1e-6)
     assert version.tags["run_id"] == run.info.run_id and len(version.tags["code_version"]) == 12
     records = Records(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, b"")
     records.ids["champion"] = run.info.run_id
@@ -132,7 +135,7 @@ def test_what_does_not_repeat_is_not_registered(swept_store, capsys):
 
 
 def test_without_a_checkpoint_there_is_no_re_test_and_no_registration(swept_store, capsys, monkeypatch):
-    monkeypatch.setattr("results.winner.is_kept", lambda run: False)
+    monkeypatch.setattr("results.leaderboard.is_kept", lambda run: False)
     assert main(["best", "fixture"]) == 0
     out = capsys.readouterr().out
     assert "NO CHECKPOINT" in out and "bel-eval" not in out and "bel-train" in out
