@@ -13,7 +13,7 @@ import torch
 from bel.angles import Axis, with_levels
 from bel.codes import check_code, code_digest, normal_code
 from bel.data.augment import Augmentation
-from bel.data.crops import exif_rule, margin_rule
+from bel.data.crops import CROPS, exif_rule, margin_rule
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
@@ -40,9 +40,7 @@ class TrainConfig:
     protocol: str | dict[str, Any] = option("biwi", "data, axes and their ranges; a mapping for own data")
     data_root: str = option("datasets", "folder that holds BIWI/, or 300W_LP/ and AFLW2000/")
     cache_dir: str = option("runs/prepared", "folder of the prepared image arrays")
-    crop: str | None = option(
-        None, "part of each image: published, frame, boxes, landmarks; default: the protocol's own"
-    )
+    crop: str | None = option(None, f"part of each image: {', '.join(CROPS)}; default: the protocol's own")
     margin: float | None = option(None, "share of the box that crop boxes (0) or landmarks (0.3) adds on every side")
     boxes: str | None = option(None, "CSV of stem,x0,y0,x1,y1 for crop boxes, below data_root")
     on_missing: str = option("error", "what to do about images that cannot be used: error, or skip and count them")

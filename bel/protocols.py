@@ -105,15 +105,22 @@ def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
     return Protocol(spec.axes, train, test, pose=spec.pose, crops=crops, has_boxes=bool(spec.box))
 
 
+def published_names() -> list[str]:
+    """The protocols that have a published training."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.published]
+
+
 def published_fields(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Config fields of a protocol's published training but for those that are given, which the others follow.
 
     Raises `UserError` for a protocol that has none.
     """
-    published = protocol_of(normal_form(value)).published
+    protocol = normal_form(value)
+    published = protocol_of(protocol).published
     if not published:
+        other = protocol if isinstance(protocol, str) else "one's own"
         raise UserError(
-            f"recipe published is of the protocols {list(PROTOCOLS)}, not of one's own: set recipe to clean"
+            f"recipe published is of the protocols {published_names()}, not of {other}: set recipe to clean"
         )
     fitted = {**published, **followers(published, given)}
     return {name: field for name, field in fitted.items() if name not in given}

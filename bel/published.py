@@ -14,7 +14,7 @@ from bel.codes import NAMES
 from bel.config import TrainConfig
 from bel.errors import UserError, one_of
 from bel.model import BACKBONES, Model, build_model
-from bel.protocols import PROTOCOLS
+from bel.protocols import published_names
 
 TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 FIRST = "fc_angles_"  # begins the names of the first layer of an axis
@@ -110,9 +110,9 @@ def refuse_options(path: Path, head: str, options: Mapping[str, Any]) -> None:
     """Raise `UserError` where the protocol is not said, or a code is missing or too much."""
     if options.get("protocol") is None:
         raise UserError(
-            f"{path} is a published state dict, which does not say its protocol: add --protocol, one of {list(PROTOCOLS)}"
+            f"{path} is a published state dict, which does not say its protocol: add --protocol, one of {published_names()}"
         )
-    one_of("--protocol of a published state dict", options["protocol"], PROTOCOLS)
+    one_of("--protocol of a published state dict", options["protocol"], published_names())
     if head == "bel" and options.get("code") is None:
         raise UserError(f"{path} has head bel and does not say its code: add --code, one of {list(NAMES)}")
     if head != "bel" and options.get("code") is not None:

@@ -73,9 +73,9 @@ def print_front(sweep: Sweep, runs: Iterable[Run]) -> None:
     print(
         f"\nPareto front of {', '.join(sweep.search.objective)}: nothing is better in one without being worse in another"
     )
-    print("".join(f"{name:>14}" for name in sweep.search.objective) + "  trial")
-    for group in best:
-        print("".join(f"{mean(group, o):14.4g}" for o in sweep.search.objectives) + f"  {group[0].name}")
+    lines = [[*(f"{name:>12}" for name in sweep.search.objective), "trial"]]
+    lines += [[*(f"{mean(group, o):.4g}" for o in sweep.search.objectives), group[0].name] for group in best]
+    print("\n".join(columns(lines, left=(len(lines[0]) - 1,))))
 
 
 def print_questions(parent_id: str) -> None:

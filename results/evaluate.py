@@ -23,7 +23,7 @@ from bel.data.prepared import Prepared, is_here, load, request
 from bel.data.splits import Split, split
 from bel.errors import UserError, command
 from bel.evaluate import Evaluation, constant_median, evaluate
-from bel.protocols import PROTOCOLS
+from bel.protocols import published_names
 from bel.published import is_published
 from bel.tensor_file import DIGEST
 from bel.text import ALL_AXES
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")
     source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow, or a published state dict")
     state_dict = parser.add_argument_group("of a published state dict, which does not say them")
-    state_dict.add_argument("--protocol", help=" or ".join(PROTOCOLS))
+    state_dict.add_argument("--protocol", help=" or ".join(published_names()))
     state_dict.add_argument("--code", help="code of head bel; the other heads have none")
     state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
     parser.add_argument(

@@ -75,7 +75,7 @@ def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) ->
 def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
     """A square around the present landmarks."""
     if label.landmarks is None:
-        raise UserError(f"{entry.image} has no landmarks: crop landmarks is for 300W_LP and AFLW2000")
+        raise UserError(f"{entry.image} has no landmarks: crop landmarks is for data sets that have some")
     kept = present(label.landmarks)
     (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()
     refuse_outside((x0, y0, x1, y1), width, height)

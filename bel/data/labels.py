@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bel.angles import Axis
 from bel.errors import UserError
+from bel.text import columns
 
 DEGREES, RADIANS = ("deg", "degree", "degrees", "°"), ("rad", "radian", "radians")
 WIDE = 60  # degrees of a range of which labels within half a turn in radians are no likely part
@@ -82,21 +83,20 @@ def override(names: Sequence[str]) -> str:
 
 def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:
     """Lines of text for targets in units (n, axes): range, median, share clamped and a histogram of the levels by axis."""
-    lines = []
+    titles = [f"{'axis':<10}", "levels", f"{'range':>16}", *(f"{name:>8}" for name in ("least", "median", "most"))]
+    lines = [[*titles, "clamped", "images by level, first to last"]]
     for axis, values in zip(axes, targets.T, strict=True):
-        least, median, most = values.quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
+        numbers = values.quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
         span = f"{axis.low:g}..{axis.low + axis.span:g} {axis.unit}"
-        facts = f"{span:>18}{least:10.4g}{median:10.4g}{most:10.4g}{clamped(values, axis):9.2%}"
-        lines.append(f"{axis.name:<12}{axis.levels:>6}{facts}  |{bars(histogram(values, axis))}|")
-    heading = f"{'axis':<12}{'levels':>6}{'range':>18}{'least':>10}{'median':>10}{'most':>10}  clamped"
-    heading += "  images by level, first to last"
-    return "\n".join([heading, *lines])
+        facts = [str(axis.levels), span, *(f"{number:.4g}" for number in numbers), f"{clamped(values, axis):.2%}"]
+        lines.append([axis.name, *facts, f"|{bars(histogram(values, axis))}|"])
+    return "\n".join(columns(lines, left=(0, len(lines[0]) - 1)))
 
 
 def bars(counts: Tensor) -> str:
     """Counts (levels,) as at most 50 characters, the fullest one a full block; no image gives a blank."""
-    columns = min(COLUMNS, len(counts))
-    edges = torch.arange(columns + 1) * len(counts) // columns
+    count = min(COLUMNS, len(counts))
+    edges = torch.arange(count + 1) * len(counts) // count
     sums = torch.stack([counts[a:b].double().mean() for a, b in pairwise(edges.tolist())])
     heights = (sums / sums.max() * (len(BARS) - 1)).ceil().int().tolist()
     return "".join(BARS[height] for height in heights)

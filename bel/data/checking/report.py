@@ -17,6 +17,7 @@ from bel.data.checking.sheet import draw_sheet
 from bel.data.labels import clamped
 from bel.data.sources import Source
 from bel.errors import one_of
+from bel.text import columns
 
 WIDTH = 100  # columns
 SHOWN = 3  # files of a kind of problem
@@ -160,27 +161,24 @@ def ranges(half: Half) -> list[dict[str, Any]]:
 
 def source_lines(halves: list[Half]) -> list[str]:
     """The counts of each source."""
-    heading = f"{'source':<12}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items()) + f"{'published':>21}"
-    lines = [heading]
+    lines = [[f"{'source':<10}", *(f"{name:>{width - 2}}" for name, width in COLUMNS.items()), f"{'published':>19}"]]
     for half in halves:
         found = counts(half)
         share = f"{found['within']:,} of {half.published:,}" if half.published else "-"
-        cells = "".join(f"{found[name]:>{width},}" for name, width in COLUMNS.items())
-        lines.append(f"{half.name:<12}{cells}{share:>21}")
+        lines.append([half.name, *(f"{found[name]:,}" for name in COLUMNS), share])
     if len(halves) > 1:
-        sums = {name: sum(counts(half)[name] for half in halves) for name in COLUMNS}
-        lines.append(f"{'all':<12}" + "".join(f"{sums[name]:>{width},}" for name, width in COLUMNS.items()))
-    return lines
+        lines.append(["all", *(f"{sum(counts(half)[name] for half in halves):,}" for name in COLUMNS), ""])
+    return columns(lines)
 
 
 def label_lines(halves: list[Half]) -> list[str]:
     """The range of the labels of each source and axis."""
-    numbers = "".join(f"{name:>10}" for name in ("least", "median", "most"))
-    lines = [f"{'labels':<12}{'axis':<12}{'levels':>7}{'range':>18}{numbers}{'beyond the levels':>20}"]
+    numbers = [f"{name:>8}" for name in ("least", "median", "most")]
+    lines = [[f"{'labels':<10}", f"{'axis':<11}", "levels", f"{'range':>16}", *numbers, f"{'beyond the levels':>18}"]]
     for half in halves:
         for row in ranges(half):
-            numbers = "".join(f"{row[name]:>10.4g}" for name in ("least", "median", "most"))
+            numbers = [f"{row[name]:.4g}" for name in ("least", "median", "most")]
             clamps = f"{row['clamped']:,} ({row['clamped_share']:.2%})"
             span = f"{row['low']:g}..{row['high']:g} {row['unit']}"
-            lines.append(f"{half.name:<12}{row['axis']:<12}{row['levels']:>7}{span:>18}{numbers}{clamps:>20}")
-    return lines if len(lines) > 1 else []
+            lines.append([half.name, row["axis"], str(row["levels"]), span, *numbers, clamps])
+    return columns(lines, left=(0, 1)) if len(lines) > 1 else []
