@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 SERVICES = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3"}  # packages whose errors are a store's
 ADVICE = {  # by a pattern of a message, the first that is found
@@ -45,7 +46,7 @@ def reason(error: BaseException) -> str:
 def sqlite_path(uri: str) -> Path | None:
     """The file of a local store; None for a store that is none."""
     scheme, _, rest = uri.partition("://")
-    return Path(rest.removeprefix("/").split("?")[0]) if scheme in ("sqlite", "sqlite+pysqlite") else None
+    return Path(unquote(rest.removeprefix("/").split("?")[0])) if scheme in ("sqlite", "sqlite+pysqlite") else None
 
 
 def fault(uri: str, write: bool) -> str | None:

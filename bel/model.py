@@ -116,7 +116,7 @@ def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
         name = weights.url.rsplit("/", 1)[-1]
         raise UserError(
             f"cannot get ImageNet weights for {backbone} ({error or type(error).__name__}): put a whole {name} into {folder}, "
-            "or set weights to none or a file"
+            "set TORCH_HOME to a folder that may be written, or set weights to none or a file"
         ) from error
     return state
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
 from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
+from bel.store_file import settle, sqlite_url
 from launch.writer import patiently
 
 RACE = 60.0  # seconds in which a database that others make the tables of, or hold, is tried again
@@ -23,6 +24,8 @@ RACE = 60.0  # seconds in which a database that others make the tables of, or ho
 
 def reach_store() -> None:
     """Raise `UserError` where the MLflow store cannot be used."""
+    if not mlflow.is_tracking_uri_set():
+        mlflow.set_tracking_uri(sqlite_url(Path("mlflow.db")))
     uri = mlflow.get_tracking_uri()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the writer tries again itself, and says so
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -32,6 +35,7 @@ def reach_store() -> None:
             raise UserError(f"cannot use the MLflow store {uri}: {wrong}")
         if local:
             make_database(local)
+            settle(local)
         patient = RACE if local or connects(uri) else 0
         patiently(lambda: MlflowClient().search_experiments(max_results=1), patient)
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
@@ -54,7 +58,7 @@ def make_database(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".mlflow", dir=path.parent) as work:
             made = Path(work) / path.name
-            MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+            MlflowClient(sqlite_url(made)).search_experiments(max_results=1)
             try:
                 os.link(made, path)
             except FileExistsError:
@@ -62,4 +66,4 @@ def make_database(path: Path) -> None:
             except OSError:  # a file system without links
                 if not path.exists():
                     os.rename(made, path)
-    wait_until_made(f"sqlite:///{path}")
+    wait_until_made(sqlite_url(path))

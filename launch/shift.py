@@ -31,7 +31,7 @@ from launch.proposer import Proposer
 from launch.provenance import kept_changes, provenance
 from launch.records import Records
 from launch.screen import Screen
-from launch.source import Listed, Source, Suggested, open_study
+from launch.source import Listed, Source, Suggested, database_url, open_study
 from launch.stages import best_of_each, repeats
 from launch.standings import RANKS, tables
 from launch.state import Folder
@@ -107,7 +107,7 @@ class Shift:
         database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
-        study = open_study(self.sweep, name, f"sqlite:///{database}")
+        study = open_study(self.sweep, name, database_url(database))
         return Suggested(self.sweep, plan, study, self.sweep.search.trials or 0)
 
     def stage(self, plan: Plan, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:

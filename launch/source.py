@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
 
 from bel.config import TrainConfig
 from launch.book import FAILED, FINISHED, STOPPED, Run, mean
@@ -126,6 +129,12 @@ class Suggested:
         for entry in runs[0].history if runs[0].outcome == STOPPED else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
         self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all
+
+
+def database_url(path: Path) -> str:
+    """The URL of a SQLite file in a folder of any name, as Optuna takes it: braces are a template's there."""
+    url = URL.create("sqlite", database=os.path.relpath(path)).render_as_string()
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +25,10 @@ class Folder:
     """A folder below a path or an fsspec URL, the same for every process that is told of it."""
 
     def __init__(self, url: str) -> None:
-        self.fs, self.path = url_to_fs(url)
+        if url.startswith("/") or "://" not in url:  # any character may be in it, '::' and '*' too
+            self.fs, self.path = LocalFileSystem(), os.path.abspath(os.path.expanduser(url))
+        else:
+            self.fs, self.path = url_to_fs(url)
         self.local = isinstance(self.fs, LocalFileSystem)
 
     @classmethod
@@ -94,5 +99,7 @@ class Folder:
 
     def remove(self) -> None:
         """Delete the folder with all that is in it."""
-        if self.fs.exists(self.path):
+        if self.local:
+            shutil.rmtree(self.path, ignore_errors=not os.path.exists(self.path))
+        elif self.fs.exists(self.path):
             self.fs.rm(self.path, recursive=True)

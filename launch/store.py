@@ -15,8 +15,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
+from bel.mlflow_store import sqlite_path
 from bel.places import refuse_folder
 from bel.source import code_version
+from bel.store_file import STORE
 from launch.book import DECIDED
 from launch.identity import Facts
 from launch.provenance import context
@@ -161,11 +163,12 @@ def find_experiment(client: MlflowClient, name: str) -> str:
         raise UserError(f"the MLflow experiment {name!r} was deleted: restore it there, or give the sweep another name")
     if experiment is not None:
         return str(experiment.experiment_id)
-    local = mlflow.get_tracking_uri().startswith("sqlite:")
-    if local:
-        refuse_folder("the folder of artifacts", Path.cwd() / "mlruns" / name)
-    files = (Path.cwd() / "mlruns" / name).as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=files))
+    file = sqlite_path(mlflow.get_tracking_uri())
+    if file is None:
+        return str(client.create_experiment(name))
+    files = Path.cwd() / "mlruns" / name
+    refuse_folder("the folder of artifacts", files)
+    return str(client.create_experiment(name, files.as_uri(), {STORE: str(file.resolve())}))
 
 
 def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]) -> list[Run]:

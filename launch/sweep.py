@@ -55,6 +55,7 @@ from launch.writer import patiently
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so
+logging.getLogger("mlflow.tracking.context.registry").setLevel(logging.ERROR)  # that this user has no name
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locked database: the writer tries again
 
 

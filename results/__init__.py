@@ -1,8 +1,10 @@
 """What became of runs: read from MLflow, re-tested, compared."""
 
+import logging
 import os
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # before mlflow is imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # for minutes a dead server would be asked again
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it finds a folder of its own where HOME is none

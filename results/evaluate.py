@@ -146,6 +146,10 @@ def describe(subject: Subject) -> None:
         print(
             "note: the checkpoint has no digest of its own, as older ones: that it is as it was written is not verified"
         )
+    elsewhere = not Path(config.data_root).is_relative_to(Path.cwd())
+    print(
+        f"data in {config.data_root}{', not below this folder: --set data_root=PATH reads other' if elsewhere else ''}"
+    )
     for name, value in subject.here.items():
         if made[name] != value:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")

@@ -19,6 +19,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
 from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
+from bel.store_file import settle, sqlite_url
 
 PARENT = "mlflow.parentRunId"
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
@@ -38,6 +39,8 @@ def find_run(run_id: str) -> Run:
 
 def reach() -> MlflowClient:
     """The MLflow store, which is not made where there is none. Raises `UserError` where it cannot be read."""
+    if not mlflow.is_tracking_uri_set():
+        mlflow.set_tracking_uri(sqlite_url(Path("mlflow.db")))
     uri = mlflow.get_tracking_uri()
     local = sqlite_path(uri)
     try:
@@ -46,6 +49,8 @@ def reach() -> MlflowClient:
         if wrong := fault(uri, write=False):
             raise UserError(f"cannot read the MLflow store {uri}: {wrong}")
         wait_until_made(uri)
+        if local:
+            settle(local)
         if "://" in uri and not local and not uri.startswith("http"):  # MLflow itself would ask for minutes
             with suppress(NoSuchModuleError):
                 create_engine(uri).connect().close()

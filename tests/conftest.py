@@ -17,6 +17,7 @@ import yaml
 from bel.config import TrainConfig
 from bel.data.synthetic import synthesise
 from bel.model import BACKBONES
+from bel.store_file import settle
 
 PROJECT = Path(__file__).parents[1]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")
@@ -97,9 +98,11 @@ def empty_store() -> bytes:
 def working_in(folder: Path):
     """Work in a folder with an MLflow store of its own, as a user does."""
     import mlflow
+    from mlflow.tracking._tracking_service import utils
 
     if not (folder / "mlflow.db").exists():
         (folder / "mlflow.db").write_bytes(empty_store())
+    utils._artifact_repos_cache.clear()  # by run id, which copies of a store have in common
     before, uri = Path.cwd(), mlflow.get_tracking_uri()
     os.chdir(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
@@ -172,6 +175,7 @@ def swept_store(swept, tmp_path):
     """A copy of the finished sweep's store, so that a test may write into it: its checkpoints may be deleted, not changed."""
     folder = tmp_path / "store"
     shutil.copytree(swept[0], folder, copy_function=link_checkpoints)
+    settle(folder / "mlflow.db")
     with working_in(folder):
         yield folder
 

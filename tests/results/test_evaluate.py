@@ -67,6 +67,7 @@ def test_a_re_test_in_another_process_with_all_cores_repeats(swept_store):
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
     with working_in(tmp_path):
+        (tmp_path / "mlflow.db").unlink()
         assert evaluate.main(["--run-id", "0123"]) == 2
     assert "there is no such file" in capsys.readouterr().err and not list(tmp_path.iterdir())
 

@@ -1,0 +1,108 @@
+"""A store of runs in a SQLite file: its address in a folder of any name, and what is done where it was copied or moved."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from bel.errors import UserError
+
+STORE = "bel.store"  # tag of an experiment: the SQLite file that it was made in
+EXPERIMENTS = """
+    select e.experiment_id, e.name, e.artifact_location, t.value, e.lifecycle_stage = 'active'
+        and exists (select 1 from runs r where r.experiment_id = e.experiment_id and r.lifecycle_stage = 'active')
+    from experiments e left join experiment_tags t on t.experiment_id = e.experiment_id and t.key = ?
+    where e.artifact_location like 'file:%'
+"""
+PLACES = (  # tables and columns of MLflow's that say where files are
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
+    ("model_versions", "storage_location"), ("logged_models", "artifact_location"),
+)  # fmt: skip
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a SQLite file for both SQLAlchemy, which decodes it, and MLflow, which does not: relative if need be."""
+    names = (str(path.absolute()), os.path.relpath(path))
+    plain = (name for name in names if unquote(name) == name and "?" not in name)
+    return f"sqlite:///{next(plain, quote(names[0]))}"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An experiment of a store that is not where it was made: its id and name, and where its files were and are to be."""
+
+    identity: int
+    name: str
+    uri: str
+    old: Path
+    new: Path
+    lacking: bool  # files that it has
+
+
+def settle(database: Path) -> None:
+    """Let a store that is not where it was made use the files beside it, and say so; what it was made as is left alone.
+
+    A copy would otherwise read the files of the original, write among them and delete some. Raises `UserError` where the
+    files have not come along.
+    """
+    database = database.resolve()
+    if not database.is_file():
+        return
+    try:
+        found = moved(database)
+    except sqlite3.Error:  # it is locked or no store: MLflow says so, with more patience
+        return
+    if lacking := [one for one in found if one.lacking]:
+        raise UserError(
+            f"the store {database} was copied or moved without the files of {', '.join(one.name for one in lacking)}: they "
+            f"are looked for in {lacking[0].new.parent}, and were in {lacking[0].old.parent}: bring that folder too, or name "
+            "the store that is there by MLFLOW_TRACKING_URI"
+        )
+    if found:
+        try:
+            rewrite(database, found)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the store {database} was copied or moved, and cannot note where its files are now ({error}): make it writable"
+            ) from error
+        print(
+            f"note: the store was copied or moved here: its files are now those in {found[0].new.parent}",
+            file=sys.stderr,
+        )
+
+
+def moved(database: Path) -> list[Moved]:
+    """The experiments of a store that were made in another file than this."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
+        rows = store.execute(EXPERIMENTS, (STORE,)).fetchall()
+    found = []
+    for identity, name, uri, tag, used in rows:
+        old = Path(unquote(urlsplit(uri).path)).resolve()
+        made = Path(tag) if tag else old.parents[1] / database.name  # of a version that kept no tag
+        new = database.parent / (
+            old.relative_to(made.parent) if old.is_relative_to(made.parent) else Path("mlruns", name)
+        )
+        if made == database or (made.exists() and made.samefile(database)) or not (tag or new.is_dir()):
+            continue
+        found.append(Moved(identity, name, uri, old, new, bool(used) and not new.is_dir()))
+    return found
+
+
+def rewrite(database: Path, found: list[Moved]) -> None:
+    """Name the other folders wherever the store says where files are, and this file as the one that they belong to."""
+    with closing(sqlite3.connect(database, timeout=60)) as store, store:
+        known = {(table, row[1]) for table, _ in PLACES for row in store.execute(f"pragma table_info({table})")}
+        for one in found:
+            old, new = one.uri.rstrip("/"), one.new.as_uri()
+            for table, column in known & set(PLACES):
+                store.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) where {column} = ? or substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+            values = (STORE, str(database), one.identity)
+            store.execute("insert or replace into experiment_tags (key, value, experiment_id) values (?, ?, ?)", values)
