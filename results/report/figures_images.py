@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from bel.checkpoint import config_of
+from bel.checkpoint import config_values
 from bel.config import TrainConfig
 from bel.data.checking.sheet import TILE, draw_axes
 from bel.data.crops import center
@@ -43,7 +43,7 @@ def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
         if path is None:
             raise UserError(f"run {run.info.run_id} has no config.yaml")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return config_of({"config": values}, {"weights": "none"} | dict(changes))
+    return TrainConfig.make(config_values({"config": values}) | {"weights": "none"} | dict(changes))
 
 
 def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepared]:

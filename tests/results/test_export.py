@@ -121,6 +121,7 @@ def test_a_file_alone_predicts_what_torch_predicts(written, tmp_path, capfd, rec
     assert (facts["image_size"], facts["run_id"], facts["epoch"]) == (32, "", 3)
     assert facts["code_version"] == state["environment"]["code_version"]
     assert f"decoder {facts['decoder']}, epoch 3" in printed.out
+    assert (facts["config"]["exif"], facts["config"]["center_crop"]) == ("ignore", "round"), "what images are to be"
     assert TrainConfig.make(facts["config"]).head == head and "data_root" not in facts["config"]
     if to != "torchscript":
         assert b"results/export.py" not in out.read_bytes() and b"bel/deployed.py" not in out.read_bytes()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bel.codes import code_matrix
+from bel.config import TrainConfig
 from bel.errors import UserError
 from results import command
 from results.board_tables import rows
@@ -191,13 +192,14 @@ def test_a_code_in_a_file_is_drawn_only_while_it_is_the_one_that_was_trained(swe
         draw_codes(one)
 
 
-def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs):
+def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs, monkeypatch):
     leader = boards(swept_runs[1])[0].leader
     first = leader.seeds[0]
     errors = first.mean_errors()
     picked = worst(first, errors)
     assert len(picked) == 8 and errors[picked].tolist() == sorted(errors)[::-1][:8], "one group: all may be of it"
     assert errors[middle(errors)].tolist() == sorted(errors)[4:8]
+    monkeypatch.setattr(TrainConfig, "cache_dir", "elsewhere")  # the sweep's own has its images
     bad, _ = tiles(leader, {})
     assert [tile.name for tile in bad] == first.names[picked].tolist()
     assert all(tile.picture.startswith(b"\xff\xd8") for tile in bad) and f"{errors[picked[0]]:.2f} deg" in bad[0].text
