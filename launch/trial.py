@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from ray import tune
 
 from bel import checkpoint
@@ -25,6 +24,7 @@ from bel.heads import HEADS
 from bel.precision import pick_device
 from bel.source import code_version
 from bel.train import Epoch
+from launch import yaml_text
 from launch.identity import file_digests, pixels_key
 from launch.pace import paced
 from launch.pictures import draw_labels
@@ -194,7 +194,7 @@ class Trial(tune.Trainable):
     def describe(self, state: dict[str, Any]) -> None:
         """Write the config, the split and a picture of the labels."""
         with self.folder.writing("config.yaml") as path:
-            path.write_text(yaml.safe_dump(self.train_config.as_dict(), sort_keys=False))
+            path.write_text(yaml_text.dump(self.train_config.as_dict()))
         with self.folder.writing("split.json") as path:
             path.write_text(json.dumps(state["data"], indent=1))
         with self.folder.writing("labels.png") as path:

@@ -46,8 +46,18 @@ class Loader(yaml.SafeLoader):
         return node
 
 
+class Dumper(yaml.SafeDumper):
+    """A dumper that quotes text which either version of YAML would read as something else."""
+
+
 for name, (pattern, first) in PLAIN.items():
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"({pattern})$"), first)
+    for kind in (Loader, Dumper):
+        kind.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"({pattern})$"), first)
+
+
+def dump(values: Any) -> str:
+    """Plain values as YAML, in their order."""
+    return str(yaml.dump(values, Dumper=Dumper, sort_keys=False))
 
 
 def load(path: Path) -> Any:

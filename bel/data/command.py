@@ -97,8 +97,8 @@ def read_protocol(value: str) -> Any:
     if not value.endswith(".json"):
         return value
     try:
-        return json.loads(Path(value).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(Path(value).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the protocol {value}: {error}; write a mapping as in a sweep, as JSON") from error
 
 

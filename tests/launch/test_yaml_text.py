@@ -5,11 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bel.errors import UserError
 from launch.space import read_sweep
 from launch.train import main as train
-from launch.yaml_text import load, parse
+from launch.yaml_text import dump, load, parse
 
 TEN = "abcdefghij"
 
@@ -78,3 +79,27 @@ def test_values_are_what_is_written():
     assert parse("x", "a: &a {b: 1, c: 2}\nd: {<<: *a, c: 3}") == {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}
     assert parse("x", "") is None and parse("x", "# nothing") is None
     assert type(parse("x", "10")) is int and type(parse("x", "1.0")) is float
+
+
+def test_what_is_written_is_read_back_by_either_version_of_yaml():
+    texts = [
+        "on",
+        "1e3",
+        "08",
+        "010",
+        "0x10",
+        "1_0",
+        "1:30",
+        "2026-01-01",
+        "null",
+        "~",
+        "=",
+        "<<",
+        "",
+        "a: b",
+        "x #2",
+        "@a",
+    ]
+    values = {"texts": texts, "numbers": [1, 1e-5, 0.1, 1e22, True, None], "more": {text: text for text in texts}}
+    assert parse("x", dump(values)) == values == yaml.safe_load(dump(values))
+    assert [type(number) for number in parse("x", dump(values))["numbers"][:4]] == [int, float, float, float]
