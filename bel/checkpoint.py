@@ -17,9 +17,11 @@ from bel.errors import UserError
 from bel.model import Model, build_model
 from bel.source import code_version
 from bel.tensor_file import Damaged as Damaged
+from bel.tensor_file import flat
 from bel.tensor_file import read as read
 from bel.tensor_file import save as save
 from bel.tensor_file import write as write
+from bel.text import harmless
 
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
 
@@ -80,6 +82,11 @@ def whole(path: Path, state: Any) -> dict[str, Any]:
     for key, (what, holds) in (RULES | MORE_RULES).items():
         if key in state and not holds(state[key]):
             raise UserError(f"{path} is not a sound checkpoint: its {key} must be {what}")
+    odd = next((value for value in flat(state) if isinstance(value, str) and harmless(value) != value), None)
+    if odd is not None:
+        raise UserError(
+            f"{path} is not a sound checkpoint: it has text with characters that are not to be seen: {odd!r}"
+        )
     return dict(state)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from bel.mlflow_store import explain
+from bel.text import harmless, harmless_output
 
 # Of an address: who may read it, and the parameters that are keys to it.
 CREDENTIALS = re.compile(
@@ -49,17 +50,18 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
 
     @functools.wraps(main)
+    @harmless_output()
     def wrapped(argv: Sequence[str] | None = None) -> int:
         try:
             return main(argv)
         except UserError as error:
-            print(f"error: {shown(error)}", file=sys.stderr)
+            print(f"error: {harmless(sentence(error))}", file=sys.stderr)
             return 2
         except BrokenPipeError:  # the reader has seen enough, as head does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
             return 141
         except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
-            print(f"error: {shown(explain(error) or error)}", file=sys.stderr)
+            print(f"error: {harmless(shown(explain(error) or error))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -67,7 +69,7 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         except Exception as error:
             if (said := explain(error)) is None:
                 raise
-            print(f"error: MLflow's store: {shown(said)}", file=sys.stderr)
+            print(f"error: MLflow's store: {harmless(shown(said))}", file=sys.stderr)
             return 2
 
     return wrapped

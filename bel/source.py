@@ -16,6 +16,7 @@ LEFT_OUT = (
     "deployed.py",
     "errors.py",
     "text.py",
+    "text.py",
 )
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -1,11 +1,83 @@
-"""Texts that several rooms print. Imports no torch."""
+"""Texts that several rooms print, and what is made harmless in all of them. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+# What a terminal obeys, or nobody sees: controls, ends of lines, changes of direction, zero widths, halves of characters.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of the lines of Ray's workers
+PROGRESS = re.compile(r"(?:\x1b\[A)*\r?")  # how what tqdm writes begins: lines up, and back to the start of one
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # how what a spreadsheet computes begins
+
+
+def harmless(value: object) -> str:
+    """A value as text in one line that a terminal shows and does not obey: what is not to be seen is written out."""
+    return UNSEEN.sub(escaped, str(value))
+
+
+def escaped(found: re.Match[str]) -> str:
+    """A character as Python writes it."""
+    return found[0].encode("unicode_escape").decode()
+
+
+def cell(value: Any) -> Any:
+    """A value of a CSV file that no spreadsheet takes for a formula; numbers stay numbers."""
+    if not isinstance(value, str):
+        return value
+    text = harmless(value)
+    return f"'{text}" if text.startswith(FORMULA) and not is_number(text) else text
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(harmless(text).replace("|", "\\|").replace("<", "&lt;") for text in cells) + " |"
+
+
+class Harmless:
+    """A stream to which text is written as by `harmless`, but for ends of lines, tabs, and, if wanted, tqdm's progress."""
+
+    def __init__(self, stream: Any, progress: bool) -> None:
+        self.obeyed = getattr(stream, "obeyed", stream)  # for what draws in a terminal itself
+        self.progress = progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.obeyed, name)
+
+    def write(self, text: str) -> int:
+        """Write a text; returns its length."""
+        begin = PROGRESS.match(text) if self.progress else None
+        start = begin[0] if begin else ""
+        lines = COLOURS.sub("", text[len(start) :]).split("\n")
+        self.obeyed.write(start + "\n".join("\t".join(map(harmless, line.split("\t"))) for line in lines))
+        return len(text)
+
+
+@contextmanager
+def harmless_output() -> Iterator[None]:
+    """Print nothing that a terminal obeys."""
+    with redirect_stdout(Harmless(sys.stdout, False)), redirect_stderr(Harmless(sys.stderr, True)):
+        yield
+
 
 FACTS = {"training": "clamped_", "selection": "val_clamped_"}  # how the facts of a run that say a share by axis begin
 FEW = 3  # axes that a sentence names
@@ -71,13 +143,14 @@ def short(value: float) -> str:
 
 def columns(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
     """Lines of cells, of which the first are titles, in columns: those numbered `left` to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [list(map(harmless, line)) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
         "  ".join(
             f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for line in lines
+        for line in shown
     ]
 
 

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bel.text import harmless
 from launch.book import CUT, FINISHED, RUNNING, STOPPED, Book, Run
 from launch.pace import Pace, duration
 from launch.standings import RANKS, tables
@@ -29,7 +30,7 @@ class Screen:
     ) -> None:
         self.book, self.total, self.quiet, self.pace = book, total, quiet, pace
         self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.console = Console(file=getattr(sys.stdout, "obeyed", sys.stdout), highlight=False, soft_wrap=True)
         self.began = self.shown = time.monotonic()
         self.live: Live | None = None
         if self.console.is_terminal and not quiet:
@@ -45,7 +46,7 @@ class Screen:
     def say(self, text: str, always: bool = False) -> None:
         """A line above the table."""
         if always or not self.quiet:
-            self.console.print(Text(text))
+            self.console.print(Text(harmless(text)))
             if not self.live:
                 self.shown = time.monotonic()
 
@@ -87,7 +88,8 @@ class Screen:
             values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in names]
             pace = self.paces.get(run.key)
             within = pace.cells if pace else [""] * 4
-            table.add_row(run.name, f"{pace.epoch if pace else run.epoch}/{run.config.epochs}", *within, *values)
+            epoch = pace.epoch if pace else run.epoch
+            table.add_row(harmless(run.name), f"{epoch}/{run.config.epochs}", *within, *values)
         return table
 
     def summary(self) -> str:

@@ -20,7 +20,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError, command
 from bel.places import refuse_folder
-from bel.text import beyond_range
+from bel.text import beyond_range, harmless
 from launch import yaml_text
 from launch.dimensions import mapping
 from launch.pace import Pace, paced
@@ -97,7 +97,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
                 f"({values['val/mae']:.3f} by image), best epoch {values['val/best_epoch']:.0f}, "
                 f"{values['images_per_s']:.0f} images/s"
             )
-    print(f"re-test the best epoch with: bel-eval --checkpoint {best}")
+    print(f"re-test the best epoch with: bel-eval --checkpoint {harmless(best)}")
 
 
 def show(bar: tqdm[Any], pace: Pace) -> None:
@@ -113,7 +113,7 @@ def state_of(last: Path) -> dict[str, Any] | None:
     try:
         return checkpoint.load(last)
     except checkpoint.Damaged as error:
-        print(f"note: {error}: training begins again", file=sys.stderr)
+        print(f"note: {harmless(error)}: training begins again", file=sys.stderr)
         return None
 
 

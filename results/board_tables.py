@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bel.text import axis_cells, axis_titles, columns
+from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_row
 from results.compare import LEVEL
 from results.configurations import Configuration
 from results.contrast import plain
@@ -144,7 +144,7 @@ def caption(board: Board) -> str:
         text += " Whole ones come first: those with less error further down lack seeds or folds, or were stopped early."
     if any(standing.configuration.stopped for standing in board.standings):
         text += " * early stopping ended it: its error is of fewer epochs."
-    return f"Not comparable with the first table: {board.reason}. {text}" if board.reason else text
+    return harmless(f"Not comparable with the first table: {board.reason}. {text}" if board.reason else text)
 
 
 def text(boards: Sequence[Board]) -> str:
@@ -164,10 +164,7 @@ def markdown(boards: Sequence[Board]) -> str:
     for board in boards:
         titles = header(board)
         marks = ["---" if name == "configuration" else "--:" for name in titles]
-        lines = [
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-            for line in (titles, marks, *rows(board))
-        ]
+        lines = [markdown_row(line) for line in (titles, marks, *rows(board))]
         parts.append("\n".join([caption(board), "", *lines]))
     return "\n\n".join(parts) + "\n"
 
@@ -240,7 +237,7 @@ def as_csv(boards: Sequence[Board]) -> str:
     names = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: cell(value) for name, value in line.items()} for line in lines)
     return file.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bel.text import columns, shortened
+from bel.text import columns, harmless, shortened
 from results.compare import LEAST, LEVEL
 
 GROUPS, BITS = 20, 5  # rows of groups, and worst bits
@@ -72,7 +72,7 @@ def heading(result: Result) -> Iterator[str]:
         ids = one["run_ids"]
         runs = f"run {ids[0]}" if len(ids) == 1 else f"{len(ids)} runs, {one['seeds']} seeds"
         early = ", early stopping ended it" if one["stopped_early"] else ""
-        yield f"{one['letter']}  {one['name']}: {runs}"
+        yield harmless(f"{one['letter']}  {one['name']}: {runs}")
         yield f"   read-out {one['read_out']}; {one['selection']}{early}"
     if len({one["selection"] for one in result["contenders"]}) > 1:
         yield "note: their epochs were selected differently, so that a difference may be of the selection"

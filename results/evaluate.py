@@ -26,7 +26,7 @@ from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import published_names
 from bel.published import is_published
 from bel.tensor_file import DIGEST
-from bel.text import ALL_AXES
+from bel.text import ALL_AXES, harmless
 from bel.values import setting_of
 from results import published
 from results.leaderboard import find_runs
@@ -137,7 +137,7 @@ def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
 def describe(subject: Subject) -> None:
     """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
     config, made = subject.config, subject.state["environment"]
-    title = f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint"
+    title = harmless(f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint")
     print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
     print(
         f"{SELECTED[config.selection]}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"

@@ -11,7 +11,7 @@ import torch
 from mlflow.entities import Run
 
 from bel.evaluate import Evaluation, unit, width
-from bel.text import axis_cells, axis_titles, beyond_of, columns
+from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless, markdown_row
 from results.best import BY_IMAGE
 from results.compare import LEVEL, paired
 from results.configurations import error_of
@@ -59,7 +59,7 @@ def caption(found: Sequence[Contender]) -> str:
     codes = ", ".join(sorted({run.data.tags["code_version"] for one in found for run in one.runs}))
     beyond = beyond_of(run.data.params for one in found for run in one.runs)
     ends = ", ".join(one.name for one in found if one.tuned.at_end)
-    return (
+    return harmless(
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
         f"mean over their {len(set(held.groups))} groups; {facts['folds']} folds, split seed {facts['split_seed']}, seed "
         f"{facts['seed']}, last epoch, each contender's headline read-out, {field} tuned on a hold-out of the same groups. "
@@ -92,7 +92,7 @@ def markdown(found: Sequence[Contender]) -> str:
     """The table for a document."""
     first, *others = rows(found)
     marks = ["---" if name == "contender" else "--:" for name in first]
-    return "\n".join([caption(found), "", *("| " + " | ".join(line) + " |" for line in (first, marks, *others)), ""])
+    return "\n".join([caption(found), "", *(markdown_row(line) for line in (first, marks, *others)), ""])
 
 
 def write(found: Sequence[Contender], folder: Path) -> None:
@@ -142,4 +142,4 @@ def image_rows(parts: Sequence[tuple[str, Evaluation, torch.Tensor]]) -> list[li
 def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
     """Rows of cells into a file."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
+        csv.writer(file, lineterminator="\n").writerows([cell(value) for value in line] for line in lines)

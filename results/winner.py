@@ -19,6 +19,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.places import refuse_file
+from bel.text import harmless
 from results import registry
 from results.configurations import Configuration, error_of
 from results.evaluate import FREE, OTHER, repeats, settings
@@ -130,7 +131,7 @@ def described(winner: Winner) -> str:
         lines.append(
             f"{len(winner.tables) - 1} more tables are not comparable with it: bel-results leaderboard shows them"
         )
-    return "\n".join(lines)
+    return "\n".join(map(harmless, lines))
 
 
 def interval(leader: Configuration) -> str:

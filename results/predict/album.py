@@ -10,6 +10,7 @@ from PIL import Image
 
 from bel.config import TrainConfig
 from bel.data.checking.sheet import PICKED, TILE
+from bel.text import cell
 from results.predict.annotate import annotate, draw_sheet, draw_tile
 from results.predict.faces import seen
 from results.predict.frames import Source, Writer
@@ -41,7 +42,7 @@ class Album:
         for i, (box, row) in enumerate(zip(look.boxes, values, strict=True)):
             deviations = [""] * len(row) if std is None else [f"{x:.6f}" for x in std[i]]
             frame = "" if picture.frame is None else picture.frame
-            self.table.writerow([picture.name, frame, *box, *(f"{x:.6f}" for x in row), *deviations])
+            self.table.writerow([cell(picture.name), frame, *box, *(f"{x:.6f}" for x in row), *deviations])
         drawn = annotate(picture.image, look.boxes, values, self.axes, self.pose)
         if self.video:
             self.video.write(drawn)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from bel import checkpoint
 from bel.atomic import replacing
 from bel.errors import UserError, command
+from bel.text import harmless
 from bel.values import within
 from results.evaluate import settings
 from results.export import one_run
@@ -179,7 +180,7 @@ def predict_all(subject: Subject, source: Source, find: Find | None, folder: Pat
         if not tally.predictions:
             raise UserError(nothing(tally))
     if tally.failed:
-        (folder / FAILED).write_text("\n".join(tally.failed) + "\n", encoding="utf-8", errors="backslashreplace")
+        (folder / FAILED).write_text("".join(f"{harmless(line)}\n" for line in tally.failed), encoding="utf-8")
     return tally
 
 
@@ -198,7 +199,7 @@ def nothing(tally: Tally) -> str:
 def say(tally: Tally, source: Source, out: Path, seconds: float) -> None:
     """Name the pictures that could not be used, then sum up in a line."""
     for line in tally.failed[:SHOWN]:
-        print(f"not predicted: {line}", file=sys.stderr)
+        print(f"not predicted: {harmless(line)}", file=sys.stderr)
     if len(tally.failed) > SHOWN:
         print(f"not predicted: {len(tally.failed) - SHOWN} more, all of them are in {out / FAILED}", file=sys.stderr)
     done = tally.pictures + len(tally.failed)
@@ -214,4 +215,4 @@ def say(tally: Tally, source: Source, out: Path, seconds: float) -> None:
     beside = [path.relative_to(source.path).as_posix() for path in source.beside]
     others = f"; {len(beside)} files are no pictures: {', '.join(beside[:3])}" if beside else ""
     others += ", ..." if len(beside) > 3 else ""
-    print(f"{counts}, in {out}, {tally.pictures / seconds:.1f} images/s{others}")
+    print(harmless(f"{counts}, in {out}, {tally.pictures / seconds:.1f} images/s{others}"))

@@ -203,3 +203,15 @@ def test_pictures_of_one_name_but_for_the_ending_are_all_written(made, tmp_path)
         Image.new("RGB", (40, 40), "red").save(tmp_path / "in" / name)
     assert predict.main([str(tmp_path / "in"), "--checkpoint", made(), "--out", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 3
+
+
+def test_names_of_files_are_no_commands_to_a_terminal_or_a_spreadsheet(made, tmp_path, capsys):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ("=1+1.png", "a\nb.png", "c\x1b[2J.png"):
+        Image.new("RGB", (40, 40)).save(folder / name)
+    (folder / "d\n\x1b[2Jtest MAE 0.1.png").write_bytes(b"no picture")
+    assert predict.main([str(folder), "--checkpoint", made(), "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "d\\n\\x1b[2Jtest MAE 0.1.png" in printed.err and "\x1b" not in printed.out + printed.err
+    assert [row["file"] for row in table(tmp_path / "out")] == ["'=1+1.png", "a\\nb.png", "c\\x1b[2J.png"]
