@@ -26,7 +26,10 @@ Entry = dict[str, float]  # metrics of an epoch, its number ("epoch") and when i
 
 @dataclass
 class Run:
-    """One training run: what is trained, and what came of it so far."""
+    """One training run: what is trained, and what came of it so far.
+
+    The driver's thread alone changes it, by methods of `Book` alone; other threads get a copy.
+    """
 
     key: str
     config: TrainConfig
@@ -38,7 +41,7 @@ class Run:
     reason: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     deaths: int = 0  # workers that died with it since its last epoch
-    run_id: str | None = None  # MLflow's
+    run_id: str | None = None  # MLflow's, once all is written
     begun: float = 0.0  # when it started, in this call
     resumed: int = 0  # epochs that earlier calls did
     kept: bool = True  # whether its checkpoint is
@@ -86,8 +89,10 @@ class Book:
         label: Callable[[TrainConfig], str],
         identify: Identify,
         known: Known,
+        fetchable: Callable[[Logged, str], bool] = lambda run, outcome: True,
     ) -> None:
-        self.facts, self.find, self.label, self.identify, self.known = facts, find, label, identify, known
+        self.facts, self.find, self.label, self.identify = facts, find, label, identify
+        self.known, self.fetchable = dict(known), fetchable
         self.runs: dict[str, Run] = {}
 
     def facts_of(self, config: TrainConfig) -> dict[str, str]:
@@ -109,11 +114,19 @@ class Book:
         key = self.identify(config, facts)
         if key not in self.runs:
             run = Run(key, config, self.label(config), facts, group=key)
-            if key in self.known:
-                run.logged, run.outcome, run.lent = self.known[key]
+            if known := self.decided(key):
+                run.logged, run.outcome, run.lent = known
                 run.history, run.run_id = [dict(run.logged.data.metrics)], None if run.lent else run.logged.info.run_id
             self.runs[key] = run
         return self.runs[key]
+
+    def decided(self, key: str) -> tuple[Logged, str, bool] | None:
+        """What MLflow has of a run that need not be trained; another sweep's is lent where its files can be fetched."""
+        known = self.known.get(key)
+        if known and known[2] and key not in self.runs and not self.fetchable(known[0], known[1]):
+            del self.known[key]
+            return None
+        return known
 
     def recall(self, configs: list[TrainConfig]) -> None:
         """Enter the runs of a configuration, if one of them was decided in an earlier call."""
@@ -132,7 +145,39 @@ class Book:
         if not run.machine:  # the first word of it: all but the last epoch were done before
             run.resumed = max(run.epoch - 1, 0)
         run.machine = {name: result[name] for name in ("host", "device")}
+        run.reason = result.get("reason", "")
         return run
+
+    def begin(self, key: str, now: float) -> Run:
+        """A run whose worker begins, or goes on."""
+        run = self.runs[key]
+        run.outcome, run.begun = RUNNING, run.begun or now
+        return run
+
+    def end(self, run: Run, outcome: str, reason: str | None = None) -> None:
+        """A run has ended."""
+        run.outcome, run.reason = outcome, run.reason if reason is None else reason
+
+    def wait(self, run: Run) -> None:
+        """A run goes out again, after its worker died if it had begun."""
+        run.deaths += run.outcome != WAITING
+        run.outcome = WAITING
+
+    def drop(self, run: Run) -> None:
+        """A run's checkpoint is no longer kept."""
+        run.kept = False
+
+    def restore(self, config: TrainConfig, ending: Mapping[str, Any]) -> Run:
+        """A run as it ended in an earlier call that did not come to write it."""
+        run = self.run(config)
+        for name, value in ending.items():
+            setattr(run, name, value)
+        return run
+
+    def written(self, ids: Mapping[str, str]) -> None:
+        """All runs have their ids of MLflow."""
+        for run in self:
+            run.run_id = ids.get(run.key, run.run_id)
 
     def __iter__(self) -> Iterator[Run]:
         """Runs in the order in which they were met."""

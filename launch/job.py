@@ -59,7 +59,7 @@ class Job:
     def lent(self) -> int:
         """How many of the listed trials other sweeps have finished."""
         keys = {self.book.identify(c, self.book.facts_of(c)) for c in self.all_runs} if self.listed else set()
-        return sum(self.book.known[key][2] for key in keys & self.book.known.keys())
+        return sum(known[2] for known in map(self.book.decided, keys) if known)
 
     @property
     def longest(self) -> int:

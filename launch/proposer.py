@@ -77,7 +77,7 @@ class Proposer(Searcher):
                 return False
             runs = self.book.repeats(self.repeats(config))
             for run in runs:
-                if run.lent and run.run_id is None:
+                if run.lent:
                     self.adopt(run)
             self.groups[runs[0].group] = Group(config, runs)
             self.proceed(self.groups[runs[0].group])
@@ -113,11 +113,10 @@ class Proposer(Searcher):
 
     def again(self, run: Run) -> bool:
         """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
-        run.deaths += run.outcome != WAITING
+        self.book.wait(run)
         if run.deaths > MOST_DEATHS:
             return False
         self.out.discard(run.key)
-        run.outcome = WAITING
         self.queue.appendleft(run)
         return True
 

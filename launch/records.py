@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,24 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from bel import checkpoint
 from bel.config import TrainConfig
-from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, Book, Entry, Run
+from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book, Entry, Run
 from launch.labels import LONG, parameters, split_long
 from launch.pictures import draw_code, draw_curve
 from launch.state import BEST, END, LAST, Folder
-from launch.store import DROPPED, HOURS, JUDGED, LENT, OUTCOME, PARENT, REGISTERED, TRIAL, Store, search
+from launch.store import (
+    DROPPED,
+    FILES,
+    HOURS,
+    JUDGED,
+    LENT,
+    OUTCOME,
+    PARENT,
+    REGISTERED,
+    TRIAL,
+    Store,
+    fetchable,
+    search,
+)
 from launch.writer import Writer
 
 ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
@@ -27,31 +41,39 @@ PROGRESS = "progress"
 STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
 
 
+def snapshot(run: Run) -> Run:
+    """A run as it is now, for the thread that writes it: the driver's own goes on."""
+    return replace(run, history=list(run.history))
+
+
 class Records:
     """The runs of a sweep in its store; every write is one thread's, in order, and does nothing the second time."""
 
     def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes) -> None:
         self.store, self.folder, self.diff = store, folder, diff
-        self.writer = Writer()
+        self.guard = store.lease.check if store.lease else lambda: None
+        self.writer = Writer(self.guard)
         self.tags = tags | {PARENT: store.parent_id}
         self.ids = {key: run.info.run_id for key, run in store.children.items()}
         self.tried: set[str] = set()  # keys whose run may be there though no answer came
         self.bare: set[str] = set()  # keys whose run lacks its parameters yet
         self.steps: dict[str, int] = {}  # key -> the last epoch that is logged
         self.put: dict[str, int] = {}  # key -> the last epoch that is on its way
+        self.unstored: list[str] = []  # names of runs whose files did not arrive in the store
+        self.adopted: set[str] = set()  # keys of other sweeps' runs that are on their way
         self.shown: int | None = None  # trials that had ended at the last point of the parent's charts; None: ask
         self.best: dict[str, float] = {}  # values of that point
 
     def begin(self, run: Run) -> None:
         """Make the run, or go on with the one that is there."""
-        self.writer.put(partial(self.open, run))
+        self.writer.put(partial(self.open, snapshot(run)))
 
     def epochs(self, run: Run) -> None:
         """Log the epochs that were not handed on yet."""
         new = [entry for entry in run.history if entry["epoch"] > self.put.get(run.key, 0)]
         if new:
             self.put[run.key] = run.epoch
-            self.writer.put(partial(self.log, run, new))
+            self.writer.put(partial(self.log, snapshot(run), new))
 
     def end(self, run: Run) -> None:
         """Note on disk how a run ended, then write its files and close it; what is written needs no folder any more."""
@@ -59,9 +81,13 @@ class Records:
             ending = {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()}
             self.folder.of(run.key).write_json(END, ending)
         self.epochs(run)
-        self.writer.put(partial(self.close, run, run.outcome, int(time.time() * 1000)))
+        self.writer.put(partial(self.close, snapshot(run), run.outcome, int(time.time() * 1000)))
 
-    def open(self, run: Run, client: MlflowClient) -> None:
+    def lacking(self, run: Run) -> list[str]:
+        """Files of a run that came to an error which are not in its folder, as after `rm -r runs`."""
+        return sorted({*FILES, BEST} - set(self.folder.of(run.key).names()))
+
+    def open(self, run: Run, client: MlflowClient, begun: float = 0) -> None:
         """The write of `begin`."""
         if run.key in self.tried and run.key not in self.ids:
             found = search(client, [self.store.experiment_id], {TRIAL: run.key, PARENT: self.store.parent_id})
@@ -77,16 +103,15 @@ class Records:
             self.steps[run.key] = max((metric.step for metric in history), default=0)
         else:
             tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, JUDGED: str(run.judged)}
-            start = int((run.begun or time.time()) * 1000)
+            start = int((begun or run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
             self.ids[run.key] = made.info.run_id
             self.bare.add(run.key)
-        run.run_id = self.ids[run.key]
         if run.key in self.bare:  # a run that goes on keeps those it was made with: paths may have changed
             params, long = split_long(parameters(run.config, run.facts))
             if long:
-                client.log_dict(run.run_id, long, LONG)
-            client.log_batch(run.run_id, params=[Param(name, value) for name, value in params.items()])
+                client.log_dict(self.ids[run.key], long, LONG)
+            client.log_batch(self.ids[run.key], params=[Param(name, value) for name, value in params.items()])
             self.bare.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
@@ -109,12 +134,16 @@ class Records:
         run_id, folder = self.ids[run.key], self.folder.of(run.key)
         if outcome in DECIDED:
             self.upload(run, outcome, folder, client)
+            if not fetchable(client.get_run(run_id), outcome, run.kept):
+                self.unstored.append(run.name)
+                outcome = CUT
         tags = (
             run.machine | ({"error": run.reason} if run.reason else {}) | ({OUTCOME: outcome} if outcome != CUT else {})
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, STATUS[outcome], at)
-        if outcome in DECIDED:
+        if outcome in DECIDED or run.outcome in DECIDED:
+            self.guard()  # what was written to a store that is gone is needed by the next one
             folder.remove()
 
     def upload(self, run: Run, outcome: str, folder: Folder, client: MlflowClient) -> None:
@@ -135,9 +164,8 @@ class Records:
 
     def drop(self, run: Run) -> None:
         """Delete the checkpoint of a run that is no longer among those that are kept."""
-        run.kept = False
         if run.logged is None or run.lent or DROPPED not in run.logged.data.tags:
-            self.writer.put(partial(self.delete, run))
+            self.writer.put(partial(self.delete, snapshot(run)))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
         """The write of `drop`; a checkpoint that was registered as a model stays."""
@@ -152,7 +180,8 @@ class Records:
     def kept(self, runs: list[Run]) -> tuple[int, int]:
         """How many checkpoints of some runs are in the store, and their bytes."""
         client = MlflowClient()
-        files = [file for run in runs if run.run_id and run.kept for file in client.list_artifacts(run.run_id)]
+        ids = [self.ids[run.key] for run in runs if run.kept and run.key in self.ids]
+        files = [file for run_id in ids for file in client.list_artifacts(run_id)]
         sizes = [file.file_size or 0 for file in files if file.path == BEST]
         return len(sizes), sum(sizes)
 
@@ -160,10 +189,13 @@ class Records:
         """Write what an earlier call noted of runs that ended, and did not come to write."""
         for name in self.folder.names():
             ending = self.folder.of(name).read_json(END)
-            if ending is not None:
-                run = book.run(TrainConfig.make(ending["values"]))
-                for key in ENDING:
-                    setattr(run, key, ending[key])
+            if ending is None:
+                continue
+            run = book.restore(TrainConfig.make(ending["values"]), {key: ending[key] for key in ENDING})
+            if run.outcome in (FINISHED, STOPPED) and self.lacking(run):
+                book.end(run, WAITING)
+                self.folder.of(name).remove()
+            else:
                 self.begin(run)
                 self.end(run)
 
@@ -192,15 +224,16 @@ class Records:
         self.writer.put(lambda client: client.set_terminated(self.store.parent_id, status))
 
     def adopt(self, run: Run) -> None:
-        """Enter what another sweep has trained as a run of this one, which names it."""
-        self.writer.put(partial(self.copy, run))
+        """Enter what another sweep has trained as a run of this one, which names it, once."""
+        if run.key not in self.adopted:
+            self.adopted.add(run.key)
+            self.writer.put(partial(self.copy, snapshot(run)))
 
     def copy(self, run: Run, client: MlflowClient) -> None:
         """The write of `adopt`."""
         assert run.logged is not None
         source = run.logged
-        run.begun = source.info.start_time / 1000
-        self.open(run, client)
+        self.open(run, client, source.info.start_time / 1000)
         names = [name for name in source.data.metrics if not name.startswith("test/")]
         metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
         for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once

@@ -20,6 +20,7 @@ from bel.config import TrainConfig
 from bel.errors import shown
 from bel.source import code_version
 from launch.book import FAILED, FINISHED, STOPPED, Run
+from launch.claim import claim
 from launch.cluster import RayDied, joined, ray_died, restart_ray
 from launch.early import ByKey, scheduler
 from launch.identity import file_digests
@@ -42,6 +43,7 @@ from launch.telling import heard
 from launch.tracking import Tracker
 from launch.trial import taken_over
 from launch.tuner import tuner
+from launch.writer import Lost
 
 PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
 HURRY = 5.0  # after a second Ctrl-C
@@ -53,7 +55,7 @@ class Shift:
     def __init__(self, job: Job, store: Store, storage: Folder, quiet: bool) -> None:
         self.job, self.sweep, self.book, self.store = job, job.sweep, job.book, store
         self.storage = storage
-        self.folder = storage.of(f"{job.sweep.name}-{store.parent_id[:8]}")
+        self.folder = storage.of(f"{job.sweep.name}-{store.key[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         tags = provenance() | {"code_version": code_version()}
         self.records = Records(store, self.trials, tags, kept_changes())
@@ -69,6 +71,7 @@ class Shift:
         """Run the stages and conclude; the exit code."""
         patience, broken = PATIENCE, False
         self.screen.say(f"parent run {self.store.parent_id}")
+        claim(self.folder, self.store, self.screen.say)
         self.tune.remove()  # of a driver that was killed
         self.records.replay(self.book)
         try:
@@ -86,10 +89,17 @@ class Shift:
             self.records.finish(self.status())
             self.screen.close()
             written = self.records.writer.drain(patience, self.screen.say)
-            self.tune.remove()
+            self.book.written(dict(self.records.ids))
+            if not self.lost:  # else another driver may be at work there
+                self.tune.remove()
             if broken:
                 self.notify(1)
         return self.conclude(written)
+
+    @property
+    def lost(self) -> str:
+        """Why this process must not go on with the sweep."""
+        return self.records.writer.lost or (self.store.lease.why if self.store.lease else "")
 
     def stages(self) -> None:
         """Each protocol that is searched by itself; then the folds of a tuned sweep."""
@@ -138,10 +148,12 @@ class Shift:
             return True
         except RayDied:
             pass
+        except Lost as lost:
+            self.stop.ask(LOST, str(lost))
         except Exception:
             if not ray_died(now=True):
                 raise
-        if joined():  # it is not ours to start again
+        if not self.stop.reason and joined():  # it is not ours to start again
             self.stop.ask(LOST, "Ray has died on this node of its cluster; when it is there again")
         ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
         return False
@@ -173,6 +185,16 @@ class Shift:
         if refused:
             print(f"MLflow refused {len(refused)} writes, the first of them: {refused[0]}", file=sys.stderr)
             code = 1
+        if self.records.unstored:
+            lacking = ", ".join(self.records.unstored[:3])
+            print(
+                f"files of {lacking} did not arrive in the store: the same command trains them again", file=sys.stderr
+            )
+            code = 1
+        if self.lost:
+            print(f"{self.lost}: what was trained is in {shown(self.trials.url)}", file=sys.stderr)
+            self.notify(1)
+            return 1
         if self.stop.reason:
             print(f"{self.stop.text}: the same command goes on with the trials that are not finished", file=sys.stderr)
             code = {INTERRUPTED: 130, FULL: 2, LOST: 1}.get(self.stop.reason, code)

@@ -1,30 +1,29 @@
-"""The MLflow store of a sweep: reach it, find or make the experiment and the parent run, know what is finished."""
+"""What MLflow knows of a sweep: its parent run, its trials, and which of them need not be trained again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mlflow
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
-from bel.mlflow_store import sqlite_path
-from bel.places import refuse_folder
 from bel.source import code_version
-from bel.store_file import STORE
-from launch.book import DECIDED
+from launch.book import DECIDED, DIVERGED
 from launch.identity import Facts
-from launch.provenance import context
+from launch.lease import Lease
+from launch.predictions import PREDICTIONS
 from launch.space import Sweep
+from launch.state import BEST
+from launch.writer import is_away
 
-PARENT, SWEEP, TRIAL, DRIVER = "mlflow.parentRunId", "bel.sweep", "bel.trial", "bel.driver"
+PARENT, SWEEP, TRIAL = "mlflow.parentRunId", "bel.sweep", "bel.trial"
+GENERATION = "bel.generation"  # of a parent run: how many `--fresh` calls made another one before
 REGISTERED = "bel.registered"  # by `bel-results best`: a run whose checkpoint is a model of the registry
 OUTCOME, LENT, HOURS, FRESH, JUDGED, DROPPED = (
     "bel.outcome",
@@ -34,6 +33,7 @@ OUTCOME, LENT, HOURS, FRESH, JUDGED, DROPPED = (
     "bel.judged",
     "bel.dropped",
 )
+FILES = ("config.yaml", "split.json", PREDICTIONS)  # of each run that came to an error, beside its checkpoint
 DECIDES = ("name", "base", "space", "exclude", "points", "search")  # what makes a sweep another one
 
 
@@ -46,6 +46,9 @@ class Store:
     children: dict[str, Run]  # those of the sweep itself, however they ended
     known: dict[str, tuple[Run, str, bool]]  # decided ones: run, outcome, whether another sweep trained it
     hours: float = 0.0  # that earlier calls took
+    key: str = ""  # of the sweep
+    fresh: bool = False  # whether it takes no states or trials from before
+    lease: Lease | None = None  # that this process drives it; None: it only looks
 
 
 def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:
@@ -60,23 +63,35 @@ def look(sweep: Sweep, key: str, fresh: bool) -> Store:
     """What MLflow knows of a sweep, without writing: ids are empty where there are none yet."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(sweep.name)
-    if experiment is not None and experiment.lifecycle_stage == "deleted":
-        raise UserError(
-            f"the MLflow experiment {sweep.name!r} was deleted: restore it there, or give the sweep another name"
-        )
-    parents = [] if experiment is None or fresh else search(client, [experiment.experiment_id], {SWEEP: key})
-    children, hours = [], 0.0
-    if parents:
-        children = search(client, [parents[0].info.experiment_id], {PARENT: parents[0].info.run_id})
-        hours, fresh = float(parents[0].data.tags.get(HOURS, 0)), FRESH in parents[0].data.tags
+    refuse_deleted(experiment)
+    parent = None if experiment is None or fresh else newest(client, experiment.experiment_id, key)
+    return read(client, experiment.experiment_id if experiment else "", key, parent, fresh)
+
+
+def read(client: MlflowClient, experiment_id: str, key: str, parent: Run | None, fresh: bool) -> Store:
+    """What MLflow knows of the trials of a sweep, of those alone whose files can be fetched."""
+    parent_id, children, hours = "", [], 0.0
+    if parent:
+        parent_id, hours = parent.info.run_id, float(parent.data.tags.get(HOURS, 0))
+        children = search(client, [experiment_id], {PARENT: parent_id})
+        fresh = FRESH in parent.data.tags
     known = {} if fresh else {run.data.tags[TRIAL]: (run, "finished", True) for run in others(client)}
     for run in children:
-        if run.data.tags.get(OUTCOME) in DECIDED:
+        known.pop(run.data.tags[TRIAL], None)
+        if run.data.tags.get(OUTCOME) in DECIDED and fetchable(run, run.data.tags[OUTCOME]):
             known[run.data.tags[TRIAL]] = run, run.data.tags[OUTCOME], False
     own = {run.data.tags[TRIAL]: run for run in children}
-    return Store(
-        experiment.experiment_id if experiment else "", parents[0].info.run_id if parents else "", own, known, hours
-    )
+    return Store(experiment_id, parent_id, own, known, hours, key, fresh)
+
+
+def knows(run_id: str) -> bool:
+    """Whether the store has a run."""
+    try:
+        return bool(MlflowClient().get_run(run_id))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 def others(client: MlflowClient) -> list[Run]:
@@ -87,62 +102,19 @@ def others(client: MlflowClient) -> list[Run]:
     return [run for run in found if DROPPED not in run.data.tags]
 
 
-def open_store(sweep: Sweep, key: str, fresh: bool) -> Store:
-    """Find or make the experiment and the parent run of a sweep, and mark it as ours.
-
-    Raises `UserError` where another driver is at work on it.
-    """
-    client = MlflowClient()
-    experiment_id = find_experiment(client, sweep.name)
-    found = look(sweep, key, fresh)
-    parent = (
-        client.get_run(found.parent_id) if found.parent_id else make_parent(client, experiment_id, sweep, key, fresh)
-    )
-    refuse_second_driver(parent)
-    client.set_tag(parent.info.run_id, DRIVER, driver(os.getpid()))
-    client.update_run(parent.info.run_id, status="RUNNING")
-    bury(client, experiment_id, parent)
-    return replace(found, experiment_id=experiment_id, parent_id=parent.info.run_id)
-
-
-def bury(client: MlflowClient, experiment_id: str, present: Run) -> None:
-    """Close what dead drivers of other sweeps on this machine left running in the experiment."""
-    for run in client.search_runs([experiment_id], f"tags.`{DRIVER}` LIKE '%' and attributes.status = 'RUNNING'"):
-        if run.info.run_id != present.info.run_id and not alive(run):
-            for child in search(client, [experiment_id], {PARENT: run.info.run_id}):
-                if child.info.status == "RUNNING":
-                    client.set_terminated(child.info.run_id, "KILLED")
-            client.set_terminated(run.info.run_id, "KILLED")
-
-
-def driver(pid: int) -> str:
-    """What identifies a process on this machine: host, number, and when it began, where the system says so."""
+def fetchable(run: Run, outcome: str, kept: bool = True) -> bool:
+    """Whether the files of a run that ended are where it says, its checkpoint too where that is kept: else train it again."""
+    kept = kept and DROPPED not in run.data.tags
+    needed = set() if outcome == DIVERGED else {*FILES, BEST} if kept else set(FILES)
+    place = run.info.artifact_uri
+    if place.startswith(("/", "file:")):  # without asking the store
+        return all((Path(local_file_uri_to_path(place)) / name).is_file() for name in needed)
     try:
-        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        began = "?"
-    return f"{socket.gethostname()} {pid} {began}"
-
-
-def alive(parent: Run) -> bool:
-    """Whether the process that last ran a sweep may be at it: it is, or it was on another machine."""
-    host, pid, *_ = noted = parent.data.tags[DRIVER].split()
-    if host != socket.gethostname():
-        return True
-    with suppress(ProcessLookupError):
-        os.kill(int(pid), 0)
-        return driver(int(pid)).split() == noted
-    return False
-
-
-def refuse_second_driver(parent: Run) -> None:
-    """Raise `UserError` where the process that last ran this sweep on this machine is alive and at it."""
-    noted = parent.data.tags.get(DRIVER, "")
-    elsewhere = noted.split()[:1] != [socket.gethostname()]
-    if parent.info.status == "RUNNING" and not elsewhere and noted != driver(os.getpid()) and alive(parent):
-        raise UserError(
-            f"process {noted.split()[1]} is running this very sweep (parent run {parent.info.run_id}): wait for it or stop it"
-        )
+        return not needed or needed <= {file.path for file in MlflowClient().list_artifacts(run.info.run_id)}
+    except (MlflowException, OSError) as error:
+        if is_away(error):
+            raise
+        return False
 
 
 def judged_before(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
@@ -156,19 +128,23 @@ def judged_before(store: Store, protocols: set[str], metric: str) -> dict[str, l
     return found
 
 
-def find_experiment(client: MlflowClient, name: str) -> str:
-    """Id of the experiment; one made in a local store keeps its files beside it, by an absolute path."""
-    experiment = client.get_experiment_by_name(name)
+def newest(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    """The parent run of a sweep: the one of the last call with --fresh, if there was any."""
+    found = search(client, [experiment_id], {SWEEP: key})
+    return max(found, key=lambda run: (generation(run), run.info.start_time), default=None)
+
+
+def generation(parent: Run) -> int:
+    """How many parent runs of the same sweep were made before one."""
+    return int(parent.data.tags.get(GENERATION, 0))
+
+
+def refuse_deleted(experiment: Experiment | None) -> None:
+    """Raise `UserError` for an experiment that somebody has deleted."""
     if experiment is not None and experiment.lifecycle_stage == "deleted":
-        raise UserError(f"the MLflow experiment {name!r} was deleted: restore it there, or give the sweep another name")
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    file = sqlite_path(mlflow.get_tracking_uri())
-    if file is None:
-        return str(client.create_experiment(name))
-    files = Path.cwd() / "mlruns" / name
-    refuse_folder("the folder of artifacts", files)
-    return str(client.create_experiment(name, files.as_uri(), {STORE: str(file.resolve())}))
+        raise UserError(
+            f"the MLflow experiment {experiment.name!r} was deleted: restore it there, or give the sweep another name"
+        )
 
 
 def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]) -> list[Run]:
@@ -182,12 +158,3 @@ def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]
         token = page.token
         if not token:
             return runs
-
-
-def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, fresh: bool) -> Run:
-    """The run that a sweep's trials are children of."""
-    tags = context() | {SWEEP: key, "mlflow.note.content": sweep.description} | ({FRESH: "yes"} if fresh else {})
-    run = client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
-    described = {name: value for name, value in asdict(sweep).items() if name != "on_end"}  # it may hold a token
-    client.log_dict(run.info.run_id, described, "sweep.json")
-    return run

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from launch.identity import (
 from launch.job import Job
 from launch.labels import label
 from launch.legal import highs, lows, make_config
+from launch.parent import open_store
 from launch.plan import make_plan
 from launch.probing import settle_gpu
 from launch.reach import reach_store
@@ -50,7 +52,7 @@ from launch.shift import Shift
 from launch.space import Sweep, read_sweep
 from launch.stages import on_seeds, repeats
 from launch.state import Folder
-from launch.store import look, open_store, sweep_key
+from launch.store import fetchable, look, sweep_key
 from launch.writer import patiently
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
@@ -78,15 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches([make_config(sweep, values | highs(sweep)) for values in plan.legal] + runs, facts)
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
-    store = patiently(lambda: look(sweep, key, arguments.fresh))
-    book = Book(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known)
+    store = patiently(lambda: (look if arguments.plan else open_store)(sweep, key, arguments.fresh))
+    book = Book(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, fetchable)
     job = Job(sweep, plan, book)
-    if arguments.plan or not arguments.quiet:
-        announce(job, full=arguments.plan)
-    if arguments.plan:
-        return 0
-    store = patiently(lambda: open_store(sweep, key, arguments.fresh))
-    return Shift(job, store, storage, arguments.quiet).work()
+    with store.lease or nullcontext():
+        if arguments.plan or not arguments.quiet:
+            announce(job, full=arguments.plan)
+        return 0 if arguments.plan else Shift(job, store, storage, arguments.quiet).work()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:

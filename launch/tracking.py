@@ -42,45 +42,61 @@ class Tracker(tune.Callback):
         """Hours that the sweep took, in earlier calls too."""
         return self.spent + (time.monotonic() - self.began) / 3600
 
+    def awake(self) -> None:
+        """Raise `Lost` where another driver has taken over, as after this process stood still, or the store is gone."""
+        if self.records.store.lease:
+            self.records.store.lease.awake()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ask and tell nobody anything that is not ours any more."""
+        self.awake()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Make the run, or go on with it."""
-        run = self.book.runs[trial.config["key"]]
-        run.outcome, run.begun = RUNNING, run.begun or time.time()
-        self.records.begin(run)
+        self.awake()
+        self.records.begin(self.book.begin(trial.config["key"], time.time()))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Log the epochs that are new."""
+        self.awake()
         run = self.book.enter(trial.config["key"], result)
-        run.reason = result.get("reason", "")
         for note in result.get("notes", ()):
             self.screen.say(f"{run.name}: {note}", always=True)
         self.records.epochs(run)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run: it says how it ended, or was stopped by the scheduler, or with the sweep."""
+        self.awake()
         run = self.book.runs[trial.config["key"]]
         outcome = trial.last_result.get("outcome") or (CUT if self.stop.reason else STOPPED)
         if outcome == DISK_FULL:
             self.stop.ask(FULL, f"the disk is full ({run.reason}); when there is room again")
-        self.end(run, CUT if outcome == DISK_FULL else outcome)
+        if outcome in (FINISHED, STOPPED) and (lacking := self.records.lacking(run)):
+            self.records.folder.of(run.key).remove()
+            self.again(run, f"{', '.join(lacking)} of it are gone from its folder: it is trained again")
+        else:
+            self.end(run, CUT if outcome == DISK_FULL else outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, perhaps before it could begin."""
-        run = self.book.runs[trial.config["key"]]
-        run.outcome = RUNNING
-        self.died(run)
+        self.awake()
+        self.died(self.book.begin(trial.config["key"], time.time()))
 
     def died(self, run: Run) -> None:
         """Another worker goes on with a run, unless several died with it in one epoch."""
+        self.again(run, f"its worker died in epoch {run.epoch + 1}, another goes on")
+
+    def again(self, run: Run, why: str) -> None:
+        """Send a run out again, unless it is time to stop or that happened too often."""
         if self.stop.reason:
             self.end(run, CUT)
         elif self.proposer is not None and self.proposer.again(run):
-            self.screen.say(f"{run.name}: its worker died in epoch {run.epoch + 1}, another goes on")
+            self.screen.say(f"{run.name}: {why}")
         else:
-            run.reason = f"{MOST_DEATHS + 1} workers died in epoch {run.epoch + 1}: out of memory?"
-            self.end(run, FAILED)
+            often = f"{MOST_DEATHS + 1} workers died in epoch {run.epoch + 1}: out of memory?"
+            self.end(run, FAILED, why if "trained again" in why else often)
 
     def ray_died(self) -> None:
         """All workers died, and what waited for one has to be sent out again."""
@@ -95,6 +111,7 @@ class Tracker(tune.Callback):
         """Keep the screen up to date, and the hours; say what trials wait for. Raises `RayDied`."""
         if ray_died():
             raise RayDied
+        self.awake()
         before, self.lacks = self.lacks, lacking(self.sweep) if joined() else []
         if self.lacks != before:
             for name, wanted in self.lacks:
@@ -105,9 +122,9 @@ class Tracker(tune.Callback):
             self.stop.ask(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
         self.screen.refresh()
 
-    def end(self, run: Run, outcome: str) -> None:
+    def end(self, run: Run, outcome: str, reason: str | None = None) -> None:
         """Close a run and say so."""
-        run.outcome = outcome
+        self.book.end(run, outcome, reason)
         if outcome in (FINISHED, STOPPED):
             self.retain()
         try:
@@ -147,6 +164,7 @@ class Tracker(tune.Callback):
                 groups = [one.runs for one in table]
                 kept |= {run.key for group in front(self.sweep, groups) for run in group}
             for run in (run for one in table for run in (*one.runs, *one.rest) if run.kept and run.key not in kept):
+                self.book.drop(run)
                 self.records.drop(run)
 
     def close(self) -> None:

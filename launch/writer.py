@@ -25,10 +25,16 @@ AWAY = (
 PAUSE = 2.0  # seconds between tries
 
 
+class Lost(BaseException):
+    """This process must write no more: another driver has the sweep, or its store is gone. It passes through Tune."""
+
+
 def is_away(error: Exception) -> bool:
     """Whether the store may take the same write later: it is locked, full, restarting or out of reach."""
     if re.search("locate revision|out-of-date database schema", str(error)):  # the tables are of another MLflow
         return False
+    if re.search("UNIQUE constraint|UniqueViolation|[Dd]uplicate (key|entry)", str(error)):  # another wrote the same
+        return True
     if isinstance(error, MlflowException):
         return error.error_code in AWAY
     for_good = isinstance(error, (FileNotFoundError, PermissionError))
@@ -50,7 +56,9 @@ def patiently(read: Callable[[], T], seconds: float = 120) -> T:
 class Writer:
     """The one writer of a sweep. What it has not written yet is in the trials' folders, so that nothing is lost with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Callable[[], None] = lambda: None) -> None:
+        self.guard = guard  # asked before each write; raises `Lost`
+        self.lost = ""  # why nothing is written any more
         self.writes: queue.Queue[Write] = queue.Queue()
         self.away_since: float | None = None  # time.monotonic of the first failure of the write at hand
         self.reason = ""
@@ -62,9 +70,9 @@ class Writer:
         self.writes.put(write)
 
     def work(self) -> None:
-        """Do the writes as they come, for ever."""
+        """Do the writes as they come, until they are to end for good."""
         client = MlflowClient()
-        while True:
+        while not self.lost:
             write = self.writes.get()
             while not self.done(write, client):
                 time.sleep(PAUSE)
@@ -74,7 +82,10 @@ class Writer:
     def done(self, write: Write, client: MlflowClient) -> bool:
         """Whether a write is over: done, or refused for good."""
         try:
+            self.guard()
             write(client)
+        except Lost as error:
+            self.lost = str(error)
         except Exception as error:
             self.reason = sentence(error)
             if is_away(error):
@@ -84,9 +95,9 @@ class Writer:
         return True
 
     def drain(self, patience: float, say: Callable[[str], Any]) -> bool:
-        """Wait until all is written; False where the store stays away for `patience` seconds."""
+        """Wait until all is written; False where the store stays away for `patience` seconds, or is lost."""
         said, began = False, time.monotonic()
-        while self.writes.unfinished_tasks:
+        while self.writes.unfinished_tasks and not self.lost:
             away = time.monotonic() - max(self.away_since or time.monotonic(), began)
             if away > 5 and not said:
                 said = True
@@ -94,4 +105,4 @@ class Writer:
             if away > patience:
                 return False
             time.sleep(0.02)
-        return True
+        return not self.lost

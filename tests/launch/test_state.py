@@ -16,10 +16,10 @@ import yaml
 from mlflow.entities import Metric
 
 from bel.config import TrainConfig
-from launch.book import FINISHED, Book, Run
+from launch.book import FINISHED, WAITING, Book, Run
 from launch.records import ENDING, Records
-from launch.state import END, Folder
-from launch.store import OUTCOME, Store
+from launch.state import BEST, END, Folder
+from launch.store import FILES, OUTCOME, Store
 from launch.writer import Writer
 from tests.conftest import PROJECT, SWEEP, children, working_in
 
@@ -128,9 +128,15 @@ def test_a_write_that_is_refused_for_good_blocks_none(made):
 
 def a_run(make, key="k"):
     """A run of three epochs."""
-    names = ("val/mae", "val/best_mae_groups")
+    names = ("val/mae", "val/best_mae_groups", "train/loss")
     history = [{"epoch": float(n), "time": float(n), **dict.fromkeys(names, 9.0 - n)} for n in (1, 2, 3)]
     return Run(key, make(), "name", {"split_hash": "s", "protocol": "biwi"}, key, history, begun=1.0)
+
+
+def fill(folder, *left_out):
+    """Write what a run that came to an error leaves in its folder."""
+    for name in {*FILES, BEST} - {*left_out}:
+        folder.write_json(name, {})
 
 
 def test_every_write_of_a_run_may_be_done_twice(made, store, make):
@@ -138,7 +144,7 @@ def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     diff = "Größe".encode("latin-1")
     records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, diff)
     run = a_run(make)
-    records.folder.of("k").write_json("split.json", {})
+    fill(records.folder.of("k"))
     for _ in range(2):
         records.put.clear()
         records.begin(run)
@@ -150,7 +156,8 @@ def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
     assert [m.step for m in client.get_metric_history(child.info.run_id, "val/mae")] == [1, 2, 3]
     assert child.info.status == "FINISHED" and child.data.tags[OUTCOME] == FINISHED
-    assert {f.path for f in client.list_artifacts(child.info.run_id)} == {"split.json", "changes.diff"}
+    found = {f.path for f in client.list_artifacts(child.info.run_id)}
+    assert found == {*FILES, BEST, "changes.diff", "code.png", "learning_curve.png"}
     assert Path(client.download_artifacts(child.info.run_id, "changes.diff")).read_bytes() == diff
     assert records.folder.names() == [], "what is written needs no folder"
 
@@ -159,7 +166,7 @@ def test_what_an_earlier_call_did_not_come_to_write_is_written_by_the_next(made,
     client, experiment, parent = made
     run, folder = a_run(make), Folder("runs/trials")
     run.outcome = FINISHED
-    folder.of("k").write_json("split.json", {})
+    fill(folder.of("k"))
     ending = {name: getattr(run, name) for name in ENDING}
     folder.of("k").write_json(END, ending | {"values": run.config.as_dict()})
     folder.of("other").write_json("split.json", {})  # of a run that has not ended
@@ -173,6 +180,33 @@ def test_what_an_earlier_call_did_not_come_to_write_is_written_by_the_next(made,
     assert child.info.status == "FINISHED" and child.data.metrics["val/mae"] == 6
     assert folder.names() == ["other"] and book.runs["k"].outcome == FINISHED
     assert TrainConfig.make(run.config.as_dict()) == book.runs["k"].config
+
+
+@pytest.mark.parametrize("gone", [BEST, *FILES])
+def test_a_run_whose_files_are_gone_before_they_are_stored_is_not_finished(made, store, make, gone):
+    client, experiment, parent = made
+    records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, b"")
+    run = a_run(make)
+    fill(records.folder.of("k"), gone)
+    assert records.lacking(run) == [gone]
+    run.outcome = FINISHED
+    records.end(run)
+    assert records.writer.drain(60, print) and records.unstored == ["name"]
+    (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
+    assert child.info.status == "KILLED" and OUTCOME not in child.data.tags and records.folder.names() == []
+
+
+def test_an_end_that_was_noted_without_its_files_is_trained_again(made, store, make):
+    _, experiment, parent = made
+    run, folder = a_run(make), Folder("runs/trials")
+    run.outcome = FINISHED
+    fill(folder.of("k"), BEST)
+    folder.of("k").write_json(END, {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()})
+    records = Records(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
+    book = Book({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
+    book.facts_of = lambda config: {"split_hash": "s"}
+    records.replay(book)
+    assert book.runs["k"].outcome == WAITING and folder.names() == [] and not records.writer.writes.unfinished_tasks
 
 
 # -------------------------------------------------------------------------------------------------------- full disk

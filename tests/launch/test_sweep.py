@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from bel.data.synthetic import synthesise
 from bel.train import fit
 from launch import shift, sweep
 from launch.dimensions import FIELDS
-from launch.store import driver
+from launch.lease import driver, latest
 from launch.tracking import Tracker
 from results import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
@@ -392,10 +393,11 @@ def test_two_drivers_on_one_sweep_are_refused(ray_here, swept, tmp_path, capsys)
     with working_in(tmp_path / "store"):
         parent, _ = children("fixture")
         client = mlflow.MlflowClient()
-        client.set_tag(parent.info.run_id, "bel.driver", driver(os.getppid()))
+        number = latest(client.get_run(parent.info.run_id))[0] + 1
+        client.log_param(parent.info.run_id, f"driver.{number}", driver(os.getppid()))
         client.update_run(parent.info.run_id, status="RUNNING")
         assert sweep.main([str(swept[1])]) == 2
-    assert f"process {os.getppid()} is running this very sweep" in capsys.readouterr().err
+    assert f"process {os.getppid()} on {socket.gethostname()} is running this very sweep" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
