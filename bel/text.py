@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
 # What a terminal obeys, or nobody sees: controls, ends of lines, changes of direction, zero widths, halves of characters.
@@ -77,6 +78,23 @@ def harmless_output() -> Iterator[None]:
     """Print nothing that a terminal obeys."""
     with redirect_stdout(Harmless(sys.stdout, False)), redirect_stderr(Harmless(sys.stderr, True)):
         yield
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the error of a run is: the heading of a column of it, whose images it is of, and how its epoch was selected."""
+
+    heading: str
+    images: str
+    chosen: str
+
+
+def selection(*splits: str) -> Selection:
+    """What the errors of runs are, by their `TrainConfig.selection`; of several kinds the one that is not clean."""
+    if "test" in splits:
+        return Selection("TEST MAE", "TEST", "SELECTED ON TEST, as published, not comparable with clean numbers")
+    chosen = "last epoch, selected on nothing" if "last" in splits else "selected on validation groups"
+    return Selection("val MAE", "validation", chosen)
 
 
 FACTS = {"training": "clamped_", "selection": "val_clamped_"}  # how the facts of a run that say a share by axis begin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray
 
-from bel.text import beyond_of
+from bel.text import beyond_of, selection
 from launch.job import Job
 from launch.probing import measure, network
 from launch.space import Sweep
@@ -23,10 +23,11 @@ def announce(job: Job, full: bool) -> None:
     for values in job.book.facts.values():
         by_split.setdefault(values["split_hash"], []).append(values)
     for values, *others in by_split.values():
+        images = selection(values["selection_split"]).images
         print(
-            f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} of "
-            f"{values['val_groups']} other groups select, split {values['split_hash']}; {values['left_out']} images beyond "
-            f"the limit, {values['skipped']} skipped"
+            f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} "
+            f"{images} images of {values['val_groups']} other groups select, split {values['split_hash']}; "
+            f"{values['left_out']} images beyond the limit, {values['skipped']} skipped"
         )
         if beyond := beyond_of([values, *others]):
             print(f"note: {beyond}")

@@ -24,7 +24,7 @@ from bel.config import TrainConfig
 from bel.data.labels import clamped, histogram
 from bel.data.prepared import Prepared
 from bel.heads import HEADS
-from bel.text import SHOWN
+from bel.text import SHOWN, selection
 
 MOST_PIXELS = 2000  # of a code matrix along one side
 MOST_LINES = 50  # of a learning curve
@@ -72,8 +72,8 @@ def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:
     path.write_bytes(once(("labels", data.digest, config.axes), drawn))
 
 
-def draw_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Validation MAE over all axes, also by image, and by axis, and training loss, against the epoch."""
+def draw_curve(history: Sequence[Mapping[str, float]], path: Path, split: str = "val") -> None:
+    """MAE on what selects, by `selection`, over all axes, also by image, and by axis, and training loss, against the epoch."""
     figure = Figure(figsize=(7, 4), dpi=DPI)
     figure.subplots_adjust(left=0.1, right=0.86, bottom=0.13, top=0.96)
     ax = figure.subplots()
@@ -82,7 +82,7 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path) -> None:
     for name in names if len(names) <= MOST_LINES else ["val/mae", "val/mae_groups"]:
         width = 2 if name == "val/mae_groups" else 1
         ax.plot(epochs, [h[name] for h in history], label=name, linewidth=width, marker=marker)
-    ax.set(xlabel="epoch", ylabel="validation MAE", xlim=(0.5, len(history) + 0.5), ylim=(0, None))
+    ax.set(xlabel="epoch", ylabel=f"{selection(split).heading}", xlim=(0.5, len(history) + 0.5), ylim=(0, None))
     draw_loss(ax, epochs, [h["train/loss"] for h in history], marker)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.yaxis.set_major_locator(MaxNLocator(5))

@@ -153,7 +153,7 @@ class Records:
             if best:
                 learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code needs no weights
                 draw_code(run.config, learned, Path(work) / "code.png")
-                draw_curve(run.history, Path(work) / "learning_curve.png")
+                draw_curve(run.history, Path(work) / "learning_curve.png", run.config.selection)
             if self.diff:
                 (Path(work) / "changes.diff").write_bytes(self.diff)
             client.log_artifacts(run_id, work)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bel.text import harmless
+from bel.text import harmless, selection
 from launch.book import CUT, FINISHED, RUNNING, STOPPED, Book, Run
 from launch.pace import Pace, duration
 from launch.standings import RANKS, tables
@@ -54,7 +54,7 @@ class Screen:
         """A line about a run that ended."""
         text = f"after epoch {run.epoch}" if run.outcome == CUT else run.reason
         if run.outcome in (FINISHED, STOPPED):
-            text = f"epoch {run.epoch}  val MAE {run.value(RANKS):.3f}"
+            text = f"epoch {run.epoch}  {selection(run.config.selection).heading} {run.value(RANKS):.3f}"
         done = len(self.book.ended)
         bad = run.outcome not in (FINISHED, STOPPED, CUT)
         self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
@@ -81,7 +81,8 @@ class Screen:
         """The runs that are being trained."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
-        for name in ("epoch", "of it", "step", "images/s", "left", "val MAE", "best"):
+        heading = selection(*(run.config.selection for run in self.book.having(RUNNING))).heading
+        for name in ("epoch", "of it", "step", "images/s", "left", heading, "best"):
             table.add_column(name, justify="right", no_wrap=True)
         for run in self.book.having(RUNNING):
             names = ("val/mae_groups", RANKS.metric)
@@ -96,7 +97,9 @@ class Screen:
         """Progress of the whole sweep, the best so far, and when it may end."""
         text = f"{len(self.book.ended)} of {max(self.total, len(self.book.runs))} trials"
         for table in tables(self.book)[:MOST_TABLES]:
-            text += f", best {table[0].best.value(RANKS):.3f} ({table[0].best.name})"
+            best = table[0].best
+            on_test = " on TEST" if best.config.selection == "test" else ""
+            text += f", best {best.value(RANKS):.3f}{on_test} ({best.name})"
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:

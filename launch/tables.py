@@ -10,18 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bel.evaluate import unit, width
-from bel.text import axis_cells, axis_titles, beyond_of, columns, short
+from bel.text import axis_cells, axis_titles, beyond_of, columns, selection, short
 from launch.book import FINISHED, Book, Run, by_configuration, mean
 from launch.space import Sweep
 from launch.standings import RANKS, Standing, tables
-from results.best import BY_IMAGE
-
-# Whose error a table shows, by the split that selects, and how the epoch was chosen.
-SELECTED = {
-    "val": ("validation images of {} held-out groups", "selected on them"),
-    "last": ("validation images of {} held-out groups", "last epoch, selected on nothing"),
-    "test": ("TEST images of {} groups", "SELECTED ON TEST: not to be compared with clean runs"),
-}
+from results.best import BY_IMAGE, title
 
 
 def print_tables(sweep: Sweep, book: Book) -> None:
@@ -44,12 +37,13 @@ def print_tables(sweep: Sweep, book: Book) -> None:
 
 def print_means(table: list[Standing], seeds: int, folds: int) -> None:
     """Print each configuration's mean over its repeats, the best first."""
-    print(f"\nmeans over {seeds} seeds and {folds} folds, whole configurations first")
-    print(f"{'':>4}{'mean':>9}{'least':>9}{'most':>9}{'runs':>8}  best run")
+    heading = selection(table[0].runs[0].facts["selection_split"]).heading
+    print(f"\nmeans over {seeds} seeds and {folds} folds of the {heading}, whole configurations first")
+    print(f"{'':>4}{'mean':>9}{'least':>9}{'most':>9}{'runs':>8}  configuration")
     for rank, one in enumerate(table, 1):
         values = [run.value(RANKS) for run in one.runs]
         cells = f"{one.error:9.3f}{min(values):9.3f}{max(values):9.3f}"
-        print(f"{rank:>4}{cells}{len(one.runs):>5}/{seeds * folds:<2}  {one.best.name}")
+        print(f"{rank:>4}{cells}{len(one.runs):>5}/{seeds * folds:<2}  {title(one.best.name)}")
 
 
 def front(sweep: Sweep, groups: Iterable[list[Run]]) -> list[list[Run]]:
@@ -70,8 +64,10 @@ def front(sweep: Sweep, groups: Iterable[list[Run]]) -> list[list[Run]]:
 def print_front(sweep: Sweep, runs: Iterable[Run]) -> None:
     """Print the Pareto front of several objectives, by the first."""
     best = sorted(front(sweep, by_configuration(runs).values()), key=lambda g: mean(g, sweep.search.objectives[0]))
+    said = selection(*(run.facts["selection_split"] for group in best for run in group))
     print(
-        f"\nPareto front of {', '.join(sweep.search.objective)}: nothing is better in one without being worse in another"
+        f"\nPareto front of {', '.join(sweep.search.objective)}: nothing is better in one without being worse in another; "
+        f"errors are of {said.images} images"
     )
     lines = [[*(f"{name:>12}" for name in sweep.search.objective), "trial"]]
     lines += [[*(f"{mean(group, o):.4g}" for o in sweep.search.objectives), group[0].name] for group in best]
@@ -98,20 +94,20 @@ def print_rows(split: str, rows: list[tuple[int, Run]]) -> None:
     """Trials that were measured on the same images, each with the rank of its configuration."""
     first = rows[0][1]
     facts, config = first.facts, first.config
-    images, selected = SELECTED[facts["selection_split"]]
-    images = f"{facts['val_images']} {images.format(facts['val_groups'])}"
+    said = selection(facts["selection_split"])
+    images = f"{facts['val_images']} {said.images} images of {facts['val_groups']} groups"
     crops = " and ".join(sorted({str(run.config.crop) for _, run in rows}))
     fold = f"fold {config.fold} of {config.folds}, " if config.folds else ""
     print(
         f"\n{facts['protocol']}, crop {crops}: MAE ({unit(config.axes) or 'own unit'}, mean over groups) on {images}, "
-        f"{fold}split {split}, {selected}, seed in the name"
+        f"{fold}split {split}, {said.chosen}, seed in the name"
     )
     names = [axis.name for axis in config.axes]
     if len({axis.unit for axis in config.axes}) > 1:
         names = [f"{axis.name} ({axis.unit})" for axis in config.axes]
     scale = {axis.name: width(axis, config.axes) / axis.span for axis in config.axes}
     titles = [f"{title:>6}" for title in axis_titles(names)]
-    lines = [["", "val MAE", *titles, "by image", "epoch", "trial", "run"]]
+    lines = [["", said.heading, *titles, "by image", "epoch", "trial", "run"]]
     for rank, run in rows:
         errors = axis_cells({name: run.metrics[f"{RANKS.metric}_{name}"] for name in scale}, scale)
         own, by_image = (short(run.metrics[name]) for name in (RANKS.metric, BY_IMAGE))

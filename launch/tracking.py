@@ -20,7 +20,7 @@ from launch.standings import RANKS, in_order, tables
 from launch.stop import FULL, HOURS, Stop
 from launch.tables import front
 
-BEST_SO_FAR = "best/val_mae_groups"  # of the parent run
+BEST_SO_FAR = "best/{}_mae_groups"  # of the parent run
 DISK_FULL = "full"  # the outcome of a trial whose folder takes no more
 
 
@@ -143,7 +143,7 @@ class Tracker(tune.Callback):
         least: dict[str, float] = {}
         for run in self.book.having(FINISHED, STOPPED):
             if not (self.sweep.search.tune and run.config.folds):
-                name = BEST_SO_FAR
+                name = BEST_SO_FAR.format("test" if run.config.selection == "test" else "val")
                 if "protocol" in self.sweep.space:
                     name += "/" + re.sub("[^A-Za-z0-9_. -]", "_", run.config.protocol_name)
                 least[name] = min(least.get(name, math.inf), run.value(RANKS))

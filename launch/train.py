@@ -20,7 +20,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError, command
 from bel.places import refuse_folder
-from bel.text import beyond_range, harmless
+from bel.text import beyond_range, harmless, selection
 from launch import yaml_text
 from launch.dimensions import mapping
 from launch.pace import Pace, paced
@@ -91,9 +91,9 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
                     write_predictions(epoch.validation, path)
             checkpoint.save(state, last)
             bar.update(epoch.number - bar.n)
-            values = epoch.metrics
+            values, heading = epoch.metrics, selection(config.selection).heading
             bar.write(
-                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, val MAE {values['val/mae_groups']:.3f} "
+                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, {heading} {values['val/mae_groups']:.3f} "
                 f"({values['val/mae']:.3f} by image), best epoch {values['val/best_epoch']:.0f}, "
                 f"{values['images_per_s']:.0f} images/s"
             )

@@ -82,7 +82,7 @@ def cells(known: dict[str, Any], axes: Sequence[str], most: int) -> list[str]:
 def full_header(board: Board) -> list[str]:
     """Column titles, of all columns."""
     interval = f"{LEVEL:.0%} interval"
-    front = ["", "configuration", "seeds", "MAE", interval, "seed sd", "by image"]
+    front = ["", "configuration", "seeds", board.heading, interval, "seed sd", "by image"]
     against = ["minus first", interval, "", "bits", "parameters", "images/s", "hours"]
     return [*front, *axis_titles(list(board.leader.by_axis), board.all_axes), *against]
 
@@ -102,7 +102,7 @@ def axes_of(board: Board, one: Configuration) -> list[str]:
 def shown(board: Board) -> list[int]:
     """The columns that say something: not empty in every row, nor the mean over images where it is that over groups."""
     titles, filled = full_header(board), list(zip(*full_rows(board), strict=True))
-    same = filled[titles.index("MAE")]
+    same = filled[titles.index(board.heading)]
     return [i for i, column in enumerate(filled) if any(column) and not (titles[i] == "by image" and column == same)]
 
 
@@ -134,7 +134,7 @@ def caption(board: Board) -> str:
         ", as an earlier version logged" if board.leader.mean == "images" else ""
     )
     text = (
-        f"{facts['protocol']}, crop {facts['crop']}: MAE ({facts['unit'] or 'own unit'}, {mean}) {place}, "
+        f"{facts['protocol']}, crop {facts['crop']}: {board.heading} ({facts['unit'] or 'own unit'}, {mean}) {place}, "
         f"{facts['selection']}; seeds {facts['seeds']}; code {facts['code']}. {method(board)[:1].upper()}{method(board)[1:]}. "
         "Intervals are over groups, errors averaged over seeds."
     )

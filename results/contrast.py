@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bel.text import beyond_of
+from bel.text import beyond_of, selection
 from results.compare import Difference, means_over
 from results.configurations import Configuration
-from results.leaderboard import SELECTED
 from results.predictions import Floats
 
 BINS = 8  # of an axis, about
@@ -60,6 +59,9 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
         "protocol": said("protocol"),
         "crop": said("crop"),
         "split": split,
+        "heading": "test MAE"
+        if split == "test"
+        else selection(*(p.get("selection_split", "") for p in params)).heading,
         "split_hash": divided
         if out_of_fold
         else said("split_hash") + (f", fold {said('fold')} of {folds}" if folds else ""),
@@ -77,15 +79,13 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
 
 def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
     """A contender and its errors, means over groups and over seeds."""
-    selection = one.params.get("selection_split", "")
-    said = SELECTED.get(selection, selection)
     return {
         "letter": letter,
         "name": one.name,
         "run_ids": [run.info.run_id for run in one.runs],
         "seeds": one.seed_count,
         "read_out": one.decoder,
-        "selection": "selected on validation groups" if (selection, split) == ("val", "test") else said,
+        "selection": selection(one.params.get("selection_split", "")).chosen,
         "stopped_early": one.stopped,
         "mae": one.mae,
         "interval": one.interval,

@@ -59,7 +59,7 @@ def letters(result: Result) -> list[str]:
 def heading(result: Result) -> Iterator[str]:
     """What is compared, on what, and what the numbers travel with."""
     facts = result["facts"]
-    place = "out of fold" if facts["out_of_fold"] else facts["split"]
+    place = "out of fold" if facts["out_of_fold"] else facts["heading"].removesuffix(" MAE")
     yield (
         f"{facts['protocol']}, crop {facts['crop']}: {place}, {facts['images']} images of {facts['groups']} groups, "
         f"{'trained on ' if facts['split'] == 'test' else ''}split {facts['split_hash']}; code {facts['code']}"
@@ -82,7 +82,7 @@ def errors(result: Result) -> Iterator[str]:
     """Mean errors by axis."""
     unit, units = result["facts"]["unit"], result["facts"]["units"]
     own = unit or "own unit"
-    yield f"MAE, mean over groups ({own}; by image: mean over images)"
+    yield f"{result['facts']['heading']}, mean over groups ({own}; by image: mean over images)"
     axes = [f"{axis} ({name})" if name != unit and name else axis for axis, name in units.items()]
     rows = [
         [
@@ -114,7 +114,7 @@ def differences(result: Result) -> Iterator[str]:
 
 def by_angle(result: Result) -> Iterator[str]:
     """A table an axis."""
-    yield "MAE by the target, mean over images"
+    yield f"{result['facts']['heading']} by the target, mean over images"
     for axis, bins in result["by_angle"].items():
         rows = [[place(b), str(b["images"]), *map(number, b["mae"])] for b in bins]
         yield from columns([[axis, "images", *letters(result)], *rows])
@@ -130,7 +130,7 @@ def by_group(result: Result) -> Iterator[str]:
     groups = result["by_group"]
     shown = groups[:GROUPS]
     more = f"; the {GROUPS} of {len(groups)} with the largest" if len(groups) > len(shown) else ""
-    yield f"MAE by group, the largest difference from {letters(result)[0]} first{more}"
+    yield f"{result['facts']['heading']} by group, the largest difference from {letters(result)[0]} first{more}"
     rows = []
     for one in shown:
         gaps = [None if None in (m, one["mae"][0]) else m - one["mae"][0] for m in one["mae"][1:]]

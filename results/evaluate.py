@@ -26,7 +26,7 @@ from bel.evaluate import Evaluation, constant_median, evaluate
 from bel.protocols import published_names
 from bel.published import is_published
 from bel.tensor_file import DIGEST
-from bel.text import ALL_AXES, harmless
+from bel.text import ALL_AXES, harmless, selection
 from bel.values import setting_of
 from results import published
 from results.leaderboard import find_runs
@@ -43,11 +43,6 @@ ALONE = (
     "no training image of {protocol} is in {root}: the validation error is not repeated, what train and test share is not "
     "checked, the constant median is left out, and nothing is logged"
 )
-SELECTED = {
-    "val": "selected on validation groups",
-    "last": "the last epoch, selected on nothing",
-    "test": "SELECTED ON THE TEST SPLIT, as published",
-}
 
 
 @command
@@ -140,7 +135,7 @@ def describe(subject: Subject) -> None:
     title = harmless(f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint")
     print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
     print(
-        f"{SELECTED[config.selection]}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
+        f"{selection(config.selection).chosen}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
     )
     if DIGEST not in subject.state:
         print(
@@ -162,9 +157,10 @@ def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
             f"note: the prepared images and labels are {train.digest} here, {subject.state['data']['data_digest']} there"
         )
     again = repeat(subject, parts)
+    images = selection(subject.config.selection).images
     verdict = "repeats" if again.holds else "DOES NOT REPEAT"
     print(
-        f"validation MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
+        f"{images} MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
         f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
         f"{again.allowed:.0e}; mean over {len(set(again.evaluation.groups))} groups "
         f"{again.evaluation.mae_groups(again.evaluation.headline):.6f}"

@@ -11,18 +11,12 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from bel.text import beyond_of
+from bel.text import beyond_of, selection
 from results.best import place, table_place
 from results.compare import LEAST, MANY, Difference, means_over
 from results.configurations import Configuration, configurations, error_of, ranked
 from results.runs import CHECKPOINT, PARENT, find_run
 from results.trials import RANKED, outcome, trials
-
-SELECTED = {
-    "val": "selected on these images",
-    "last": "last epoch, selected on nothing",
-    "test": "SELECTED ON TEST, not comparable with clean numbers",
-}
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,11 @@ class Board:
     def leader(self) -> Configuration:
         """The best one."""
         return self.standings[0].configuration
+
+    @property
+    def heading(self) -> str:
+        """What its errors are, in a word."""
+        return selection(self.leader.params["selection_split"]).heading.removeprefix("val ")
 
     @cached_property
     def best(self) -> tuple[Run, bool]:
@@ -80,7 +79,7 @@ class Board:
             "groups": groups,
             "folds": folds or "",
             "split": said("split_hash") if not folds else f"{folds} folds, split seed {said('split_seed')}",
-            "selection": SELECTED[first.params["selection_split"]],
+            "selection": selection(first.params["selection_split"]).chosen,
             "seeds": said("seed"),
             "code": codes,
             "beyond": beyond_of(run.data.params for run in runs),

@@ -25,6 +25,7 @@ from bel import checkpoint
 from bel.config import TrainConfig
 from bel.deployed import Deployed
 from bel.errors import UserError
+from bel.text import selection
 from results.best import BY_IMAGE, OBJECTIVE
 from results.runs import CHECKPOINT, reach
 
@@ -111,13 +112,15 @@ def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
         )
     run_id = run.info.run_id
     found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    split = "test" if run.data.params["selection_split"] == "test" else "val"  # whose error it is
     tags = {
         "run_id": run_id,
         "sweep": sweep,
-        "val_mae": f"{run.data.metrics[BY_IMAGE]:.6f}",
+        f"{split}_mae": f"{run.data.metrics[BY_IMAGE]:.6f}",
+        "selection": selection(run.data.params["selection_split"]).chosen,
         "protocol": run.data.params["protocol"],
         "code_version": run.data.tags.get("code_version", ""),
-    } | ({"val_mae_groups": f"{run.data.metrics[OBJECTIVE]:.6f}"} if OBJECTIVE in run.data.metrics else {})
+    } | ({f"{split}_mae_groups": f"{run.data.metrics[OBJECTIVE]:.6f}"} if OBJECTIVE in run.data.metrics else {})
     version = found[0] if found else client.create_model_version(name, run.info.artifact_uri, run_id, tags=tags)
     client.set_registered_model_alias(name, CHAMPION, version.version)
     client.set_tag(run_id, REGISTERED, name)

@@ -19,7 +19,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.places import refuse_file
-from bel.text import harmless
+from bel.text import harmless, selection
 from results import registry
 from results.configurations import Configuration, error_of
 from results.evaluate import FREE, OTHER, repeats, settings
@@ -115,17 +115,19 @@ def described(winner: Winner) -> str:
     """What won, by how much, and which of its runs stands for it."""
     table, leader, run = winner.tables[0], winner.leader, winner.run
     facts, unit = table.facts, table.facts["unit"] or "own unit"
+    word = selection(run.data.params["selection_split"]).heading
     mean = f"over {facts['groups']} groups of {facts['images']} images"
     if leader.mean == "images":
-        mean = f"over {facts['images']} images, as an earlier version logged it"
+        word = selection(run.data.params["selection_split"]).heading
+    mean = f"over {facts['images']} images, as an earlier version logged it"
     lines = [
         f"best of sweep {winner.sweep_name} (parent run {winner.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",
-        f"MAE {leader.mae:.3f} {unit}{interval(leader)}, {mean}, {repeats_of(leader)}",
+        f"{table.heading} {leader.mae:.3f} {unit}{interval(leader)}, {mean}, {repeats_of(leader)}",
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
         *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
-        f"run {run.info.run_id}, {run.info.run_name}: val MAE {error_of(run):.3f} {unit}{which(winner)}",
+        f"run {run.info.run_id}, {run.info.run_name}: {word} {error_of(run):.3f} {unit}{which(winner)}",
     ]
     if len(winner.tables) > 1:
         lines.append(

@@ -96,15 +96,15 @@ def dots(board: Board, best: Sequence[Marked], unit: str) -> go.Figure:
     ends = [end for s in shown for end in (s.configuration.interval or (s.configuration.mae,))]
     room = 0.03 * (max(ends) - min(ends)) or 1.0
     figure.update_xaxes(range=[min(ends) - room, max(ends) + room])
-    title = f"MAE ({unit}), mean over {board.leader.mean}"
+    title = f"{board.heading} ({unit}), mean over {board.leader.mean}"
     figure.update_xaxes(title_text=f"{title}, with 95% interval" if board.leader.interval else title)
     return styled(figure, 90 + 21 * len(shown))
 
 
 def curves(
-    groups: Mapping[str, Sequence[tuple[Configuration, Floats]]], best: Sequence[Marked], unit: str
+    groups: Mapping[str, Sequence[tuple[Configuration, Floats]]], best: Sequence[Marked], unit: str, heading: str
 ) -> go.Figure:
-    """Validation error by epoch, a panel for each group of runs, all others pale behind; the best in their colours."""
+    """Error by epoch, a panel for each group of runs, all others pale behind; the best in their colours."""
     names = list(groups)[:MOST_PANELS]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -129,7 +129,7 @@ def curves(
     low = float(values.min())
     room = 0.05 * (top - low) or 1.0
     figure.update_yaxes(range=[low - room, top + room])
-    figure.update_yaxes(title_text=f"MAE ({unit})", col=1)
+    figure.update_yaxes(title_text=f"{heading} ({unit})", col=1)
     figure.update_xaxes(title_text="epoch", row=rows)
     if max(history[-1, 0] for history in everything) <= 10:
         figure.update_xaxes(dtick=1)

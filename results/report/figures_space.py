@@ -17,17 +17,17 @@ SCALE = [[0, "#cdd2d8"], [0.34, "#93b1c9"], [0.67, "#2b7bba"], [1, "#08306b"]]  
 SPREAD = 0.12  # of a step, by which lines are apart that would hide each other
 
 
-def parallel(found: Sequence[Configuration], columns: Sequence[Field], unit: str) -> go.Figure:
+def parallel(found: Sequence[Configuration], columns: Sequence[Field], unit: str, heading: str) -> go.Figure:
     """A line for each configuration through its values, coloured by its error up to the ninetieth percentile."""
     errors = np.array([one.mae for one in found])
     low, high = float(errors.min()), float(np.quantile(errors, 0.9))
     line = {"color": -errors, "colorscale": SCALE, "cmin": -max(high, low + 1e-9), "cmax": -low, "showscale": True}
     ticks = np.linspace(low, high, 5)  # the greatest colour is drawn on top: the best is to be seen
     bar = {"tickvals": -ticks, "ticktext": [f"{tick:.3g}" for tick in ticks], "tickfont": {"size": 10}}
-    title = {"text": f"MAE ({unit})", "side": "right", "font": {"size": 11}}
+    title = {"text": f"{heading} ({unit})", "side": "right", "font": {"size": 11}}
     line["colorbar"] = bar | {"title": title, "thickness": 10, "outlinewidth": 0}
     dimensions = [dimension(column) for column in columns]
-    dimensions.append({"label": "MAE", "values": errors})
+    dimensions.append({"label": heading, "values": errors})
     figure = go.Figure(
         go.Parcoords(line=line, dimensions=dimensions, labelangle=0, unselected={"line": {"opacity": 0}})
     )

@@ -36,6 +36,11 @@ class Findings:
         return self.first.facts["unit"] or "own unit"
 
     @property
+    def heading(self) -> str:
+        """What its errors are, in a word."""
+        return self.first.heading
+
+    @property
     def held(self) -> str:
         """On how much it was measured."""
         facts = self.first.facts

@@ -64,7 +64,10 @@ def standings(board: Board, best: list[Marked]) -> str:
         )
         for standing, cells in zip(board.standings, lines, strict=True)
     ]
-    notes = [reference_row(titles, *line) for line in references(board.leader.params["protocol"])]
+    notes = [
+        reference_row(titles, titles.index(board.heading), *line)
+        for line in references(board.leader.params["protocol"])
+    ]
     text = caption(board) + " Shaded rows are the first and its ties." + (PROTOCOL if notes else "")
     html = table(titles, [made[:MOST_ROWS], notes], text)
     if len(made) > MOST_ROWS:
@@ -75,9 +78,8 @@ def standings(board: Board, best: list[Marked]) -> str:
     return html
 
 
-def reference_row(titles: list[str], name: str, value: str, protocol: str) -> str:
+def reference_row(titles: list[str], place: int, name: str, value: str, protocol: str) -> str:
     """A published number in the columns of a table, its protocol in those behind it."""
-    place = titles.index("MAE")
     cells = [""] * place
     cells[titles.index(NAME)] = name
     front = "".join(f"<td{named(title, cell)}>{escape(cell)}</td>" for title, cell in zip(titles, cells, strict=False))
@@ -97,7 +99,7 @@ def learning_curves(all_of_it: Findings) -> Part:
             groups.setdefault(encoding(one.params), []).append((one, history))
     if not groups:
         return Part("Learning curves", paragraph("Left out: no run has logged an error by epoch.", "absent"))
-    text = f"Validation error after each epoch, mean over {'images' if older else 'groups'}, a line a run"
+    text = f"{all_of_it.heading} after each epoch, mean over {'images' if older else 'groups'}, a line a run"
     if len(groups) > 1:
         text += ", a panel for each code or head in order of its best run; pale lines are the runs of the other panels"
     text += f". {picked_runs(len(runs))}; those of the first configurations have their colours of table 1."
@@ -109,7 +111,9 @@ def learning_curves(all_of_it: Findings) -> Part:
         text += f" The scale ends where {figures.CUT:.0%} of all values are."
     if len(groups) > figures.MOST_PANELS:
         text += f" {len(groups) - figures.MOST_PANELS} more codes have no panel."
-    return Part("Learning curves", plot(figures.curves(groups, all_of_it.best, all_of_it.unit), text))
+    return Part(
+        "Learning curves", plot(figures.curves(groups, all_of_it.best, all_of_it.unit, all_of_it.heading), text)
+    )
 
 
 def picked_runs(count: int) -> str:
@@ -129,7 +133,7 @@ def space(all_of_it: Findings) -> Part:
     title = "What was varied"
     if not all_of_it.varied:
         return Part(title, paragraph("Left out: there is one configuration only.", "absent"))
-    figure = figures_space.parallel(all_of_it.found, all_of_it.varied, all_of_it.unit)
+    figure = figures_space.parallel(all_of_it.found, all_of_it.varied, all_of_it.unit, all_of_it.heading)
     text = (
         f"{len(all_of_it.found)} configurations, a line each from value to value, coloured by error up to its ninetieth "
         f"percentile, the best darkest. {logarithmic(all_of_it.varied)}“none” means that a configuration has no such field; "

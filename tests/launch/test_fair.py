@@ -102,14 +102,16 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_parent_of_a_tuned_sweep_stands_for_its_hold_out_winner(tuned, tmp_path, capsys):
+def test_the_parent_of_a_tuned_sweep_stands_for_the_best_of_its_folds_and_of_its_hold_out(tuned, tmp_path, capsys):
     shutil.copytree(tuned, tmp_path / "store")
     with working_in(tmp_path / "store"):
         parent, trials = children("tuned")
         assert evaluate.main(["--run-id", parent.info.run_id]) == 0
-    best = min((run for run in trials if not on_fold(run)), key=lambda run: run.data.metrics["val/best_mae_groups"])
-    out = capsys.readouterr().out
-    assert out.count("repeats the logged") == 1 and best.info.run_id in out
+        best = min((run for run in trials if not on_fold(run)), key=lambda run: run.data.metrics["val/best_mae_groups"])
+        tested = re.findall(r"^run ([0-9a-f]{32})", capsys.readouterr().out, re.M)
+        assert command.main(["best", "tuned"]) == 0
+    said = capsys.readouterr().out
+    assert len(tested) == 2 and f"--run-id {tested[0]}" in said and tested[1] == best.info.run_id
 
 
 @pytest.mark.slow
@@ -205,10 +207,20 @@ def test_the_published_trainings_run_and_are_marked(ray_here, rendered, cache, s
     assert {t.data.tags["selection"] for t in trials} == {"test"}
     assert {t.data.params["selection_split"] for t in trials} == {"test"}
     out = capsys.readouterr().out
-    assert "TEST images" in out and "SELECTED ON TEST: not to be compared with clean runs" in out
+    assert "TEST images of" in out and "SELECTED ON TEST, as published, not comparable with clean numbers" in out
+    assert "TEST MAE" in out and not re.search("val MAE|validation", out), (
+        "no word of these errors calls them otherwise"
+    )
+    for name in ("leaderboard", "best", "compare", "report"):
+        ids = [t.info.run_id for t in trials[:2]] if name == "compare" else [parent.info.run_id]
+        assert command.main([name, *ids, *(["-o", "report.html"] if name == "report" else [])]) == 0
+        said = capsys.readouterr().out if name != "report" else (store / "report.html").read_text()
+        assert "TEST MAE" in said and not re.search(r"val MAE|[Vv]alidation (MAE|error)|[^T] MAE \(", said), name
     assert evaluate.main(["--run-id", parent.info.run_id]) == 0
     out = capsys.readouterr().out
-    assert "SELECTED ON THE TEST SPLIT" in out and "its error is no clean one" in out
+    assert (
+        "SELECTED ON TEST" in out and re.search(r"^TEST MAE \S+ on", out, re.M) and "its error is no clean one" in out
+    )
 
 
 @pytest.mark.slow
@@ -221,6 +233,7 @@ def test_clean_and_published_trials_of_one_sweep_share_no_table(ray_here, render
     settings = [*SMALL, f"data_root={rendered}", f"cache_dir={cache}"]
     assert sweep.main([str(store / "mixed.yaml"), *(p for setting in settings for p in ("--set", setting))]) == 0
     out = capsys.readouterr().out
-    tables = out.split("val MAE     yaw")[1:]
+    assert out.count("TEST MAE     yaw") == out.count("val MAE     yaw") == 1
+    tables = re.split("(?:val|TEST) MAE     yaw", out)[1:]
     assert len(tables) == 2 and all(len(re.findall(r"^ +\d+ ", table, re.M)) == 1 for table in tables)
-    assert out.count("SELECTED ON TEST") == 1 and out.count("selected on them") == 1
+    assert out.count("SELECTED ON TEST") == 1 and out.count("selected on validation groups") == 1

@@ -87,7 +87,8 @@ def test_the_same_as_text(runs, capsys):
     text = said(capsys, a, b)
     assert text.startswith("biwi, crop frame: val, 60 images of 8 groups, split 0123456789ab; code c0de\n")
     assert (
-        line(text, "A  j s0") == ["A", "j", "s0:", "run", a] and "read-out expected; selected on these images" in text
+        line(text, "A  j s0") == ["A", "j", "s0:", "run", a]
+        and "read-out expected; selected on validation groups" in text
     )
     assert line(text, "B  5.000")[:5] == ["B", "5.000", "1.000", "1.000", "2.333"]
     assert line(text, "B  mean")[:4] == ["B", "mean", "worse", "+1.000"]
@@ -198,7 +199,7 @@ def test_other_selections_are_said(runs, capsys):
     a = runs("j s0", wrong(2.0))
     b = runs("u s0", wrong(3.0), params={"selection_split": "test"}, tags={"bel.outcome": "stopped"})
     text = said(capsys, a, b)
-    assert "SELECTED ON TEST, not comparable with clean numbers, early stopping ended it" in text
+    assert "SELECTED ON TEST, as published, not comparable with clean numbers, early stopping ended it" in text
     assert "note: their epochs were selected differently" in text
     assert "not comparable" in text and "worse" not in text, "no verdict between a clean run and one selected on test"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bel.errors import UserError
+from results.board_tables import caption, header
 from results.leaderboard import boards
 from tests.results.made import EFFECTS, GROUPS, entry_of, evaluation_of, mean_of, names
 
@@ -49,6 +50,8 @@ def test_test_selected_numbers_are_never_first_however_many(entry):
     clean, fenced = boards(runs)
     assert names(clean) == ["had-150 ce lr=1e-4"] and fenced.reason == "selected on the test split"
     assert fenced.facts["selection"].startswith("SELECTED ON TEST")
+    assert header(fenced).count("TEST MAE") == 1 and "TEST MAE (deg" in caption(fenced)
+    assert header(clean).count("MAE") == 1 and "TEST" not in caption(clean)
 
 
 def folded(entry, code, error, seed=0, folds=4, held=range(4), repeat=False):

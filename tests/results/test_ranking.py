@@ -36,7 +36,7 @@ def test_the_rows_are_the_logged_errors_best_first(swept_store, capsys):
     facts = record["facts"]
     run = next(iter(trials.values()))
     assert (facts["split"], facts["images"], facts["groups"]) == (run.data.params["split_hash"], "12", "1")
-    assert facts["selection"] == "selected on these images" and "too few" in record["method"]
+    assert facts["selection"] == "selected on validation groups" and "too few" in record["method"]
 
 
 def test_every_format_has_every_row(swept_store, capsys, tmp_path):
