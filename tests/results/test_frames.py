@@ -1,5 +1,6 @@
 """Videos and photographs as they are read, and what is said where they cannot be."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -142,3 +143,18 @@ def test_a_picture_that_is_too_large_is_named_and_the_others_are_predicted(made,
         command = [str(pictures), "--checkpoint", made(**more), "--boxes", str(tmp_path / "boxes.csv")]
         assert predict.main([*command, "--out", str(out)]) == 1
         assert "a.jpg: its crop has 9500 x 9500 pixels" in capsys.readouterr().err and len(table(out)) == 1
+
+
+def test_a_video_is_turned_as_pictures_are(tmp_path):
+    cv2 = opencv()
+    path = tmp_path / "turned.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44  # a quarter turn, as a phone that is held upright writes it
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    path.write_bytes(content)
+    sizes = [next(frames.open_source(path, 1, None).pictures(print, exif)).image.size for exif in ("apply", "ignore")]
+    assert sizes == [(48, 64), (64, 48)]
