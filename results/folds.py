@@ -19,7 +19,7 @@ from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, overall
 from results.best import BY_IMAGE, place, title
 from results.configurations import error_of, ranked
-from results.runs import on_fold, search_of
+from results.runs import on_fold, section_of
 from results.subject import fetch_state, load_test, open_subject, repeat
 from results.trials import trials
 
@@ -106,9 +106,10 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
 
     The best value has the least mean over seeds of what the sweep was told to minimise. Raises `UserError` for another run.
     """
-    search = search_of(parent)
+    search = section_of(parent, "search")
     name = search.get("tune")
-    if name is None:
+    objectives = search.get("objective")
+    if not isinstance(name, str) or not isinstance(objectives, list):
         raise UserError(
             f"run {parent.info.run_id} is no tuned sweep: give the parent of one whose file says search.tune"
         )
@@ -121,7 +122,7 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     for who, runs in hold_out.items():
         by_value: dict[str, list[float]] = {}
         for run in runs:
-            error = run.data.metrics[BY_IMAGE] if search["objective"][0] == "val/mae" else error_of(run)
+            error = run.data.metrics[BY_IMAGE] if objectives[:1] == ["val/mae"] else error_of(run)
             by_value.setdefault(run.data.params[name], []).append(error)
         most = max(map(len, by_value.values()))
         best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(by_value[value]), 9)))

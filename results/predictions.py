@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from bel.data.groups import group_means
-from bel.errors import UserError
+from bel.errors import UserError, sentence
 from results.runs import artifact
 
 if TYPE_CHECKING:
     from bel.evaluate import Evaluation
 
 FILES = {split: f"{split}_predictions.parquet" for split in ("val", "test")}
+MOST_ROWS, MOST_BITS = 5_000_000, 10_000  # of a file, and of an axis
 Floats = NDArray[np.float64]
 
 
@@ -89,13 +90,27 @@ def write(evaluation: Evaluation, path: Path) -> None:
 def read(path: Path, bits: bool = True) -> Predictions:
     """Read a file; without `bits` in a fraction of the time. Raises `UserError` for one that is none of ours."""
     try:
+        if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
+            raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
         schema = parquet.read_schema(path)
-        meaning = json.loads(schema.metadata[b"bel"])
+        meaning = sound(json.loads(schema.metadata[b"bel"]))
         wanted = [name for name in schema.names if bits or not name.startswith("wrong_bits_")]
         table = parquet.read_table(path, columns=wanted)
         return unpacked(table, meaning)
-    except (OSError, KeyError, TypeError, ValueError, pyarrow.ArrowInvalid) as error:
-        raise UserError(f"{path} holds no predictions of ours: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # pyarrow, json and numpy raise a dozen kinds on foreign and damaged files
+        raise UserError(f"{path} holds no predictions of ours: {sentence(error)}") from error
+
+
+def sound(meaning: Any) -> dict[str, Any]:
+    """What a file says of its columns. Raises `ValueError` where that is not what `Evaluation.meaning` gives."""
+    axes, decoders, bits = meaning["axes"], meaning["decoders"], meaning["bits"]
+    fits = all(isinstance(axis[name], str) for axis in axes for name in ("name", "unit"))
+    fits = fits and all(isinstance(axis["width"], float | int) for axis in axes)
+    fits = fits and all(isinstance(name, str) for name in decoders) and isinstance(meaning["unit"], str)
+    fits = fits and isinstance(meaning["pose"], bool) and all(0 < count <= MOST_BITS for count in bits.values())
+    if not (fits and axes and decoders):
+        raise ValueError("what its columns mean is not said as it should be")
+    return dict(meaning)
 
 
 def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
@@ -103,15 +118,18 @@ def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
     axes = [axis["name"] for axis in meaning["axes"]]
 
     def columns(kind: str) -> Floats:
-        return np.stack([table[f"{kind}_{axis}"].to_numpy() for axis in axes], -1)
+        return np.stack([table[f"{kind}_{axis}"].to_numpy() for axis in axes], -1).astype(
+            np.float64, casting="same_kind"
+        )
 
-    kinds = [
-        kind for kind in ("target", *meaning["decoders"], "std", "pit") if f"{kind}_{axes[0]}" in table.column_names
-    ]
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it has empty cells")
+    more = [kind for kind in ("std", "pit") if f"{kind}_{axes[0]}" in table.column_names]
+    kinds = ["target", *meaning["decoders"], *more]
     wrong = {}
     for axis, count in meaning["bits"].items():
         if (name := f"wrong_bits_{axis}") in table.column_names:
-            packed = np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(len(table), -1)
+            packed = np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(len(table), -(-count // 8))
             wrong[axis] = np.unpackbits(packed, axis=1, count=count).astype(bool)
     return Predictions(
         names=table["name"].to_numpy(zero_copy_only=False).astype(str),

@@ -61,12 +61,14 @@ def reach() -> MlflowClient:
         raise UserError(f"cannot read the MLflow store {uri}: {reason(error)}") from error
 
 
-def search_of(parent: Run) -> dict[str, Any]:
-    """The section `search` of a sweep's file; empty for a run that is no sweep."""
+def section_of(parent: Run, name: str) -> dict[str, Any]:
+    """A section of a sweep's file, such as `search`; empty for a run without one, or whose file is none of ours."""
     try:
-        return dict(mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")["search"])
-    except (MlflowException, OSError):
+        content = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")
+    except (MlflowException, OSError, ValueError, RecursionError):
         return {}
+    found = content.get(name) if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def on_fold(run: Run) -> bool:

@@ -13,12 +13,11 @@ from urllib.parse import quote, urlencode
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError, shown
 from results.best import BY_IMAGE, OBJECTIVE
-from results.runs import PARENT, SWEEP_FILE, reach
+from results.runs import PARENT, reach, section_of
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
 SWEEP = "bel.sweep"  # tag of a parent run
@@ -77,11 +76,7 @@ def keep_view(parent: Run, runs: Sequence[Run]) -> None:
 
 def varied(parent: Run, runs: Sequence[Run]) -> list[str]:
     """The config fields in which the trials of a sweep differ, of those that always count and that its YAML varies."""
-    try:
-        space = mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/{SWEEP_FILE}")["space"]
-    except (MlflowException, OSError):  # of a sweep before there was such a file: then only those that always count
-        space = {}
-    names = dict.fromkeys((*ALWAYS, *space))
+    names = dict.fromkeys((*ALWAYS, *section_of(parent, "space")))
     return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.data.prepared import load
 from bel.data.splits import split
-from bel.errors import UserError
+from bel.errors import UserError, sentence
 from bel.places import refuse_file
 from bel.text import harmless, selection
 from results import registry
@@ -29,6 +31,7 @@ from results.subject import fetch_state, open_subject
 from results.trials import parents, trials
 
 CONFIG = "config.yaml"
+PLACE = re.compile(r"(?m)^cache_dir:.*\n(?:[ \t]+.*\n)*")  # where a run wrote is not where another one is to write
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,15 @@ def choose(name: str, condition: str = "") -> Winner:
 
 
 def config_text(run: Run) -> str:
-    """The YAML of a run's config. Raises `UserError` where it is not there."""
+    """The YAML of a run's config, but for where it wrote. Raises `UserError` where it is not there, or is none of ours."""
     try:
-        return str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{CONFIG}"))
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"run {run.info.run_id} has no {CONFIG} that can be read: {str(error).splitlines()[0]}"
-        ) from error
+        text = PLACE.sub("", str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{CONFIG}")))
+        values = yaml.safe_load(text)
+    except (MlflowException, OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"run {run.info.run_id} has no {CONFIG} that can be read: {sentence(error)}") from error
+    if not isinstance(values, dict) or "cache_dir" in values:
+        raise UserError(f"run {run.info.run_id} has no {CONFIG} that can be read: it is not as a sweep writes it")
+    return text
 
 
 def described(winner: Winner) -> str:

@@ -21,6 +21,7 @@ from bel.data.crops import center
 from bel.data.prepared import Prepared, open_prepared, place, request, usable
 from bel.data.verified import DamagedError
 from bel.errors import UserError
+from bel.tensor_file import refuse_odd
 from results.configurations import Configuration
 from results.predictions import Predictions
 from results.runs import artifact
@@ -42,8 +43,15 @@ def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
     with artifact(run, "config.yaml") as path:
         if path is None:
             raise UserError(f"run {run.info.run_id} has no config.yaml")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return TrainConfig.make(config_values({"config": values}) | {"weights": "none"} | dict(changes))
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            refuse_odd(values, 0)
+            fields = dict(values)
+        except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+            raise UserError(
+                f"the config.yaml of run {run.info.run_id} is none of ours: {type(error).__name__}"
+            ) from error
+    return TrainConfig.make(config_values({"config": fields}) | {"weights": "none"} | dict(changes))
 
 
 def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepared]:

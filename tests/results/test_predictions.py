@@ -1,14 +1,20 @@
 """What an evaluation predicted comes back from its file as it was, and means what it says."""
 
+import json
+
 import mlflow
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from bel.errors import UserError
 from bel.evaluate import Evaluation, summary
 from bel.heads import HEADS
 from results import predictions
+from results.runs import section_of
+from results.views import varied
 
 
 @pytest.fixture
@@ -131,3 +137,49 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match="holds no predictions of ours"):
         predictions.read(path)
+
+
+def axis(**changes):
+    return {"name": "yaw", "unit": "deg", "width": 1.0} | changes
+
+
+MEANING = {"axes": [axis()], "unit": "deg", "decoders": ["expected"], "pose": False, "bits": {}}
+COLUMNS = {"name": ["a"], "group": ["g"], "target_yaw": [1.0], "expected_yaw": [2.0], "level_yaw": [3]}
+
+
+@pytest.mark.parametrize(
+    ("meaning", "columns"),
+    [
+        ([], {}), (None, {}), ({}, {}), ({"axes": None}, {}), ({"axes": []}, {}), ({"axes": [None]}, {}), ({"axes": [{}]}, {}),
+        ({"axes": [axis(width="1")]}, {}), ({"axes": [axis(name=["yaw"])]}, {}), ({"axes": [axis(name="roll")]}, {}),
+        ({"decoders": []}, {}), ({"decoders": [1]}, {}), ({"decoders": ["argmax"]}, {}), ({"bits": []}, {}),
+        ({"bits": {"yaw": "x"}}, {}), ({"bits": {"yaw": 10**9}}, {}), ({"pose": None}, {}), ({"unit": 1}, {}),
+        ({}, {"target_yaw": ["x"]}), ({}, {"target_yaw": [None]}), ({}, {"level_yaw": [[1]]}), ({}, {"name": [None]}),
+        ({"bits": {"yaw": 16}}, {"wrong_bits_yaw": [b"x"]}), ({"bits": {"yaw": 16}}, {"wrong_bits_yaw": [3]}),
+    ],
+)  # fmt: skip
+def test_a_file_that_says_something_else_is_one_line(tmp_path, meaning, columns):
+    whole = MEANING | meaning if isinstance(meaning, dict) and meaning else MEANING if columns else meaning
+    table = pyarrow.table(COLUMNS | columns, metadata={"bel": json.dumps(whole)})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(UserError, match=r"holds no predictions of ours: \w+: ") as caught:
+        predictions.read(tmp_path / "p.parquet").mean_errors()
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_that_take_no_room_are_not_laid_out(tmp_path):
+    table = pyarrow.table({"name": pyarrow.nulls(10_000_000)}, metadata={"bel": json.dumps(MEANING)})
+    parquet.write_table(table, tmp_path / "p.parquet")
+    assert (tmp_path / "p.parquet").stat().st_size < 100_000
+    with pytest.raises(UserError, match="it has 10000000 rows, more than"):
+        predictions.read(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{", "[" * 5000, '{"search": [], "space": 1}', "\xff"])
+def test_a_sweep_s_file_that_is_none_of_ours_is_no_section(store, tmp_path, content):
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.create_experiment("odd", artifact_location=(tmp_path / "odd").as_uri()))
+    (tmp_path / "sweep.json").write_text(content, encoding="latin-1")
+    client.log_artifact(run.info.run_id, str(tmp_path / "sweep.json"))
+    assert section_of(run, "search") == section_of(run, "space") == {}
+    assert varied(run, [run]) == []

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bel.data.prepared import load
+from bel.errors import UserError
 from launch import train
 from launch.records import Records
 from launch.state import Folder
@@ -18,6 +19,7 @@ from results import evaluate, predictions, registry, subject
 from results.command import main
 from results.leaderboard import boards
 from results.trials import trials
+from results.winner import config_text
 from tests.conftest import children
 
 AGAIN = """
@@ -165,3 +167,26 @@ def test_what_a_user_gets_wrong(swept_store, capsys):
     mlflow.MlflowClient().create_model_version("heads", gone, run.info.run_id)
     with pytest.raises(ValueError, match=r"version 2 of heads has no best\.pt that can be read"):
         registry.load_model("heads/2")
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("head: bel\ncache_dir: /their place\n  that is long\nlr: 0.1\n", "head: bel\nlr: 0.1\n"),
+        ("cache_dir: /theirs\nhead: bel\n", "head: bel\n"),
+        ("{head: bel, cache_dir: /theirs}\n", None),
+        ('"cache_dir": /theirs\n', None),
+        ("[1]\n", None),
+        ("a: [", None),
+        ("[" * 5000, None),
+    ],
+)
+def test_a_config_of_a_run_does_not_say_where_to_write(store, content, kept):
+    client = mlflow.MlflowClient()
+    run = client.create_run(client.create_experiment("odd", artifact_location=(store / "odd").as_uri()))
+    client.log_text(run.info.run_id, content, "config.yaml")
+    if kept is None:
+        with pytest.raises(UserError, match=r"has no config\.yaml that can be read"):
+            config_text(run)
+    else:
+        assert config_text(run) == kept
