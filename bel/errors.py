@@ -1,5 +1,6 @@
 """The one kind of error that is a sentence for the user, and how a command ends on it."""
 
+import errno
 import functools
 import os
 import re
@@ -14,6 +15,13 @@ CREDENTIALS = re.compile(
     r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
 )
 LONGEST = 2000  # characters of a message
+
+
+NO_PERMISSION = ": work in a folder that may be written, or name one by the option or the variable that it is of"
+NO_ROOM = ": make room there, or name another folder"
+ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) | dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT), NO_ROOM
+)  # by the system's number of an error
 
 
 class UserError(ValueError):
@@ -61,7 +69,8 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
             return 141
         except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
-            print(f"error: {harmless(shown(explain(error) or error))}", file=sys.stderr)
+            advice = ADVICE.get(error.errno or 0, "")
+            print(f"error: {harmless(shown(explain(error) or error))}{advice}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

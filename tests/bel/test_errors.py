@@ -1,5 +1,7 @@
 """What a user is told, and what not."""
 
+import errno
+
 import pytest
 
 from bel.errors import UserError, command, sentence
@@ -36,3 +38,15 @@ def test_a_very_long_value_leaves_the_rule_and_what_to_do(capsys):
     assert main([]) == 2
     said = capsys.readouterr().err
     assert len(said) < 2100 and said.startswith("error: name must be short") and said.endswith("x: shorten it\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.EACCES, "work in a folder that may be written"), (errno.ENOSPC, "make room there")]
+)
+def test_what_the_system_refuses_is_one_line_that_says_what_to_do(capsys, number, advice):
+    def fail(argv):
+        raise OSError(number, "no", "runs/one")
+
+    assert command(fail)([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: [Errno {number}] no: 'runs/one': ") and advice in said and said.count("\n") == 1

@@ -164,6 +164,36 @@ def test_only_this_machine_can_reach_what_a_sweep_starts(ray_here, rendered, cac
     assert found and all(seen and seen <= LOOPBACK for seen in found), found
 
 
+def alone(folder, rendered, **variables):
+    """A sweep of one trial in a process of its own, with other variables in its environment."""
+    base = SWEEP["base"] | {"data_root": str(rendered), "head": "bel", "code": "u", "epochs": 1}
+    (folder / "alone.yaml").write_text(
+        yaml.safe_dump({"name": "alone", "base": base, "space": {"seed": {"grid": [0]}}})
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    command = [sys.executable, str(PROJECT / "launch" / "sweep.py"), "alone.yaml"]
+    how = {"cwd": folder, "env": environment | variables, "capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(command, **how)
+
+
+@pytest.mark.slow
+def test_without_a_home_and_with_a_folder_for_files_that_is_of_no_use_a_sweep_runs_and_says_nothing(tmp_path, rendered):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    done = alone(tmp_path, rendered, HOME="/dev/null", TMPDIR=str(long))
+    said = [line for line in done.stderr.splitlines() if line and not line.startswith("preparing")]
+    assert done.returncode == 0 and not said, done.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_that_ray_cannot_use_is_one_line_that_says_what_to_do(tmp_path, rendered):
+    (tmp_path / "file").write_text("")
+    done = alone(tmp_path, rendered, RAY_TMPDIR=str(tmp_path / "file"))
+    said = done.stderr.strip()
+    assert done.returncode == 2 and said.startswith("error: cannot start Ray here: ") and "set RAY_TMPDIR" in said, said
+    assert "\n" not in said and not (tmp_path / "mlflow.db").exists()
+
+
 @pytest.fixture
 def head(tmp_path):
     """A cluster of one node as `ray start` makes it where there is a token: its address, its mark, its environment."""
