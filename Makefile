@@ -4,6 +4,7 @@ PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
+export MLFLOW_DISABLE_TELEMETRY = true
 
 .PHONY: demo test test-all test-services test-gpu lint ui
 demo: $(READY)
@@ -33,8 +34,8 @@ lint: $(READY)
 ui: $(READY)
 	@echo "MLflow UI: http://127.0.0.1:$(PORT)   (make ui PORT=5001 for another port, Ctrl-C ends it)"
 	@$(BIN)/python -m results.views --port $(PORT)
-	$(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
-	  --backend-store-uri $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
+	@MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+	  $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

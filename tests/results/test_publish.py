@@ -91,6 +91,7 @@ def test_an_address_has_no_password(monkeypatch):
 
 
 def test_without_a_store_nothing_is_said(store, capsys):
+    (store / "mlflow.db").unlink()
     assert views.main([]) == 0
     assert capsys.readouterr().out == "" and not list(store.iterdir())
 
