@@ -3,6 +3,7 @@ PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations 10
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 export MLFLOW_DISABLE_TELEMETRY = true
 
@@ -12,11 +13,11 @@ demo: $(READY)
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not service"
+	$(PYTEST) -m "not slow and not service"
 
 # What takes longer, too: faults, clusters, browsers, long statistics.
 test-all: test
-	$(BIN)/python -m pytest -m "slow and not service"
+	$(PYTEST) -m "slow and not service"
 
 # What wants PostgreSQL, which is started here in a folder of its own.
 test-services: $(READY)
