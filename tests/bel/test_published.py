@@ -160,7 +160,7 @@ def test_code_in_a_file_is_never_run(write, tmp_path, monkeypatch):
     write({"fc_angles_yaw.weight": Code()}, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserError, match=r"^\S+ is not loaded: .* only plain values and tensors are read$"):
+        with pytest.raises(UserError, match=r"^\S+ is not loaded: "):
             read_file(path)
     assert not (tmp_path / "unpickled").exists()
 
