@@ -180,6 +180,7 @@ def listed(names: Iterable[str], most: int = SHOWN, between: str = ", ") -> str:
 
 
 LONG = 40  # characters of a value in a name
+LONG_PARAMETERS = "long_parameters.json"  # artifact of a run: parameters that MLflow would cut, of which it has digests
 
 
 def in_a_word(value: object) -> str:

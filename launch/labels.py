@@ -13,11 +13,10 @@ from bel.codes import short_name
 from bel.config import TrainConfig
 from bel.evaluate import unit
 from bel.heads import HEADS
-from bel.text import in_a_word
+from bel.text import LONG_PARAMETERS, in_a_word
 from launch.identity import file_digests
 from launch.space import Sweep
 
-LONG = "long_parameters.json"  # artifact of a run
 MOST_NAME = 250  # characters of a run's name in a database
 SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
 
@@ -41,7 +40,7 @@ def digest(text: str) -> str:
 def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Parameters as MLflow takes them, a digest in the place of each that it would cut, and what those are in full."""
     long = {name: value for name, value in values.items() if len(value) > MAX_PARAM_VAL_LENGTH}
-    told = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG}" for name, v in long.items()}
+    told = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG_PARAMETERS}" for name, v in long.items()}
     return {**values, **told}, long
 
 

@@ -13,6 +13,7 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from bel.mlflow_store import sqlite_path
 from bel.places import refuse_folder
@@ -22,6 +23,8 @@ from launch.provenance import context
 from launch.space import Sweep
 from launch.store import FRESH, GENERATION, PARENT, SWEEP, Store, generation, newest, read, refuse_deleted, search
 from launch.writer import patiently
+
+MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters: a published leaderboard has to fit beside them
 
 TRIES = 20  # to note a run as the one that is elected
 
@@ -112,9 +115,16 @@ def note(client: MlflowClient, made: Run, key: str, number: int) -> str:
 
 def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, number: int, fresh: bool) -> Run:
     """A run that a sweep's trials may be children of, once it is elected."""
-    tags = context() | {GENERATION: str(number), "mlflow.note.content": sweep.description}
+    tags = context() | {GENERATION: str(number), "mlflow.note.content": about(sweep)}
     tags |= {FRESH: "yes"} if fresh else {}
     return client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
+
+
+def about(sweep: Sweep) -> str:
+    """The description that MLflow shows: of a long one the beginning, the whole of which is in an artifact."""
+    if len(sweep.description) <= MOST_NOTE:
+        return sweep.description
+    return f"{sweep.description[:MOST_NOTE]} ... (all of it is in sweep.json)"
 
 
 def describe(client: MlflowClient, parent: Run, sweep: Sweep, key: str) -> None:

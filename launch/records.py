@@ -16,8 +16,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from bel import checkpoint
 from bel.config import TrainConfig
+from bel.text import LONG_PARAMETERS
 from launch.book import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book, Entry, Run
-from launch.labels import LONG, parameters, split_long
+from launch.labels import parameters, split_long
 from launch.pictures import draw_code, draw_curve
 from launch.state import BEST, END, LAST, Folder
 from launch.store import (
@@ -110,7 +111,7 @@ class Records:
         if run.key in self.bare:  # a run that goes on keeps those it was made with: paths may have changed
             params, long = split_long(parameters(run.config, run.facts))
             if long:
-                client.log_dict(self.ids[run.key], long, LONG)
+                client.log_dict(self.ids[run.key], long, LONG_PARAMETERS)
             client.log_batch(self.ids[run.key], params=[Param(name, value) for name, value in params.items()])
             self.bare.discard(run.key)
 

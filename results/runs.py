@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from bel.errors import UserError
 from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
 from bel.store_file import settle, sqlite_url
+from bel.text import LONG_PARAMETERS
 
 PARENT = "mlflow.parentRunId"
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
@@ -29,12 +31,20 @@ def find_run(run_id: str) -> Run:
     """The run of an id. Raises `UserError` where the store has none, or cannot be read."""
     client = reach()
     try:
-        return client.get_run(run_id)
+        return whole(client.get_run(run_id))
     except MlflowException as error:
         raise UserError(
             f"no run {run_id!r} in the MLflow store {mlflow.get_tracking_uri()}: copy an id from the sweep's table or from "
             f"`make ui`, and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"
         ) from error
+
+
+def whole(run: Run) -> Run:
+    """A run with its long parameters in full, of which MLflow has digests."""
+    if any(value.endswith(LONG_PARAMETERS) for value in run.data.params.values()):
+        with artifact(run, LONG_PARAMETERS) as path:
+            run.data.params.update({} if path is None else json.loads(path.read_text(encoding="utf-8")))
+    return run
 
 
 def reach() -> MlflowClient:

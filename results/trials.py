@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from results.runs import PARENT, find_run, reach
+from results.runs import PARENT, find_run, reach, whole
 
 OUTCOME, TRIAL = "bel.outcome", "bel.trial"
 RANKED = ("finished", "stopped")  # outcomes with an error, which a table can rank
@@ -70,7 +70,7 @@ def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
             token = page.token
             if not token:
                 break
-    return list(found.values())
+    return [whole(run) for run in found.values()]
 
 
 def outcome(run: Run) -> str:

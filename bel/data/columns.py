@@ -194,6 +194,10 @@ def parse_target(name: Any, value: Any) -> Target:
     unit = given.get("unit", "")
     if not isinstance(unit, str):
         raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
+    if len(unit) > LONGEST_NAME:
+        raise UserError(
+            f"protocol.{where}.unit must have {LONGEST_NAME} characters at most, got {len(unit)}: shorten it"
+        )
     levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
     within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
     checked = convert_to(bool, f"protocol.{where}.check_unit", given.get("check_unit", True))

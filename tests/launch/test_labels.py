@@ -1,15 +1,20 @@
 """What a run is called, and parameters that are longer than MLflow takes."""
 
+from dataclasses import replace
+
 import mlflow
 import pytest
 
 from bel.checkpoint import code_version
+from bel.text import LONG_PARAMETERS
 from launch.book import Run
-from launch.labels import LONG, MOST_NAME, label, parameters, split_long
+from launch.labels import MOST_NAME, label, parameters, split_long
+from launch.parent import MOST_NOTE, about
 from launch.records import Records
 from launch.space import Sweep
 from launch.state import Folder
 from launch.store import Store
+from results.runs import find_run
 
 SPAN = {"low": 0, "high": 48, "unit": "px"}
 
@@ -38,12 +43,15 @@ def test_a_long_parameter_is_a_digest_and_an_artifact_and_no_two_are_taken_for_o
         config = landmarks(levels)
         run = Run(str(levels), config, "many", {"protocol": "csv", "code_version": code_version()}, group="")
         records.open(run, client)
-        params = client.get_run(run.run_id).data.params
-        whole = mlflow.artifacts.load_dict(f"runs:/{run.run_id}/{LONG}")
+        params = client.get_run(records.ids[run.key]).data.params
+        whole = mlflow.artifacts.load_dict(f"runs:/{records.ids[run.key]}/{LONG_PARAMETERS}")
         assert list(whole) == ["protocol_definition"] and len(whole["protocol_definition"]) > 6000
         said = parameters(config, run.facts)
         assert said == params | whole, "nothing is cut"
-        assert params["protocol_definition"].endswith(f"of {len(whole['protocol_definition'])} characters, in {LONG}")
+        assert find_run(records.ids[run.key]).data.params == said, "a reader has it whole"
+        assert params["protocol_definition"].endswith(
+            f"of {len(whole['protocol_definition'])} characters, in {LONG_PARAMETERS}"
+        )
         found.append(params["protocol_definition"])
     assert found[0] != found[1]
 
@@ -65,3 +73,9 @@ def test_a_name_has_no_more_characters_than_a_database_takes(make, tmp_path):
     assert name.startswith("u-150 bce lr=1e-3 s0 data_root=") and len(name) < 90 and "~" in name
     fields = [name for name in config.as_dict() if name not in ("seed", "fold")]
     assert len(label(config, sweep_of(*fields))) <= MOST_NAME
+
+
+def test_a_long_description_ends_where_it_says_so():
+    for length in (MOST_NOTE, MOST_NOTE + 1, 20_000):
+        said = about(replace(sweep_of(), description="d" * length))
+        assert len(said) < 8000 and said.endswith("(all of it is in sweep.json)") == (length > MOST_NOTE)

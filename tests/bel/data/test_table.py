@@ -493,6 +493,7 @@ def target(**changes: Any) -> dict[str, Any]:
         (target(flip=2), "protocol.targets.age.flip must be 1 or -1, got 2"),
         (target(flip="none"), "protocol.targets.age.flip must be 1 or -1, got 'none'"),
         (target(flip=True), "protocol.targets.age.flip must be 1 or -1, got True"),
+        (target(unit="u" * 101), "protocol.targets.age.unit must have 100 characters at most, got 101"),
         (target(unit=5), "protocol.targets.age.unit must be text, got 5"),
         (target(check_unit="no"), "protocol.targets.age.check_unit must be true or false, got 'no'"),
     ],
