@@ -16,6 +16,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from bel.errors import UserError
 from bel.heads import HEADS, Head
 from bel.optimiser import Group
+from bel.tensor_file import read
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig
@@ -124,11 +125,9 @@ def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
 def file_weights(path: Path) -> Mapping[str, Tensor]:
     """State dict of a whole torchvision model in a file. Raises `UserError` where it holds something else."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"weights {path} is not a state dict that torch can load safely: {error}".split("\n")[0]
-        ) from error
+        state = read(path)
+    except UserError as error:
+        raise UserError(f"weights must be a file that is a state dict: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(
             f"weights {path} is not a state dict (names to tensors): save model.state_dict() of a torchvision model"

@@ -88,10 +88,10 @@ def stored_bytes(tensor: Tensor) -> memoryview:
     return memoryview(plain.view(torch.uint8).numpy().data)
 
 
-def read(path: Path, what: str = "checkpoint") -> Any:
+def read(path: Path) -> Any:
     """What a file holds, on the CPU. Raises `UserError` for objects and code, and `Damaged`."""
     if not path.is_file():
-        raise UserError(f"no {what} at {path}: give one that bel-train or a sweep wrote, or a published state dict")
+        raise UserError(f"no checkpoint at {path}: give one that bel-train or a sweep wrote, or a published state dict")
     try:
         refuse_damaged(path)
         with warnings.catch_warnings():

@@ -26,6 +26,8 @@ SPARE = 100  # cells that a line may have beyond the first line's, if they are b
 
 def read_text(path: Path, what: str) -> str:
     """The text of a file in UTF-8, or in UTF-16 that begins with its mark. Raises `UserError`."""
+    if path.is_char_device() or path.is_block_device():  # such as /dev/zero, which never ends
+        raise UserError(f"cannot read {what} {path}: it is a device, not a file")
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")

@@ -1,5 +1,7 @@
 """Files of boxes: written by hand, by office programs and by R."""
 
+from pathlib import Path
+
 import pytest
 
 from bel.data.boxes import named_boxes, read_boxes
@@ -49,3 +51,8 @@ def test_what_is_no_box_is_named_with_its_line(tmp_path, content, says):
 def test_several_boxes_of_an_image_keep_their_order(tmp_path):
     (tmp_path / "boxes.csv").write_text("a,1,2,30,40\na,1,2,30,41")
     assert [line for line, _, _ in named_boxes(tmp_path / "boxes.csv")] == [1, 2]
+
+
+def test_a_device_that_never_ends_is_not_read():
+    with pytest.raises(UserError, match="cannot read the boxes /dev/zero: it is a device, not a file"):
+        read_boxes(Path("/dev/zero"))
