@@ -99,7 +99,7 @@ class Screen:
         for table in tables(self.book)[:MOST_TABLES]:
             best = table[0].best
             on_test = " on TEST" if best.config.selection == "test" else ""
-            text += f", best {best.value(RANKS):.3f}{on_test} ({best.name})"
+            text += f", best {table[0].error:.3f}{on_test} ({best.name})"
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:

@@ -34,7 +34,7 @@ from launch.records import Records
 from launch.screen import Screen
 from launch.source import Listed, Source, Suggested, database_url, open_study
 from launch.stages import best_of_each, repeats
-from launch.standings import RANKS, tables
+from launch.standings import tables
 from launch.state import Folder
 from launch.stop import FULL, INTERRUPTED, LOST, Stop
 from launch.store import Store, judged_before
@@ -218,18 +218,18 @@ class Shift:
         """Run the command that the sweep names for its end, which finds in its environment what came of it."""
         if not self.sweep.on_end:
             return
-        best = next((table[0].best for table in tables(self.book)), None)
+        first = next((table[0] for table in tables(self.book)), None)
         told = {
             "BEL_SWEEP": self.sweep.name,
             "BEL_PARENT": self.store.parent_id,
             "BEL_EXIT": str(code),
             "BEL_STATUS": self.status(),
         }
-        if best:
+        if first:
             told |= {
-                "BEL_BEST": f"{best.value(RANKS):.6g}",
-                "BEL_BEST_RUN": str(best.run_id),
-                "BEL_BEST_NAME": best.name,
+                "BEL_BEST": f"{first.error:.6g}",
+                "BEL_BEST_RUN": str(first.best.run_id),
+                "BEL_BEST_NAME": first.best.name,
             }
         done = subprocess.run(self.sweep.on_end, shell=True, env=os.environ | told)
         if done.returncode:

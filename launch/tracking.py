@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from launch.proposer import MOST_DEATHS, Proposer
 from launch.records import Records
 from launch.screen import Screen
 from launch.space import Sweep
-from launch.standings import RANKS, in_order, tables
+from launch.standings import in_order, tables
 from launch.stop import FULL, HOURS, Stop
 from launch.tables import front
 
@@ -139,15 +138,16 @@ class Tracker(tune.Callback):
             self.proposer.ended(run)
 
     def best(self) -> dict[str, float]:
-        """The least error so far, by protocol where there are several; the folds of a tuned sweep select nothing."""
-        least: dict[str, float] = {}
-        for run in self.book.having(FINISHED, STOPPED):
-            if not (self.sweep.search.tune and run.config.folds):
-                name = BEST_SO_FAR.format("test" if run.config.selection == "test" else "val")
+        """The error of the best configuration so far, by protocol where there are several; a tuned sweep's of its hold-out."""
+        found: dict[str, float] = {}
+        for first, *_ in tables(self.book):
+            config = first.best.config
+            if not (self.sweep.search.tune and config.folds):
+                name = BEST_SO_FAR.format("test" if config.selection == "test" else "val")
                 if "protocol" in self.sweep.space:
-                    name += "/" + re.sub("[^A-Za-z0-9_. -]", "_", run.config.protocol_name)
-                least[name] = min(least.get(name, math.inf), run.value(RANKS))
-        return least
+                    name += "/" + re.sub("[^A-Za-z0-9_. -]", "_", config.protocol_name)
+                found.setdefault(name, first.error)
+        return found
 
     def retain(self, over: bool = False) -> None:
         """Keep the checkpoints of the best configurations of each table and of a Pareto front; of a tuned sweep's folds all.

@@ -65,7 +65,7 @@ def caption(found: Sequence[Contender]) -> str:
         f"{facts['seed']}, last epoch, each contender's headline read-out, {field} tuned on a hold-out of the same groups. "
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
-        f"and range over the folds' networks. Code {codes}."
+        f"over images, and over the folds' networks, with their range. Code {codes}."
         + (f" {beyond[:1].upper()}{beyond[1:]}." if beyond else "")
         + (f" Best {field} at an end of its grid, so perhaps beyond it: {ends}." if ends else "")
     )

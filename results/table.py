@@ -16,7 +16,8 @@ def print_table(evaluation: Evaluation, median: Evaluation | None, all_axes: boo
     units = ", ".join(dict.fromkeys(axis.unit or "own unit" for axis in evaluation.axes))
     if unit(evaluation.axes) == PER_CENT:
         units += f"; mean: {PER_CENT}"
-    print(f"\ntest MAE ({units}) on {images}")
+    over_groups = f"{evaluation.headline}, mean over groups: {short(evaluation.mae_groups(evaluation.headline))}"
+    print(f"\ntest MAE ({units}) on {images}; {over_groups}")
     scale = {axis.name: width(axis, evaluation.axes) / axis.span for axis in evaluation.axes}
     lines = [[f"{'decoder':<16}", *(f"{title:>7}" for title in (*axis_titles(list(scale), all_axes), "mean"))]]
     rows = [(name, evaluation, name) for name in evaluation.predictions]

@@ -10,7 +10,7 @@ from bel.data.splits import split
 from bel.errors import Diverged, UserError, sentence
 from bel.evaluate import constant_median, evaluate
 from bel.optimiser import Optimiser
-from bel.train import fit, learning_rate, refuse_divergence
+from bel.train import best_epoch, fit, learning_rate, refuse_divergence, selecting
 
 EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best_epoch")
 
@@ -90,6 +90,31 @@ def test_a_run_cut_after_every_epoch_equals_the_uninterrupted_one(make, tmp_path
         checkpoint.save(again.state(), tmp_path / "last.pt")
         cut = checkpoint.load(tmp_path / "last.pt")
     assert epoch.number == config.epochs
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({}, "mae_groups"),
+        ({"recipe": "published", "backbone": "resnet10", "selection": "val"}, "mae"),
+        ({"selection": "test"}, "mae"),
+    ],
+)
+def test_each_group_counts_once_in_the_choice_of_the_epoch_but_as_published_each_image(make, fields, name):
+    assert selecting(make(**fields), {}) == name
+
+
+def test_a_run_of_an_earlier_version_goes_on_to_choose_by_images(make):
+    measured = {
+        "val/mae": 3.0,
+        "val/mae_groups": 9.0,
+        "val/mae_yaw": 3.0,
+        "val/mae_groups_yaw": 9.0,
+        "val/expected/mae": 3.0,
+    }
+    older = best_epoch(2, measured, {"val/best_mae": 4.0, "val/best_mae_yaw": 4.0, "val/best_epoch": 1.0})
+    assert older == {"val/best_mae": 3.0, "val/best_mae_yaw": 3.0, "val/best_epoch": 2.0}
+    assert selecting(make(), older) == "mae" and selecting(make(), best_epoch(1, measured, {})) == "mae_groups"
 
 
 def test_selection_never_sees_a_training_group(make):

@@ -8,7 +8,7 @@ import pytest
 from bel.errors import UserError
 from results.board_tables import caption, header
 from results.leaderboard import boards
-from tests.results.made import EFFECTS, GROUPS, entry_of, evaluation_of, mean_of, names
+from tests.results.made import EFFECTS, GROUPS, entry_of, evaluation_of, made_run, mean_of, names
 
 
 @pytest.fixture
@@ -42,6 +42,22 @@ def test_other_images_targets_or_groups_are_fenced(entry):
         clean, fenced = boards([*runs, entry(code, 0, evaluation=other)])
         assert len(clean.standings) == 2 and names(fenced) == [f"{code}-150 ce lr=1e-4"]
         assert fenced.reason.startswith("another images (") and "protocol" not in fenced.reason
+
+
+def test_runs_of_an_earlier_version_are_ranked_by_their_predictions_or_apart(entry):
+    logged = {"val/best_mae_groups": 4.5, "val/best_mae_groups_yaw": 4.5}
+    bare = [made_run("had-150 ce lr=1e-4 s0", params={"code": "had"}, error=1.0)]  # older, without predictions
+    bare += [made_run("gray-150 ce lr=1e-4 s0", params={"code": "gray"}, error=2.0, metrics=logged)]
+    first, *others = boards([entry("u", 5.0), entry("j", 4.0, metrics={"val/best_mae_groups": mean_of(4.0)}), *bare])
+    assert names(first) == ["j-150 ce lr=1e-4", "u-150 ce lr=1e-4"] and first.leader.mean == "groups"
+    assert [(names(one)[0][:4], one.leader.mae, one.leader.mean) for one in others] == [
+        ("gray", 4.5, "groups"),
+        ("had-", 1.0, "images"),
+    ]
+    assert "mean (images, not groups)" in others[1].reason and "mean over images, as an earlier version" in caption(
+        others[1]
+    )
+    assert others[0].leader.by_axis == {"yaw": 4.5}
 
 
 def test_test_selected_numbers_are_never_first_however_many(entry):
