@@ -13,7 +13,7 @@ import numpy as np
 
 from bel.data.cells import read_table, with_points
 from bel.data.columns import TableSpec
-from bel.data.sources import Box, Entry, Label, Listing, Source, absent
+from bel.data.sources import Box, Entry, Label, Listing, NoImagesError, Source, absent
 from bel.errors import UserError
 from bel.values import real
 
@@ -128,7 +128,7 @@ def cell_number(row: Row, column: str) -> float:
 def read_rows(path: Path, spec: TableSpec) -> list[Row]:
     """All rows that are not blank. Raises `UserError` where the file cannot be read or lacks a column."""
     if not os.path.isfile(path):
-        raise UserError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
+        raise NoImagesError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
     table = read_table(path, spec.columns, spec.delimiter)
     numbers = list(dict.fromkeys([*(spec.box or ()), *(target.name for target in spec.targets)]))
     rows = with_points(path, table[spec.columns], numbers, spec.decimal or ".").to_dict("records")
