@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bel.errors import UserError
-from bel.text import harmless
 
 TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -57,13 +56,9 @@ def absolute(what: str, path: str) -> Path:
 
 
 def text(value: Any) -> str:
-    """A string as it is; everything else is refused, and what a terminal would obey."""
+    """A string as it is; everything else is refused."""
     if not isinstance(value, str):
         raise TypeError
-    if harmless(value) != value:
-        raise UserError(
-            f"text must have no control characters, nor any that are not seen, got {value!r}: leave them out"
-        )
     return value
 
 

@@ -1,5 +1,6 @@
 """A project may lie in any folder: each command reads and writes there, and nowhere else."""
 
+import itertools
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,9 @@ from results.predict import command as predict
 from tests.conftest import SWEEP, children, working_in
 
 FAST = ["with a blank, ü and #", "100%20?"]
-SLOW = [
-    "a+b&c='d'", "%", "%2F%zz", "50%", "tab\tand\nline", '"quoted"', "[a-b]*", "{x}{0}", "a::b", "file:", "~", "-rf",
-    "$HOME;`ls`", "back\\slash", "日本語 🙂", "e\u0301", "@host:80", "x" * 200, "sqlite:", "c!d|e^f(g)",
+SLOW = [  # folders within each other
+    """a+b&c='d'/%/%2F%zz/50%/"quoted"/[a-b]*/{x}{0}""", "tab\tand\nline/a::b/file:/~/-rf/$HOME;`ls`",
+    "back\\slash/日本語 🙂/e\u0301/@host:80/sqlite:/c!d|e^f(g)/" + "x" * 200,
 ]  # fmt: skip
 
 
@@ -40,11 +41,13 @@ def checked(main, *arguments: object, code: int = 0) -> None:
 
 @pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_every_command_works_in_a_folder_of_any_name(ray_here, rendered, tmp_path, name, capsys):
-    (tmp_path / name).mkdir()
-    with default_store(tmp_path / name):
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    with default_store(folder):
         shutil.copytree(rendered, "data")
         every_command(capsys)
-    assert [path.name for path in tmp_path.iterdir()] == [name], "a folder of another name appeared"
+    for outer, inner in itertools.pairwise([tmp_path, *reversed(folder.parents[: name.count("/")]), folder]):
+        assert list(outer.iterdir()) == [inner], "a folder of another name appeared"
 
 
 @pytest.mark.slow

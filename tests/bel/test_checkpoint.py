@@ -92,7 +92,6 @@ def test_a_key_that_is_missing_is_named(sound, key):
         ("environment", {"device": " "}, "its environment must be text by name"),
         ("environment", {"torch": 2.1}, "its environment must be text by name"),
         ("environment", {"device": "cpu\x1b[2K\rtest MAE 0.1"}, "characters that are not to be seen: 'cpu\\x1b[2K"),
-        ("data", {"val_groups": ["a\nb"]}, "characters that are not to be seen: 'a\\nb'"),
         ("metrics", {"val/\u202emae": 1.0}, "characters that are not to be seen"),
         ("data", {"split_hash": 1}, "its data must be facts by name"),
         ("config", {"colour": "red"}, "unknown config field 'colour'"),
