@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ EXPERIMENTS = """
         and exists (select 1 from runs r where r.experiment_id = e.experiment_id and r.lifecycle_stage = 'active')
     from experiments e left join experiment_tags t on t.experiment_id = e.experiment_id and t.key = ?
     where e.artifact_location like 'file:%'
+"""
+BEAT, EVERY = "bel.beat", 5.0  # tag of a sweep's run that changes while its driver is at work, and seconds between
+BEATS = """
+    select t.run_uuid, t.value from tags t join runs r on r.run_uuid = t.run_uuid where t.key = ? and r.status = 'RUNNING'
 """
 PLACES = (  # tables and columns of MLflow's that say where files are
     ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
@@ -48,7 +53,7 @@ def settle(database: Path) -> None:
     """Let a store that is not where it was made use the files beside it, and say so; what it was made as is left alone.
 
     A copy would otherwise read the files of the original, write among them and delete some. Raises `UserError` where the
-    files have not come along.
+    files have not come along, or where a sweep is at work there, as on another host or in a container.
     """
     database = database.resolve()
     if not database.is_file():
@@ -64,6 +69,11 @@ def settle(database: Path) -> None:
             "the store that is there by MLFLOW_TRACKING_URI"
         )
     if found:
+        if at_work(database):
+            raise UserError(
+                f"a sweep is at work in the store {database} under another path, its files are in {found[0].old.parent}: use "
+                "the store by that path, or wait until the sweep has ended"
+            )
         try:
             rewrite(database, found)
         except sqlite3.Error as error:
@@ -74,6 +84,20 @@ def settle(database: Path) -> None:
             f"note: the store was copied or moved here: its files are now those in {found[0].new.parent}",
             file=sys.stderr,
         )
+
+
+def at_work(database: Path) -> bool:
+    """Whether the driver of a sweep is writing into a store, which has to be watched for a while if one may be."""
+    before = beats(database)
+    if before:
+        time.sleep(EVERY * 1.5)
+    return bool(before) and beats(database) != before
+
+
+def beats(database: Path) -> list[tuple[str, str]]:
+    """The beats of all sweeps that have not ended, by their run."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
+        return sorted(store.execute(BEATS, (BEAT,)))
 
 
 def moved(database: Path) -> list[Moved]:

@@ -24,11 +24,11 @@ from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
 from bel.mlflow_store import sqlite_path
+from bel.store_file import BEAT, EVERY
 from launch.writer import Lost, is_away, patiently
 
-BEAT = "bel.beat"  # tag of a parent run: its driver's number, and a word that changes every few seconds or is ENDED
-ENDED = "ended"
-EVERY, STALE = 5.0, 60.0  # seconds from beat to beat, and without one, after which another driver takes over
+ENDED = "ended"  # BEAT says its driver's number, and a word that changes or is this
+STALE = 60.0  # seconds without a beat, after which another driver takes over
 NO_STORE = re.compile("no such table|relation .* does not exist|database .* does not exist")
 
 

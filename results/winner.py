@@ -123,8 +123,7 @@ def described(winner: Winner) -> str:
     word = selection(run.data.params["selection_split"]).heading
     mean = f"over {facts['groups']} groups of {facts['images']} images"
     if leader.mean == "images":
-        word = selection(run.data.params["selection_split"]).heading
-    mean = f"over {facts['images']} images, as an earlier version logged it"
+        mean = f"over {facts['images']} images, as an earlier version logged it"
     lines = [
         f"best of sweep {winner.sweep_name} (parent run {winner.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",

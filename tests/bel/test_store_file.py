@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import mlflow
@@ -9,9 +10,10 @@ import pytest
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy import URL
 
+from bel import store_file
 from bel.errors import UserError
-from bel.store_file import STORE, settle
-from launch.store import find_experiment
+from bel.store_file import BEAT, STORE, settle
+from launch.parent import find_experiment
 from results.runs import CHECKPOINT, artifact
 from tests.conftest import working_in
 
@@ -96,6 +98,32 @@ def test_without_its_files_a_store_is_not_used(project, tmp_path):
     assert (copy / "mlflow.db").read_bytes() == before
     shutil.copytree(project / "mlruns", copy / "mlruns")
     settle(copy / "mlflow.db")
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_store_that_a_sweep_writes_into_under_another_path_is_left_alone(project, tmp_path, alive, monkeypatch):
+    monkeypatch.setattr(store_file, "EVERY", 0.4)
+    client, run = the_run(project)
+    client.set_tag(run.info.run_id, BEAT, "1 a")
+    database = tmp_path / "elsewhere" / "mlflow.db"
+    shutil.move(project, database.parent)  # as a container or another host has the same folder
+
+    def beat():
+        with sqlite3.connect(database) as store:
+            store.execute("update tags set value = '1 b' where key = ?", (BEAT,))
+
+    if alive:
+        timer = threading.Timer(0.2, beat)
+        timer.start()
+        with pytest.raises(
+            UserError, match=f"a sweep is at work in the store .* files are in {project / 'mlruns'}: use"
+        ):
+            settle(database)
+        timer.join()
+    else:
+        settle(database)
+    uri = the_run(database.parent)[1].info.artifact_uri
+    assert (str(project) in uri) == alive
 
 
 def test_what_is_no_store_is_left_to_mlflow(tmp_path):

@@ -54,6 +54,8 @@ def test_best_prints_the_winner_its_numbers_and_its_config(swept_store, capsys):
         f"run {run.info.run_id}, {run.info.run_name}: val MAE {run.data.metrics['val/best_mae_groups']:.3f} deg" in out
     )
     assert f"MAE {table.leader.mae:.3f} deg" in out
+    groups, images = (run.data.params[name] for name in ("val_groups", "val_images"))
+    assert f"over {groups} groups of {images} images" in out and "earlier version" not in out
     config = yaml.safe_load(out.split("config.yaml:\n")[1].split("\nre-test")[0])
     assert config["head"] == run.data.params["head"] and config["lr"] == float(run.data.params["lr"])
     tied = [one.configuration.name for one in table.standings if one.tied]
