@@ -27,7 +27,7 @@ from bel.deployed import Deployed
 from bel.errors import UserError
 from bel.text import selection
 from results.best import BY_IMAGE, OBJECTIVE
-from results.runs import CHECKPOINT, reach
+from results.runs import CHECKPOINT, UNKNOWN, reach
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -76,7 +76,9 @@ def find_version(reference: str) -> ModelVersion:
         if match["alias"]:
             return client.get_model_version_by_alias(name, match["alias"])
         return client.get_model_version(name, match["version"])
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in UNKNOWN:
+            raise
         raise UserError(
             f"no model {reference!r} in the registry {mlflow.get_registry_uri()}: {known(client, name)}"
         ) from None

@@ -24,6 +24,7 @@ from bel.store_file import settle, sqlite_url
 from bel.text import LONG_PARAMETERS
 
 PARENT = "mlflow.parentRunId"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # what was asked for, not the store
 CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
 
 
@@ -33,6 +34,8 @@ def find_run(run_id: str) -> Run:
     try:
         return whole(client.get_run(run_id))
     except MlflowException as error:
+        if error.error_code not in UNKNOWN:  # it may not be read, or the server fails: the command says so
+            raise
         raise UserError(
             f"no run {run_id!r} in the MLflow store {mlflow.get_tracking_uri()}: copy an id from the sweep's table or from "
             f"`make ui`, and set MLFLOW_TRACKING_URI if the sweep wrote to another store ({str(error).splitlines()[0]})"

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from results.runs import PARENT, find_run, reach, whole
+from results.runs import PARENT, UNKNOWN, find_run, reach, whole
 
 OUTCOME, TRIAL = "bel.outcome", "bel.trial"
 RANKED = ("finished", "stopped")  # outcomes with an error, which a table can rank
@@ -62,6 +62,8 @@ def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
                     [parent.info.experiment_id], where, max_results=5000, page_token=token
                 )
             except MlflowException as error:
+                if error.error_code not in UNKNOWN:
+                    raise
                 raise UserError(f"MLflow refuses the filter {condition!r}: {str(error).splitlines()[0]}") from error
             for run in page:
                 key = run.data.tags.get(TRIAL, run.info.run_id)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
@@ -17,9 +18,10 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from bel.errors import command
 from bel.mlflow_store import fault, sqlite_path, wait_until_made
-from launch.reach import make_database, reach_store
+from launch.reach import reach_store
 from results import command as bel_results
 from results import evaluate
+from tests.conftest import empty_store
 
 SQLITE = {
     "folder": "it is a folder",
@@ -44,7 +46,7 @@ NONSENSE = ["foo://x", "nonsense", "sqlite:/x.db", "sqlite+foo:///x.db", "sqlite
 def whole(tmp_path_factory):
     """A store that MLflow has made."""
     path = tmp_path_factory.mktemp("whole") / "mlflow.db"
-    make_database(path)
+    path.write_bytes(empty_store())
     return path
 
 
@@ -130,14 +132,17 @@ def test_another_program_s_database_is_left_as_it_is(store, bad, capsys):
     assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("orders",)]
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=str)
-def test_a_server_that_refuses_or_is_none_of_mlflow_s_is_said_in_a_line(store, capsys, answer):
+@contextmanager
+def answering(code, body, searching=None):
+    """The address of a server with one answer; `searching` is that to a search for experiments, if it is another."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            self.send_response(answer[0])
-            self.send_header("Content-Length", str(len(answer[1])))
+            status, text = searching if searching and "experiments/search" in self.path else (code, body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(answer[1].encode())
+            self.wfile.write(text.encode())
 
         def do_GET(self):
             self.do_POST()
@@ -147,9 +152,30 @@ def test_a_server_that_refuses_or_is_none_of_mlflow_s_is_said_in_a_line(store, c
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for line in said_by_all(capsys, f"http://127.0.0.1:{server.server_port}"):
-            assert ANSWERS[answer] in line
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=str)
+def test_a_server_that_refuses_or_is_none_of_mlflow_s_is_said_in_a_line(store, capsys, answer):
+    with answering(*answer) as uri:
+        for line in said_by_all(capsys, uri):
+            assert ANSWERS[answer] in line
+
+
+def test_another_user_s_run_is_not_said_to_be_missing(store, capsys):
+    with answering(403, "Permission denied", searching=(200, "{}")) as uri:
+        mlflow.set_tracking_uri(uri)
+        for main, arguments in (
+            (evaluate.main, ["--run-id", "0" * 32]),
+            (evaluate.main, ["--model", "heads@champion"]),
+            (bel_results.main, ["leaderboard", "0" * 32]),
+            (bel_results.main, ["leaderboard", "a name"]),
+        ):
+            assert main(arguments) == 2
+            err = capsys.readouterr().err
+            assert err.startswith("error: MLflow's store: ") and "ask its owner for the permission" in err, err
+            assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("uri", NONSENSE)
