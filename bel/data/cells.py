@@ -5,6 +5,7 @@ Excel's `sep=;`, semicolons, tabs and UTF-16, R's column of row names, blank lin
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import string
@@ -88,9 +89,25 @@ def read_cells(path: Path, what: str, columns: Sequence[str] = (), delimiter: st
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is no table separated by {by!r}: {reason}; check its quotes and delimiter") from error
     within = frame.apply(lambda column: column.str.count("\n")).sum(axis=1).cumsum()  # ends of lines in quotes
+    if within.iloc[-1]:
+        refuse_quotes(path, lines, by)
     frame.index = frame.index + 1 + within
     frame.attrs = {"delimiter": by, "quoted": all(line.startswith('"') for line in filled[1:])}
     return frame[(frame != "").any(axis=1)]
+
+
+def refuse_quotes(path: Path, lines: Sequence[str], by: str) -> None:
+    """Raise `UserError` for a quote that is closed by one of a later cell: the lines between them would be lost."""
+    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=by, skipinitialspace=True, strict=True)
+    begin = 1
+    try:
+        for _ in reader:
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {begin} opens a quote that line {reader.line_num} does not close at the end of a cell "
+            f"({error}): write a quote within text twice, and the text in quotes"
+        ) from error
 
 
 def read_table(path: Path, columns: Sequence[str], delimiter: str | None = None) -> DataFrame:

@@ -14,8 +14,9 @@ from bel.angles import Axis
 from bel.errors import UserError
 from bel.text import columns
 
-DEGREES, RADIANS = ("deg", "degree", "degrees", "°"), ("rad", "radian", "radians")
-WIDE = 60  # degrees of a range of which labels within half a turn in radians are no likely part
+DEGREES, RADIANS = ("deg", "degs", "degree", "degrees", "°", "º", "˚"), ("rad", "rads", "radian", "radians")
+WIDE = 60  # degrees of a range of which labels within half a turn in radians are no likely part; twice that of a turn
+TURN = 6.3  # radians of a turn as they are written: 32 bits, or three digits, of pi are more than pi
 FEWEST = 5  # images that say something of a set
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 50  # of a histogram in text
@@ -63,16 +64,23 @@ def odd_units(
     if len(targets) < FEWEST:
         return
     largest, checked = np.abs(targets).max(0), [i for i, axis in enumerate(axes) if axis.check_unit]
-    wide = [i for i in checked if axes[i].unit.lower() in DEGREES and axes[i].span >= WIDE]
+    wide = [i for i in checked if is_in(axes[i], DEGREES) and axes[i].span >= WIDE]
     for group in [wide] if pose else [[i] for i in wide]:
         names = [axes[i].name for i in group]
-        if group and largest[group].max() <= np.pi and (targets[:, group] % 1).any():
-            found = f"all {len(targets)} labels {', '.join(names)} of {where} are within +-3.14 degrees: radians?"
+        whole = bool(group) and targets[:, group].min() >= 0 and all(axes[i].span >= 2 * WIDE for i in group)
+        if group and largest[group].max() <= (TURN if whole else TURN / 2) and (targets[:, group] % 1).any():
+            bounds = "0..6.28" if whole else "+-3.14"
+            found = f"all {len(targets)} labels {', '.join(names)} of {where} are within {bounds} degrees: radians?"
             yield "radians for degrees", f"{found} multiply them by 180 / pi, {override(names)}"
     for i in checked:
-        if axes[i].unit.lower() in RADIANS and largest[i] > 2 * np.pi:
+        if is_in(axes[i], RADIANS) and largest[i] > TURN:
             found = f"the labels {axes[i].name} of {where} reach {largest[i]:.4g} radians, more than a turn: degrees?"
             yield "degrees for radians", f"{found} multiply them by pi / 180, {override([axes[i].name])}"
+
+
+def is_in(axis: Axis, names: Sequence[str]) -> bool:
+    """Whether the unit of an axis is one of some names, as people write them."""
+    return axis.unit.strip(" .").lower() in names
 
 
 def override(names: Sequence[str]) -> str:

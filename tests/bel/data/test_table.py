@@ -340,6 +340,10 @@ def test_several_unusable_rows_of_an_image_are_all_kept(tmp_path: Path) -> None:
             b'image,age\n"a.jpg,1\nb.jpg,2\n',
             "labels.csv is no table separated by ',': .*EOF inside string.*; check its quotes",
         ),
+        (
+            b'image,age,note\na.jpg,1,"5 in\nb.jpg,2,"6 in\n',
+            "labels.csv, line 2 opens a quote that line 3 does not close at the end of a cell",
+        ),
     ],
 )
 def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
