@@ -14,6 +14,7 @@ from launch.state import Folder
 from launch.store import Store, knows
 
 OWNER = "driver.json"  # in a sweep's folder: the parent run whose states are there, and who trains them
+NOTED = ("parent", "store", "driver")
 
 
 def claim(folder: Folder, store: Store, say: Callable[[str], Any]) -> None:
@@ -23,6 +24,8 @@ def claim(folder: Folder, store: Store, say: Callable[[str], Any]) -> None:
     """
     me = driver(os.getpid())
     before = folder.read_json(OWNER)
+    if not (isinstance(before, dict) and all(isinstance(before.get(name), str) for name in NOTED)):
+        before = None  # none, or damaged
     if before and before["parent"] != store.parent_id:
         if before["driver"] != me and alive(before["driver"]):
             raise UserError(

@@ -61,7 +61,7 @@ def began(pid: int) -> str:
 
 def alive(holder: str) -> bool | None:
     """Whether a driver's process is there; None for one of another host, of which only its heartbeat tells."""
-    host, pid, start, machine = holder.split()[:4]
+    host, pid, start, machine = [*holder.split(), *4 * [""]][:4]
     if (host, machine) != (socket.gethostname(), boot()):
         return None
     return began(int(pid)) == start

@@ -60,9 +60,10 @@ def caption(found: Sequence[Contender]) -> str:
     beyond = beyond_of(run.data.params for one in found for run in one.runs)
     ends = ", ".join(one.name for one in found if one.tuned.at_end)
     return harmless(
-        f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes)}) out of fold on {len(held.names)} training images, "
-        f"mean over their {len(set(held.groups))} groups; {facts['folds']} folds, split seed {facts['split_seed']}, seed "
-        f"{facts['seed']}, last epoch, each contender's headline read-out, {field} tuned on a hold-out of the same groups. "
+        f"{facts['protocol']}, crop {facts['crop']}: MAE ({unit(held.axes) or 'own unit'}) out of fold on "
+        f"{len(held.names)} training images, mean over their {len(set(held.groups))} groups; {facts['folds']} "
+        f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, each contender's headline "
+        f"read-out, {field} tuned on a hold-out of the same groups. "
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(set(test.groups))} groups, mean "
         f"over images, and over the folds' networks, with their range. Code {codes}."

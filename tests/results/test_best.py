@@ -145,7 +145,8 @@ def test_a_fight_tunes_by_groups_and_its_folds_are_pooled_over_groups(made, caps
         tested = re.findall(r"^run ([0-9a-f]{32})", capsys.readouterr().out, re.M)
         hold_out = min((run for run in trials if run not in folds), key=lambda run: run.data.metrics[OBJECTIVE])
         assert tested == [end[0], hold_out.info.run_id], "of each table the best, the first one first"
-        assert f"{mean:.3f}" in lasting(capsys, "folds", "--run-id", parent.info.run_id)[0]
+        table = lasting(capsys, "folds", "--run-id", parent.info.run_id)[0]
+        assert f"{mean:.3f}" in table and "MAE (own unit) out of fold" in table
 
 
 def test_a_file_that_asks_for_images_is_searched_by_them_and_ranked_as_all_others(made, capsys, uneven):
