@@ -18,7 +18,7 @@ class Noted(Trial):
 
     def start(self, config: dict[str, Any]) -> None:
         """Know the key, by which the notes name the trial."""
-        self.key = config["key"]
+        self.noted = config["key"]
         super().start(config)
 
     def advance(self) -> None:
@@ -31,7 +31,7 @@ class Noted(Trial):
     def note(self, epoch: int, what: str) -> None:
         """Append a line in one write, which no other worker's can come between."""
         file = os.open(os.environ["BEL_CHAOS_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(file, f"{time.time():.3f} {self.key} {epoch} {os.getpid()} {what}\n".encode())
+        os.write(file, f"{time.time():.3f} {self.noted} {epoch} {os.getpid()} {what}\n".encode())
         os.close(file)
 
 
