@@ -44,7 +44,8 @@ def texts(value: Any, *needed: str) -> bool:
 
 def numbers(value: Any, *needed: str) -> bool:
     """Whether a value is a mapping of names to numbers that has some, which are finite."""
-    return named(value, *needed, kind=int | float) and all(math.isfinite(value[name]) for name in needed)
+    plain = named(value, *needed, kind=int | float) and not any(isinstance(number, bool) for number in value.values())
+    return plain and all(math.isfinite(value[name]) for name in needed)
 
 
 RULES: dict[str, Rule] = {
@@ -134,6 +135,8 @@ def restore(state: dict[str, Any], config: TrainConfig) -> Model:
         raise UserError(
             f"the checkpoint is of another network ({made}): {len(wrong)} keys differ, the first is {wrong[0]}"
         )
+    if odd := next((key for key, value in stored.items() if not value.isfinite().all()), None):
+        raise UserError(f"the checkpoint's weights {odd} are not finite, so that it predicts nothing: take another one")
     model.load_state_dict(stored)
     return model
 

@@ -84,7 +84,10 @@ def opened_heif(path: Path) -> Image.Image:
         importlib.import_module("pillow_heif").register_heif_opener()
     except ImportError:
         raise UserError("it is HEIF, which needs pillow-heif: pip install 'bel-sweeps[heic]'") from None
-    return Image.open(path, formats=["HEIF"])
+    try:
+        return Image.open(path, formats=["HEIF"])
+    except UnidentifiedImageError:
+        raise UserError("it is damaged HEIF") from None
 
 
 def refuse(image: Image.Image) -> None:

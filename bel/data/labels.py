@@ -28,9 +28,8 @@ def histogram(values: Tensor, axis: Axis) -> Tensor:
 
 
 def clamped(values: Tensor, axis: Axis) -> float:
-    """Share of the values in units (n,) that are nearer to a level beyond the axis's first or last than to those."""
-    level = axis.to_level(values).round()
-    return ((level < 0) | (level > axis.levels - 1)).double().mean().item()
+    """Share of the values in units (n,) that are beyond the axis's range, for which a head has no level."""
+    return ((values < axis.low) | (values > axis.low + axis.span)).double().mean().item()
 
 
 def clamped_shares(targets: Tensor, axes: Sequence[Axis]) -> dict[str, float]:

@@ -88,6 +88,8 @@ def test_a_key_that_is_missing_is_named(sound, key):
     [
         ("metrics", {"val/mae": "9"}, "its metrics must be numbers by name, with val/mae"),
         ("metrics", {"val/mae": math.nan}, "its metrics must be numbers by name, with val/mae"),
+        ("metrics", {"val/mae": True}, "its metrics must be numbers by name, with val/mae"),
+        ("weights", {"trunk.conv1.weight": torch.full((64, 3, 7, 7), math.nan)}, "trunk.conv1.weight are not finite"),
         ("best", {"val/best_mae": None}, "its best must be numbers"),
         ("environment", {"device": " "}, "its environment must be text by name"),
         ("environment", {"torch": 2.1}, "its environment must be text by name"),

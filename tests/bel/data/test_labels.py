@@ -15,8 +15,8 @@ def test_a_histogram_counts_every_label_on_its_level():
     assert counts[0] == 2 and counts[10] == 1 and counts[19] == 2
 
 
-@pytest.mark.parametrize(("value", "beyond"), [(-10.4, 0), (-10.6, 1), (9.4, 0), (9.6, 1), (0, 0)])
-def test_a_label_is_clamped_where_its_level_does_not_exist(value, beyond):
+@pytest.mark.parametrize(("value", "beyond"), [(-10.0, 0), (-10.1, 1), (9.6, 0), (10.0, 0), (10.1, 1), (0, 0)])
+def test_a_label_is_beyond_the_range_where_it_says_so(value, beyond):
     assert clamped(torch.tensor([value, 0.0]), AXIS) == beyond / 2
 
 
