@@ -21,7 +21,7 @@ class Step:
     def __init__(
         self, model: Model, optimiser: Optimiser, config: TrainConfig, chunks: Chunks, bf16: bool | None = None
     ) -> None:
-        self.model, self.optimiser, self.chunks = model, optimiser, chunks
+        self.model, self.optimiser, self.config, self.chunks = model, optimiser, config, chunks
         self.device = next(model.parameters()).device
         self.bf16 = autocasts(config, self.device) if bf16 is None else bf16
         self.replays = config.cuda_graph and self.device.type == "cuda"

@@ -16,7 +16,7 @@ from results import command, evaluate, export, views
 from results.predict import command as predict
 from tests.conftest import SWEEP, children, working_in
 
-FAST = ["with a blank, ü and #", "100%20?"]
+FAST = ["with a blank, ü and #, 100%20?"]
 SLOW = [  # folders within each other
     """a+b&c='d'/%/%2F%zz/50%/"quoted"/[a-b]*/{x}{0}""", "tab\tand\nline/a::b/file:/~/-rf/$HOME;`ls`",
     "back\\slash/日本語 🙂/e\u0301/@host:80/sqlite:/c!d|e^f(g)/" + "x" * 200,

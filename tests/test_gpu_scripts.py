@@ -18,6 +18,7 @@ def printed(script, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["speed.py", "packing.py"])
 def test_a_script_ends_with_its_table(script):
     head, *rows, card = printed(script, "--only", "resnet10").split("\n\n")[-1].splitlines()

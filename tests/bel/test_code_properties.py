@@ -114,6 +114,7 @@ def test_level_distances_stop_below_the_number_of_levels():
     assert {levels: level_distances(levels) for levels in expected} == expected
 
 
+@pytest.mark.slow
 def test_ten_thousand_levels_fit():
     p = properties(code_matrix("random", 10_000))
     assert (p.levels, p.bits, p.unique) == (10_000, 56, 10_000) and p.min_distance >= 14

@@ -80,6 +80,7 @@ def duplicated(model, config, lr):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "code"), [("bel", "u"), ("direct", None), ("classification", None)])
 def test_500_steps_equal_a_literal_duplicate_parameter_adam_and_its_restart(head, code):
     config = TrainConfig.make({"recipe": "published", "head": head, "code": code, "code_bits": 26 if code else None})

@@ -26,6 +26,7 @@ def has_checkpoint(run):
     return "best.pt" in {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
 
 
+@pytest.mark.slow
 def test_budgets_end_a_sweep_well_and_more_of_them_goes_on(started, capsys):  # noqa: F811
     space, base = FIVE, {"epochs": 1}
     assert started("few", space, base=base, budget={"trials": 2}) == 0

@@ -29,6 +29,7 @@ def figures(text):
     return int(work[1]), float(work[2]), float(pace[1]), int(pace[2])
 
 
+@pytest.mark.slow
 def test_a_plan_says_all_and_leaves_nothing_and_half_way_half_of_it(started, store, capsys):  # noqa: F811
     assert started("plan", FOUR, "--plan", base={"epochs": 2}) == 0
     out = capsys.readouterr().out

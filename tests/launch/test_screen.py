@@ -22,6 +22,7 @@ TWO = {"code": {"grid": ["u", "hex16"]}}
 ENDED = re.compile(r"\[\d/2\] (u-38|hex16-38) bce lr=1e-3 s0 +finished epoch 1  val MAE \d+\.\d{3}")
 
 
+@pytest.mark.slow
 def test_lines_where_stdout_is_no_terminal_and_only_the_table_where_it_is_quiet(started, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr("launch.screen.LINE", 3600.0)
     assert started("lines", TWO, base={"epochs": 1}) == 0

@@ -95,6 +95,7 @@ def test_other_schedulers_stop_the_worst_and_leave_the_best(started, scheduler, 
         assert (len(history(trial)[0]) == 4) == (trial.data.tags["bel.outcome"] == "finished")
 
 
+@pytest.mark.slow
 def test_several_objectives_print_their_pareto_front(started, capsys):
     space = {"code": {"grid": ["u", "hex16", "had"]}, "batch_size": {"grid": [8, 10]}}
     search = {"objective": ["val/mae", "bits"]}

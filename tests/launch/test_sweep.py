@@ -164,6 +164,7 @@ def test_the_biwi_sweep_itself_runs_on_rendered_data(ray_here, rendered, store):
     assert len(trials) == 2 and all(t.data.params["crop"] == "published" for t in trials)
 
 
+@pytest.mark.slow
 def test_both_protocols_have_a_best_trial_each(ray_here, rendered, store, capsys):
     arguments = [str(PROJECT / "sweeps" / "both.yaml"), "--set", f"data_root={rendered}", *TINY, "--set", "lr=1e-3"]
     arguments += ["--set", "space.code.grid=[b2jdj]", "--set", "space.head.grid=[bel, direct]", "--set", "loss=l1"]
@@ -185,6 +186,7 @@ def table(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "axes", "unit"), [("csv_example", ["yaw", "distance"], "% of range"), ("csv_yaw", ["yaw"], "deg")]
 )

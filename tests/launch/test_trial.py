@@ -62,10 +62,10 @@ def test_a_gpu_that_failed_ends_the_worker_and_not_the_run(ordered, monkeypatch)
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\n...")
         yield
 
-    monkeypatch.setattr("launch.trial.fit", broken)
+    monkeypatch.setattr("launch.trial.paced", broken)
     with pytest.raises(torch.AcceleratorError):  # Tune drops the worker, and the run goes out again
         Trial(ordered("run", 1e-3)).step()
-    monkeypatch.setattr("launch.trial.fit", lambda *_: iter(lambda: 1 / 0, None))
+    monkeypatch.setattr("launch.trial.paced", lambda *_: iter(lambda: 1 / 0, None))
     told = Trial(ordered("other", 1e-3)).step()
     assert told["outcome"] == "failed" and "division by zero" in told["reason"]
 

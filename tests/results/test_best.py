@@ -128,6 +128,7 @@ def test_every_command_names_the_same_run(made, capsys, uneven, tmp_path):
         assert client.get_model_version_by_alias("ages", "champion").run_id == best.info.run_id
 
 
+@pytest.mark.slow
 def test_a_fight_tunes_by_groups_and_its_folds_are_pooled_over_groups(made, capsys, uneven):
     out, parent, trials, end = made("tuned", capsys)
     folds = [run for run in trials if "fold" in run.data.params]

@@ -443,6 +443,7 @@ def test_the_sheet_shows_x_to_the_right_and_y_down_turned_by_roll(tmp_path):
     assert red[0] > red[1:].max() + 50 and green[1] > green[[0, 2]].max() + 50
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_finds_and_progress_sees_every_image(data, monkeypatch):
     monkeypatch.setattr("bel.data.checking.folder.FEW", 0)
     expected, _ = damage_biwi(data)
@@ -517,6 +518,7 @@ def test_a_real_image_cropped_after_its_landmarks_were_made_is_told(tmp_path):
     assert found.count("landmarks outside") == 12
 
 
+@pytest.mark.slow
 def test_real_biwi_crops_are_not_corrupt():
     report = check(real_data("BIWI"))
     counts = [of_source(report, name)["counts"] for name in ("biwi_train", "biwi_test")]

@@ -171,6 +171,7 @@ prepare(Request(BIWI_TRAIN, Path(sys.argv[1]), Path(sys.argv[2]), crop="frame", 
 """
 
 
+@pytest.mark.slow
 def test_a_preparation_that_was_killed_is_not_found_and_goes_on_to_the_same_digest(wanted, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "CHUNK", 4)
     whole = prepare(replace(wanted, cache_dir=tmp_path / "whole"))

@@ -265,6 +265,7 @@ def test_where_no_stamp_can_be_written_content_is_read_each_time(wanted, settled
     assert len(read_whole) == 3
 
 
+@pytest.mark.slow
 def test_many_that_find_the_damage_at_once_all_end_with_the_array(wanted, tmp_path, settled):
     whole = prepare(wanted)
     script = (
