@@ -17,6 +17,7 @@ from bel.data.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
 from bel.evaluate import Evaluation, evaluate, overall
+from bel.text import is_number
 from results.best import BY_IMAGE, place, title
 from results.configurations import error_of, ranked
 from results.runs import on_fold, section_of
@@ -135,15 +136,6 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
             folds.sort(key=lambda run: int(run.data.params["fold"]))
             paired.append((Tuned(name, best, at_end, of_seed), folds))
     return paired
-
-
-def is_number(text: str) -> bool:
-    """Whether a logged value is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:
