@@ -89,6 +89,6 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
 @pytest.mark.slow
 def test_a_sweep_says_how_far_its_trials_are_within_their_epochs(started, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr(screen, "LINE", 1.0)
-    large = {"epochs": 1, "image_size": 256, "batch_size": 2}  # an epoch of some twenty seconds
+    large = {"epochs": 1, "image_size": 384, "batch_size": 2}  # an epoch of ten seconds and more
     assert started("pace", {"code": {"grid": ["u"]}}, base=large) == 0
     assert re.search(r"u-38 .*epoch 1/1  \d+%  step \d+/\d+  \d+ images/s  \d+ (s|min) left", capsys.readouterr().out)
