@@ -16,7 +16,7 @@ from bel import checkpoint
 from bel.atomic import replacing, writing_in
 from bel.config import TrainConfig
 from bel.data.labels import clamped_shares
-from bel.data.prepared import load
+from bel.data.prepared import Prepared, load
 from bel.data.splits import split
 from bel.errors import UserError, command
 from bel.places import refuse_folder
@@ -64,18 +64,9 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = state_of(last) if resume else None
     if state:
-        own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
-        differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in CHANGE_NO_NUMBER]
-        if differing:
-            raise UserError(
-                f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
-            )
+        refuse_other_options(last, state, config)
     data = load(config, "train", progress)
-    print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
-    parts = split(config, data)
-    targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
-    if beyond := beyond_range({part: clamped_shares(values, config.axes) for part, values in targets.items()}):
-        print(f"note: {beyond}")
+    describe(config, data)
     watched = sys.stderr.isatty()
     bar = tqdm(total=config.epochs, bar_format=BAR, dynamic_ncols=True, delay=0.1, miniters=0, disable=not watched)
     epochs = paced(config, data, state, partial(show, bar), OFTEN if watched else SELDOM)
@@ -120,3 +111,22 @@ def state_of(last: Path) -> dict[str, Any] | None:
 def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
     """The items behind a bar."""
     return tqdm(items, total=total, desc="preparing", unit=" images")
+
+
+def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig) -> None:
+    """Raise `UserError` where a run would go on with other options than it was begun with."""
+    own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
+    differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in CHANGE_NO_NUMBER]
+    if differing:
+        raise UserError(
+            f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
+        )
+
+
+def describe(config: TrainConfig, data: Prepared) -> None:
+    """Say what is trained on, and how many of its labels no level of the head stands for."""
+    print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
+    parts = split(config, data)
+    targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
+    if beyond := beyond_range({part: clamped_shares(values, config.axes) for part, values in targets.items()}):
+        print(f"note: {beyond}")
