@@ -34,7 +34,7 @@ lint: $(READY)
 
 ui: $(READY)
 	@echo "MLflow UI: http://127.0.0.1:$(PORT)   (make ui PORT=5001 for another port, Ctrl-C ends it)"
-	@$(BIN)/python -m results.views --port $(PORT)
+	@$(BIN)/python -m results.store.ui_links --port $(PORT)
 	@MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 	  $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from bel.angles import Axis, with_levels
-from bel.codes import check_code, code_digest, normal_code
+from bel.codes.library import check_code, code_digest, normal_code
 from bel.data.augment import Augmentation
-from bel.data.crops import CROPS, exif_rule, margin_rule
+from bel.data.prepare.crops import CROPS, exif_rule, margin_rule
+from bel.data.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.errors import UserError, one_of
 from bel.heads import HEADS, OPTIONS
 from bel.limits import BOUNDS, CHOICES
 from bel.model import WEIGHTS
-from bel.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.text import listed
 from bel.values import absolute, convert_to, refuse_unknown, within
 

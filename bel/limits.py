@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 
 from bel.angles import MOST_LEVELS
-from bel.data.crops import CENTERS
-from bel.data.prepared import ON_MISSING
+from bel.data.prepare.crops import CENTERS
+from bel.data.prepare.prepared import ON_MISSING
 from bel.heads import HEADS
 from bel.model import BACKBONES
 from bel.values import TINY

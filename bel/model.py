@@ -15,8 +15,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from bel.errors import UserError
 from bel.heads import HEADS, Head
-from bel.optimiser import Group
 from bel.tensor_file import read
+from bel.training.optimiser import Group
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

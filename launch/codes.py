@@ -8,12 +8,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bel.code_file import Bits
-from bel.code_properties import Properties, properties
-from bel.codes import NAMES, check_code, code_matrix, short_name
+from bel.codes.file import Bits
+from bel.codes.library import NAMES, check_code, code_matrix, short_name
+from bel.codes.properties import Properties, properties
 from bel.errors import UserError, command
 from bel.values import convert_to, within
-from launch.pictures import draw_matrix
+from launch.tracking.figures import draw_matrix
 
 MOST_LEVELS = 10_000
 

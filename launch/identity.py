@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from bel.config import TrainConfig
-from bel.data.build import Progress
 from bel.data.labels import clamped_shares
-from bel.data.prepared import Prepared, load, request, usable
+from bel.data.prepare.build import Progress
+from bel.data.prepare.prepared import Prepared, load, request, usable
 from bel.data.splits import refuse_leak, split
 from bel.errors import UserError
 from bel.model import weights_digest
 from bel.source import code_version
 from bel.text import FACTS
-from launch.plan import SPLIT, compares
-from launch.space import Sweep
+from launch.spec.sampling import SPLIT, compares
+from launch.spec.sweep_file import Sweep
 
 PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")
 # No part of a trial: where things lie (their digests are), and how its steps are launched, which gives the same bits.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bel.config import TrainConfig
-from bel.data.prepared import Prepared
+from bel.data.prepare.prepared import Prepared
 from bel.data.splits import split
-from bel.train import Epoch, steps
+from bel.training.loop import Epoch, steps
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def duration(seconds: float) -> str:
 def paced(
     config: TrainConfig, data: Prepared, resume: dict[str, Any] | None, tell: Callable[[Pace], None], every: float
 ) -> Iterator[Epoch]:
-    """`bel.train.fit`, which on the way tells its pace, at most every so many seconds; a GPU is not waited for.
+    """`bel.training.loop.fit`, which on the way tells its pace, at most every so many seconds; a GPU is not waited for.
 
     Raises at once what `fit` does.
     """

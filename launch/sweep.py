@@ -19,19 +19,20 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of ev
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial that failed reports no metric
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `launch.stop` has one
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `launch.schedule.stopper` has one
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # trials' folders, not Tune's, hold what is to last
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
 
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.data.build import Progress
+from bel.data.prepare.build import Progress
 from bel.errors import UserError, command
 from bel.model import build_model
-from launch.book import Book
-from launch.cluster import start_ray
-from launch.forecast import announce
+from launch.driver.driver import Shift
+from launch.driver.estimate import announce
+from launch.driver.probing import settle_gpu
+from launch.driver.ray_cluster import start_ray
 from launch.identity import (
     check_files,
     data_key,
@@ -42,19 +43,18 @@ from launch.identity import (
     refuse_large_batches,
     refuse_other_images,
 )
-from launch.job import Job
-from launch.labels import label
-from launch.legal import highs, lows, make_config
-from launch.parent import open_store
-from launch.plan import make_plan
-from launch.probing import settle_gpu
-from launch.reach import reach_store
-from launch.shift import Shift
-from launch.space import Sweep, read_sweep
-from launch.stages import on_seeds, repeats
-from launch.state import Folder
-from launch.store import fetchable, look, sweep_key
-from launch.writer import patiently
+from launch.runs import Book
+from launch.schedule.repeats import on_seeds, repeats
+from launch.schedule.workload import Job
+from launch.spec.combinations import highs, lows, make_config
+from launch.spec.sampling import make_plan
+from launch.spec.sweep_file import Sweep, read_sweep
+from launch.tracking.connect import reach_store
+from launch.tracking.params import label
+from launch.tracking.parent_run import open_store
+from launch.tracking.store import fetchable, look, sweep_key
+from launch.tracking.trial_folder import Folder
+from launch.tracking.writer import patiently
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so

@@ -12,19 +12,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bel import checkpoint
 from bel.atomic import replacing, writing_in
 from bel.config import TrainConfig
 from bel.data.labels import clamped_shares
-from bel.data.prepared import Prepared, load
+from bel.data.prepare.prepared import Prepared, load
 from bel.data.splits import split
 from bel.errors import UserError, command
 from bel.places import refuse_folder
 from bel.text import beyond_range, harmless, selection
-from launch import yaml_text
-from launch.dimensions import mapping
+from bel.training import checkpoint
 from launch.pace import Pace, paced
-from launch.predictions import PREDICTIONS, write_predictions
+from launch.spec import yaml_text
+from launch.spec.dimensions import mapping
+from launch.tracking.predictions import PREDICTIONS, write_predictions
 
 CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")
 OFTEN, SELDOM = 0.2, 60.0  # seconds between two states of the bar, and between two lines where there is none

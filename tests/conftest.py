@@ -126,7 +126,7 @@ def ray_here():
     import ray
 
     import launch.sweep  # noqa: F401 - what it sets in the environment is for Ray's workers, too
-    from launch.cluster import start_here
+    from launch.driver.ray_cluster import start_here
 
     start_here(num_cpus=2, num_gpus=1)
     yield

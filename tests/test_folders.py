@@ -12,8 +12,10 @@ from mlflow.tracking._tracking_service import utils
 
 from bel.data.command import main as data
 from launch import sweep, train
-from results import command, evaluate, export, views
+from results.commands import main as command
 from results.predict import command as predict
+from results.retest import evaluate, export
+from results.store import ui_links as views
 from tests.conftest import SWEEP, children, working_in
 
 FAST = ["with a blank, ü and #, 100%20?"]

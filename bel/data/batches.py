@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.data.augment import augment, augment_targets, draw, within_axes
-from bel.data.crops import center
-from bel.data.prepared import Prepared, refuse_changed
+from bel.data.prepare.crops import center
+from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.errors import UserError
 
 if TYPE_CHECKING:

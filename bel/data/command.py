@@ -12,16 +12,16 @@ from typing import Any
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.data.build import Progress
 from bel.data.checking import Report, check
 from bel.data.images import EXIF
 from bel.data.labels import sketch
-from bel.data.prepared import Prepared, prepare, request, verify
-from bel.data.sources import Source
+from bel.data.prepare.build import Progress
+from bel.data.prepare.prepared import Prepared, prepare, request, verify
+from bel.data.protocols import normal_form, protocol_of
+from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError, command
 from bel.places import refuse_folder
-from bel.protocols import normal_form, protocol_of
 
 CHOSEN = (
     "protocol",

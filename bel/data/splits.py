@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.data.prepared import Prepared, load
-from bel.data.sources import Entry
+from bel.data.prepare.prepared import Prepared, load
+from bel.data.readers.base import Entry
 from bel.errors import UserError
 
 if TYPE_CHECKING:

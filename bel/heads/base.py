@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.losses import LOSSES
+from bel.heads.losses import LOSSES
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.codes import code_matrix
-from bel.decode import DECODERS, expected, scores
+from bel.codes.library import code_matrix
 from bel.heads.base import AxisHead, Codes
+from bel.heads.decoders import DECODERS, expected, scores
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.decode import argmax, expected
 from bel.heads.base import AxisHead
+from bel.heads.decoders import argmax, expected
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from bel.angles import Axis
-from bel.decode import argmax, expected
 from bel.heads.classification import ClassificationAxis
+from bel.heads.decoders import argmax, expected
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

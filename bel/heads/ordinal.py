@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.codes import unary
-from bel.decode import native_unary
+from bel.codes.library import unary
 from bel.heads.base import AxisHead
+from bel.heads.decoders import native_unary
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bel.angles import euler_to_matrix, least_turned, matrix_to_euler
 from bel.errors import UserError
 from bel.heads.base import Head
-from bel.losses import LOSSES
+from bel.heads.losses import LOSSES
 
 if TYPE_CHECKING:
     from bel.config import TrainConfig

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bel.angles import Axis
 from bel.data.checking.sheet import CAPTION, COLUMNS, GREY, LEGEND, TILE, WHITE, draw_axes
-from bel.data.crops import square
-from bel.data.sources import Box
+from bel.data.prepare.crops import square
+from bel.data.readers.base import Box
 from bel.text import listed
 
 BLACK = (0, 0, 0)

@@ -18,18 +18,18 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bel import checkpoint
 from bel.atomic import replacing
 from bel.errors import UserError, command
 from bel.text import harmless
+from bel.training import checkpoint
 from bel.values import within
-from results.evaluate import settings
-from results.export import one_run
 from results.predict.album import Album
 from results.predict.faces import Find, detector, grown, landmarked, listed
 from results.predict.frames import Source, open_source
 from results.predict.looks import Tally, chunks, look_at, predict
-from results.subject import Subject, fetch_state, open_subject
+from results.retest.evaluate import settings
+from results.retest.export import one_run
+from results.retest.subject import Subject, fetch_state, open_subject
 
 FOLDER = Path("runs/predict")
 FREE = ("device", "eval_batch_size")

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.boxes import named_boxes
-from bel.data.crops import center, cut, expanded_box, fitted, part, refuse_outside
-from bel.data.sources import Box, Entry, Label
+from bel.data.prepare.crops import center, cut, expanded_box, fitted, part, refuse_outside
+from bel.data.readers.base import Box, Entry, Label
+from bel.data.readers.boxes import named_boxes
 from bel.errors import UserError
 from results.predict.frames import Picture, opencv
 

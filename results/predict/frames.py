@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bel.data.images import decoded, refuse_pixels
-from bel.data.sources import absent
+from bel.data.readers.base import absent
 from bel.errors import UserError
 
 # Endings of what lies beside pictures; every other file of a folder is taken for one, whatever its ending.

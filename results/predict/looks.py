@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.data.batches import normalise
-from bel.data.sources import Box
+from bel.data.readers.base import Box
 from bel.errors import UserError
-from bel.evaluate import stacked, summary
 from bel.precision import plain_fp32
+from bel.training.evaluate import stacked, summary
 from results.predict.faces import Find, seen, whole
 from results.predict.frames import Picture
-from results.subject import Subject
+from results.retest.subject import Subject
 
 PIXELS = 64_000_000  # of the pictures that are held at once, unless one alone has more
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bel.data.checking.sheet import LEGEND
 from bel.errors import UserError
-from results.configurations import Configuration
+from results.analysis.configurations import Configuration
 from results.report import figures, figures_codes, figures_images
 from results.report.figures import covered
 from results.report.findings import Findings

@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from results.configurations import Configuration
-from results.contrast import bins
-from results.leaderboard import Board
-from results.predictions import Floats
+from results.analysis.configurations import Configuration
+from results.analysis.leaderboard import Board
+from results.analysis.pairwise import bins
+from results.store.predictions import Floats
 
 # Apart for the colour-blind and in print (Okabe, Ito, 2008; Wong, Nature Methods 2011), and by their dashes without colour.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b0559b", "#c78500")

@@ -13,11 +13,11 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from bel.code_file import Bits
-from bel.codes import code_digest, code_matrix
+from bel.codes.file import Bits
+from bel.codes.library import code_digest, code_matrix
 from bel.errors import UserError
-from results.configurations import Configuration
-from results.predictions import fetch
+from results.analysis.configurations import Configuration
+from results.store.predictions import fetch
 
 MOST_AXES, MOST_RUNS, MOST_SIDE = 4, 10, 1000  # axes of a picture; runs of it; entries of a matrix along one side
 

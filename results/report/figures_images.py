@@ -14,17 +14,17 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from bel.checkpoint import config_values
 from bel.config import TrainConfig
 from bel.data.checking.sheet import TILE, draw_axes
-from bel.data.crops import center
-from bel.data.prepared import Prepared, open_prepared, place, request, usable
-from bel.data.verified import DamagedError
+from bel.data.prepare.crops import center
+from bel.data.prepare.prepared import Prepared, open_prepared, place, request, usable
+from bel.data.prepare.verified import DamagedError
 from bel.errors import UserError
 from bel.tensor_file import refuse_odd
-from results.configurations import Configuration
-from results.predictions import Predictions
-from results.runs import artifact
+from bel.training.checkpoint import config_values
+from results.analysis.configurations import Configuration
+from results.store.predictions import Predictions
+from results.store.runs import artifact
 
 WORST, MEDIAN = 8, 4
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from results.configurations import Configuration
+from results.analysis.configurations import Configuration
 from results.report.figures import TIE, styled
 from results.report.varied import Field
 

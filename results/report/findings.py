@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from results.configurations import Configuration
-from results.leaderboard import Board
+from results.analysis.configurations import Configuration
+from results.analysis.leaderboard import Board
 from results.report.figures import Marked, marked
 from results.report.varied import Field, varied
 

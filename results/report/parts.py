@@ -10,17 +10,17 @@ from html import escape
 import numpy as np
 from mlflow.tracking import MlflowClient
 
-from results.best import OBJECTIVE, place
-from results.board_tables import caption, header, rows
-from results.configurations import Configuration, error_of
-from results.leaderboard import Board
-from results.predictions import Floats
+from results.analysis.configurations import Configuration, error_of
+from results.analysis.leaderboard import Board
+from results.analysis.ranking import OBJECTIVE, place
 from results.report import figures, figures_space
 from results.report.figures import Marked
 from results.report.findings import Findings
 from results.report.page import NAME, Part, counted, named, paragraph, plot, row, table
 from results.report.references import PROTOCOL, references
 from results.report.varied import LEAST, Field, best_share, encoding, importance
+from results.store.predictions import Floats
+from results.tables.leaderboard import caption, header, rows
 
 MOST_ROWS, MOST_CURVES = 40, 50
 SHORTER = {"no difference shown": "tie"}

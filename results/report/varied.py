@@ -12,7 +12,7 @@ import optuna
 from numpy.typing import NDArray
 
 from bel.config import TrainConfig
-from results.configurations import APART, Configuration
+from results.analysis.configurations import APART, Configuration
 
 ENCODING = "encoding"
 LEAST = 10  # configurations, below which nothing is said of what matters

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from bel.angles import Axis, euler_to_matrix, least_turned, matrix_to_euler, other_triple, with_levels
+from bel.data.protocols import PROTOCOLS
 from bel.errors import UserError
 from bel.heads.rotation6d import gram_schmidt
-from bel.protocols import PROTOCOLS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LABELS = dict(np.load(GOLDEN / "labels.npz"))

@@ -18,9 +18,9 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from bel.errors import command
 from bel.mlflow_store import fault, sqlite_path, wait_until_made
-from launch.reach import reach_store
-from results import command as bel_results
-from results import evaluate
+from launch.tracking.connect import reach_store
+from results.commands import main as bel_results
+from results.retest import evaluate
 from tests.conftest import empty_store
 
 SQLITE = {
@@ -51,9 +51,9 @@ def whole(tmp_path_factory):
 
 
 MAKERS = {  # of the tables of a store: sweeps, and what MLflow's own programs do
-    "sweep": "from launch.reach import reach_store; reach_store()",
+    "sweep": "from launch.tracking.connect import reach_store; reach_store()",
     "mlflow": "import mlflow; mlflow.MlflowClient().search_experiments()",
-    "bel-results": "import sys; from results.command import main; main(['leaderboard', 'x'])",
+    "bel-results": "import sys; from results.commands.main import main; main(['leaderboard', 'x'])",
 }
 
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.precision import autocasts, bf16_from, plain_fp32
-from bel.train import fit
+from bel.training.loop import fit
 
 
 def test_plain_fp32_sets_exact_products_and_puts_everything_back():

@@ -13,8 +13,8 @@ from sqlalchemy import URL
 from bel import store_file
 from bel.errors import UserError
 from bel.store_file import BEAT, STORE, settle
-from launch.parent import find_experiment
-from results.runs import CHECKPOINT, artifact
+from launch.tracking.parent_run import find_experiment
+from results.store.runs import CHECKPOINT, artifact
 from tests.conftest import working_in
 
 

@@ -26,12 +26,12 @@ BEL_DATA = Path(sys.executable).with_name("bel-data")
 
 def noop(sweep_file: Path) -> float:
     """Run a sweep whose epochs train nothing; seconds from its first trial's start to its end."""
-    import launch.shift
-    import launch.tuner
-    from bel.train import Epoch, fit
+    import launch.driver.driver
+    import launch.driver.tuner
+    from bel.training.loop import Epoch, fit
     from launch import sweep
-    from launch.tracking import Tracker
-    from launch.trial import Trial
+    from launch.driver.callback import Tracker
+    from launch.driver.trainable import Trial
 
     names = ("val/mae", "val/best_mae", "val/mae_groups", "val/best_mae_groups")
 
@@ -58,7 +58,7 @@ def noop(sweep_file: Path) -> float:
             self.started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.tuner.Trial, launch.shift.Tracker = Noop, Watch  # type: ignore[misc]
+    launch.driver.tuner.Trial, launch.driver.driver.Tracker = Noop, Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     assert code == 0, f"the sweep ended with {code}"
     return time.monotonic() - Watch.started[0]
@@ -68,9 +68,9 @@ def real(sweep_file: Path) -> tuple[float, float]:
     """Run a sweep; seconds from its first trial's start to its end, and the sum of its epochs' seconds."""
     import mlflow
 
-    import launch.shift
+    import launch.driver.driver
     from launch import sweep
-    from launch.tracking import Tracker
+    from launch.driver.callback import Tracker
 
     started: list[float] = []
 
@@ -81,7 +81,7 @@ def real(sweep_file: Path) -> tuple[float, float]:
             started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.shift.Tracker = Watch  # type: ignore[misc]
+    launch.driver.driver.Tracker = Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     wall = time.monotonic() - started[0]
     assert code == 0, f"the sweep ended with {code}"

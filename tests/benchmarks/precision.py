@@ -9,11 +9,11 @@ import time
 
 import torch
 
-from bel.accumulate import Chunks
 from bel.config import TrainConfig
 from bel.model import build_model, optimiser_groups
-from bel.optimiser import Optimiser
-from bel.step import Step
+from bel.training.accumulate import Chunks
+from bel.training.optimiser import Optimiser
+from bel.training.step import Step
 
 ROUNDS = 7
 

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bel.data.biwi import BIWI_TEST, BIWI_TRAIN
-from bel.data.prepared import Request, prepare, verify
+from bel.data.prepare.prepared import Request, prepare, verify
+from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 SIZE, ROUNDS, BAR = 240, 3, 1.6

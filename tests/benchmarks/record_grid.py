@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from bel.config import TrainConfig
-from bel.data.prepared import Prepared, load
+from bel.data.prepare.prepared import Prepared, load
 from bel.data.splits import split
 from bel.source import code_version
-from bel.train import fit
+from bel.training.loop import fit
 
 TABLE = Path(__file__).with_name("grid.csv")
 BASE: dict[str, Any] = {

@@ -21,15 +21,15 @@ import torch
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from bel.codes import code_matrix
-from bel.evaluate import Evaluation
-from bel.protocols import PROTOCOLS
-from results.best import BY_IMAGE, OBJECTIVE
-from results.predictions import FILES, write
-from results.runs import PARENT
+from bel.codes.library import code_matrix
+from bel.data.protocols import PROTOCOLS
+from bel.training.evaluate import Evaluation
+from results.analysis.ranking import BY_IMAGE, OBJECTIVE
+from results.store.predictions import FILES, write
+from results.store.runs import PARENT
 
 NAME = "benchmark"
-MAIN = "import sys; from results.command import main; sys.exit(main())"
+MAIN = "import sys; from results.commands.main import main; sys.exit(main())"
 SECONDS, MEGABYTES, TABLE_SECONDS = 20.0, 12.0, 3.0  # the table's beyond its imports
 CODES, LOSSES, EPOCHS = ("u", "j", "b1jdj", "b2jdj", "hex16"), ("bce", "ce", "l1"), 20
 AXES = PROTOCOLS["biwi"].axes
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build(Path(folder), a.runs, a.groups, a.images)
         print(f"{a.runs} runs, {a.images} images of {a.groups} groups, built in {time.perf_counter() - begin:.0f} s")
         page = a.page or Path(folder) / "report.html"
-        imports = timed(folder, "imports of leaderboard", "import results.ranking")
+        imports = timed(folder, "imports of leaderboard", "import results.commands.leaderboard")
         table = timed(folder, "leaderboard", MAIN, "leaderboard", NAME, "-o", f"{folder}/table.txt") - imports
         report = timed(folder, "report", MAIN, "report", NAME, "-o", str(page))
         size = page.stat().st_size / 1e6

@@ -21,12 +21,12 @@ from typing import Any, cast
 import optuna
 
 from bel.config import TrainConfig
-from launch.book import FINISHED, STOPPED, Book, Entry, Run
-from launch.early import ByKey, scheduler
-from launch.legal import make_config
-from launch.plan import Plan, draw, make_plan
-from launch.source import Listed, Source, Suggested, sampler
-from launch.space import Sweep, parse
+from launch.runs import FINISHED, STOPPED, Book, Entry, Run
+from launch.schedule.schedulers import ByKey, scheduler
+from launch.schedule.suggestions import Listed, Source, Suggested, sampler
+from launch.spec.combinations import make_config
+from launch.spec.sampling import Plan, draw, make_plan
+from launch.spec.sweep_file import Sweep, parse
 
 GRID = Path(__file__).with_name("grid.csv")
 DIMENSIONS = ("loss", "lr", "code")

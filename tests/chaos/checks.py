@@ -12,8 +12,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.config import TrainConfig
-from bel.data.prepared import load
-from bel.train import fit
+from bel.data.prepare.prepared import load
+from bel.training.loop import fit
 from tests.chaos.campaign import GO_ON, Campaign
 from tests.chaos.faults import ENDS, SPARE
 

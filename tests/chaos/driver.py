@@ -9,8 +9,9 @@ import sys
 import time
 from typing import Any
 
-from launch import sweep, tuner
-from launch.trial import Trial
+from launch import sweep
+from launch.driver import tuner
+from launch.driver.trainable import Trial
 
 
 class Noted(Trial):

@@ -7,12 +7,12 @@ from itertools import islice
 import pytest
 import torch
 
-from bel import checkpoint
-from bel.data.prepared import load
-from bel.evaluate import evaluate
+from bel.data.prepare.prepared import load
 from bel.heads import HEADS
 from bel.precision import pick_device
-from bel.train import fit
+from bel.training import checkpoint
+from bel.training.evaluate import evaluate
+from bel.training.loop import fit
 
 LOSSES = [(head, loss) for head, kind in HEADS.items() for loss in kind.losses]
 HOW = ("images_per_s", "cuda_graph")  # metrics that say how a run computed, not what

@@ -13,10 +13,10 @@ import torch
 
 from bel.config import TrainConfig
 from bel.data.batches import placed
-from bel.data.prepared import Prepared
+from bel.data.prepare.prepared import Prepared
 from bel.precision import pick_device
-from bel.step import WARM_UP
-from bel.train import Epoch, steps
+from bel.training.loop import Epoch, steps
+from bel.training.step import WARM_UP
 
 CUDA = torch.cuda.is_available()
 HEADS = [{"head": "bel", "code": code} for code in ("j", "u", "b1jdj", "b2jdj", "hex16", "had")] + [

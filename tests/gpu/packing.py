@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from measured import CUDA, card, config_of, in_turns, noise, ready, seconds, sync, table
 
-from bel.step import WARM_UP
+from bel.training.step import WARM_UP
 
 Case = tuple[str, int, int]
 CASES: list[Case] = [("mobilenet_v2", 64, 32), ("mobilenet_v2", 112, 32), ("resnet50", 224, 16)]

@@ -22,7 +22,7 @@ from measured import card, table
 from bel.data.synthetic import synthesise
 
 PROJECT = Path(__file__).parents[2]
-ENTRIES = {"bel-eval": "results.evaluate", "bel-results": "results.command"}  # they need not be installed
+ENTRIES = {"bel-eval": "results.retest.evaluate", "bel-results": "results.commands.main"}  # they need not be installed
 RENDERED = ["weights=none", "protocol=biwi"]
 STEPS: dict[str, tuple[str, list[str], list[list[str]]]] = {
     # sweep, settings, and commands after it, of which RUN stands for the sweep's run

@@ -26,15 +26,15 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from bel.accumulate import Chunks
 from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, placed, train_batches
-from bel.data.crops import expanded_box
+from bel.data.prepare.crops import expanded_box
 from bel.model import build_model, optimiser_groups
-from bel.optimiser import Optimiser
 from bel.precision import pick_device, plain_fp32
-from bel.run_context import RunContext
-from bel.step import WARM_UP, Step
+from bel.training.accumulate import Chunks
+from bel.training.optimiser import Optimiser
+from bel.training.run_context import RunContext
+from bel.training.step import WARM_UP, Step
 
 CASES = [
     ("resnet50", 224, 16), ("resnet50", 224, 64), ("mobilenet_v2", 64, 16), ("mobilenet_v2", 64, 64),

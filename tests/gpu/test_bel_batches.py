@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.bel.test_train import AUGMENTED
 
 from bel.data.batches import eval_batches, placed, train_batches
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.data.splits import split
 from bel.errors import UserError
-from tests.bel.test_train import AUGMENTED
 from tests.gpu.conftest import allowed, unlike
 
 

@@ -5,13 +5,13 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from bel import checkpoint
 from bel.data.batches import eval_batches
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.data.splits import split
-from bel.decode import STEPPED
-from bel.evaluate import evaluate
 from bel.heads import HEADS
+from bel.heads.decoders import STEPPED
+from bel.training import checkpoint
+from bel.training.evaluate import evaluate
 from tests.gpu.conftest import re_tested, run, unlike
 
 CLOSE = 0.01  # degrees between devices
@@ -101,7 +101,7 @@ def test_tf32_would_be_seen_in_a_product(make, gpu):
 def test_tf32_would_be_seen_in_an_evaluation(make, monkeypatch):
     config = make(code="b1jdj", loss="ce", cuda_graph=False)
     state, found = run(config)[-1][1], {}
-    monkeypatch.setattr("bel.evaluate.plain_fp32", nullcontext)
+    monkeypatch.setattr("bel.training.evaluate.plain_fp32", nullcontext)
     for precision in ("ieee", "tf32"):
         with products(precision):
             found[precision] = re_tested(state, config).predictions["expected"]

@@ -3,14 +3,14 @@
 import math
 
 import pytest
+from tests.bel.test_train import AUGMENTED
 
-from bel import checkpoint
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.data.splits import split
 from bel.model import optimiser_groups
-from bel.optimiser import Optimiser
-from bel.train import fit
-from tests.bel.test_train import AUGMENTED
+from bel.training import checkpoint
+from bel.training.loop import fit
+from bel.training.optimiser import Optimiser
 from tests.gpu.conftest import LOSSES, losses, numbers, run, unlike
 
 

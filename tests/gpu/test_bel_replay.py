@@ -1,10 +1,10 @@
 """A training step that is captured and replayed computes what it computes step by step, to the last bit."""
 
 import pytest
-
-from bel import checkpoint
-from bel.step import Step
 from tests.bel.test_train import AUGMENTED
+
+from bel.training import checkpoint
+from bel.training.step import Step
 from tests.gpu.conftest import LOSSES, allowed, losses, numbers, run, unlike
 
 capture = Step.capture

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.errors import UserError
-from bel.train import fit
+from bel.training.loop import fit
 from tests.gpu.conftest import allowed, held, losses, run
 
 MB = 2**20

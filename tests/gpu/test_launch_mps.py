@@ -13,13 +13,13 @@ from tests.gpu.conftest import run, unlike
 
 pytest.importorskip("ray", reason="launch needs Ray")
 
-from launch.mps import ask, start_mps
+from launch.driver.mps import ask, start_mps
 
 TRAIN = """
 import json, sys, torch
 from bel.config import TrainConfig
-from bel.data.prepared import load
-from bel.train import fit
+from bel.data.prepare.prepared import load
+from bel.training.loop import fit
 config = TrainConfig.make(json.loads(sys.argv[1]))
 for epoch in fit(config, load(config, "train")):
     torch.save(epoch.state()["weights"], sys.argv[2])

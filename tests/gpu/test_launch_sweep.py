@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from bel.config import TrainConfig
-from bel.data.prepared import load
-from bel.train import fit
+from bel.data.prepare.prepared import load
+from bel.training.loop import fit
 from tests.conftest import PROJECT, SWEEP, children
 
 for package in ("ray", "optuna", "mlflow"):
@@ -22,17 +22,17 @@ for package in ("ray", "optuna", "mlflow"):
 
 import mlflow  # noqa: E402 - where it is installed
 import ray  # noqa: E402
-
-from launch import sweep  # noqa: E402
-from launch.legal import lows, make_config  # noqa: E402
-from launch.plan import make_plan  # noqa: E402
-from launch.probing import settle_gpu  # noqa: E402
-from launch.space import read_sweep  # noqa: E402
-from results import evaluate  # noqa: E402
-from tests.chaos.campaign import Note, counts  # noqa: E402
-from tests.chaos.processes import MARK, kill, ours  # noqa: E402
 from tests.launch.test_cluster import end_in  # noqa: E402
 from tests.launch.test_forecast import alone  # noqa: E402
+
+from launch import sweep  # noqa: E402
+from launch.driver.probing import settle_gpu  # noqa: E402
+from launch.spec.combinations import lows, make_config  # noqa: E402
+from launch.spec.sampling import make_plan  # noqa: E402
+from launch.spec.sweep_file import read_sweep  # noqa: E402
+from results.retest import evaluate  # noqa: E402
+from tests.chaos.campaign import Note, counts  # noqa: E402
+from tests.chaos.processes import MARK, kill, ours  # noqa: E402
 
 
 @pytest.fixture

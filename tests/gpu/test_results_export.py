@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from bel import checkpoint
+from bel.training import checkpoint
 from tests.conftest import working_in
 from tests.gpu.conftest import run
 
 pytest.importorskip("mlflow", reason="bel-export finds runs in MLflow")
 
-from results import export
+from results.retest import export
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bel.codes import code_matrix
+from bel.codes.library import code_matrix
 from launch import codes
-from launch.pictures import draw_matrix
+from launch.tracking.figures import draw_matrix
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from launch import train
 from launch.identity import data_facts
-from results import evaluate
+from results.retest import evaluate
 
 RANGES = {"a": {"low": 0, "high": 60, "levels": 60}, "b": {"low": 0, "high": 60, "levels": 60}}
 

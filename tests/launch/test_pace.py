@@ -5,15 +5,15 @@ import time
 
 import pytest
 import ray
-
-from bel.data.prepared import load
-from bel.train import fit
-from launch import screen
-from launch.pace import Pace, duration, paced
-from launch.screen import Screen
-from launch.telling import forget, heard, tell_driver
 from tests.launch.test_proposer import Bench
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
+
+from bel.data.prepare.prepared import load
+from bel.training.loop import fit
+from launch.console import progress as screen
+from launch.console.progress import Screen
+from launch.driver.live_progress import forget, heard, tell_driver
+from launch.pace import Pace, duration, paced
 
 SAID = re.compile(r"epoch 2/20  37%  step 37/100  812 images/s  4 min left")
 

@@ -12,16 +12,17 @@ import pytest
 import yaml
 from PIL import Image
 
-from bel import checkpoint
 from bel.config import TrainConfig
-from bel.data.prepared import load
+from bel.data.prepare.prepared import load
 from bel.data.synthetic import synthesise
-from bel.train import fit
-from launch import shift, sweep
-from launch.dimensions import FIELDS
-from launch.lease import driver, latest
-from launch.tracking import Tracker
-from results import evaluate
+from bel.training import checkpoint
+from bel.training.loop import fit
+from launch import sweep
+from launch.driver import driver as shift
+from launch.driver.callback import Tracker
+from launch.spec.dimensions import FIELDS
+from launch.tracking.lease import driver, latest
+from results.retest import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
 
 TINY = ["--set", "image_size=32", "--set", "backbone=resnet10", "--set", "weights=none", "--set", "epochs=1",

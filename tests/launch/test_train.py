@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from launch import train
 from launch.pace import Pace
-from results import evaluate
+from results.retest import evaluate
 from tests.conftest import without_gpu
 
 
@@ -40,10 +40,10 @@ def test_an_output_that_is_a_file_is_one_line(flags, tmp_path, capsys):
 
 def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
     assert train.main([*flags, "--out", str(tmp_path / "whole")]) == 0
-    from bel import checkpoint
     from bel.config import TrainConfig
-    from bel.data.prepared import load
-    from bel.train import fit
+    from bel.data.prepare.prepared import load
+    from bel.training import checkpoint
+    from bel.training.loop import fit
 
     config = TrainConfig.make(torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["config"])
     (tmp_path / "cut").mkdir()
@@ -130,8 +130,8 @@ def test_a_damaged_last_state_is_said_and_trained_again(flags, tmp_path, capsys)
 
 
 def test_a_damaged_best_state_is_one_line(flags, tmp_path, capsys):
-    from results import export
     from results.predict import command
+    from results.retest import export
 
     assert train.main([*flags, "--epochs", "1", "--out", str(tmp_path)]) == 0
     best = tmp_path / "best.pt"

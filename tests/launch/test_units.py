@@ -9,7 +9,7 @@ from PIL import Image
 
 from bel.data import command as data
 from launch import sweep, train
-from results import evaluate
+from results.retest import evaluate
 
 PROTOCOL = {
     "name": "csv", "train": "labels.csv", "test_fraction": 0.5, "targets": {"yaw": {"low": -90, "high": 90, "unit": "deg"}}

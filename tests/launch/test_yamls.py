@@ -9,17 +9,18 @@ import yaml
 
 from bel.errors import UserError
 from launch import sweep
-from launch.book import Book
-from launch.forecast import announce
+from launch.driver.estimate import announce
 from launch.identity import data_key, facts_by_data, file_digests, identify, refuse_other_images
-from launch.job import Job
-from launch.labels import label
-from launch.legal import lows, make_config
-from launch.plan import make_plan
-from launch.space import read_sweep
-from launch.stages import on_seeds, repeats
-from launch.store import sweep_key
-from results import command, evaluate
+from launch.runs import Book
+from launch.schedule.repeats import on_seeds, repeats
+from launch.schedule.workload import Job
+from launch.spec.combinations import lows, make_config
+from launch.spec.sampling import make_plan
+from launch.spec.sweep_file import read_sweep
+from launch.tracking.params import label
+from launch.tracking.store import sweep_key
+from results.commands import main as command
+from results.retest import evaluate
 from tests.conftest import PROJECT, children
 
 YAMLS = sorted(path.stem for path in (PROJECT / "sweeps").glob("*.yaml"))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bel import checkpoint
 from bel.config import TrainConfig
 from bel.model import build_model
+from bel.training import checkpoint
 
 FIELDS = {
     "protocol": "biwi",

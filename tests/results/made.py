@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from bel.angles import Axis
-from bel.evaluate import Evaluation, unit
-from results import predictions
-from results.predictions import FILES, Predictions
+from bel.training.evaluate import Evaluation, unit
+from results.store import predictions
+from results.store.predictions import FILES, Predictions
 
 AXES = tuple(Axis(name, -75, 150, 150) for name in ("yaw", "pitch", "roll"))
 PARAMS = {

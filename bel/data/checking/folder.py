@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bel.data.build import FEW, Progress
 from bel.data.checking.findings import (
     find_faults,
     find_leaks,
@@ -19,12 +18,13 @@ from bel.data.checking.findings import (
 from bel.data.checking.half import Half
 from bel.data.checking.inspection import Facts, Inspection
 from bel.data.checking.report import Report
-from bel.data.crops import exif_rule
-from bel.data.prepared import MOST_WORKERS, available_cores, silent
-from bel.data.sources import Entry, Listing, Source
-from bel.data.worker import answers
+from bel.data.prepare.build import FEW, Progress
+from bel.data.prepare.crops import exif_rule
+from bel.data.prepare.prepared import MOST_WORKERS, available_cores, silent
+from bel.data.prepare.worker import answers
+from bel.data.protocols import PROTOCOLS, Protocol
+from bel.data.readers.base import Entry, Listing, Source
 from bel.errors import UserError
-from bel.protocols import PROTOCOLS, Protocol
 
 PARTS = ("train", "test")
 CHUNK = 32  # images of a job

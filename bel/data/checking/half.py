@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bel.angles import Axis
 from bel.data.checking.inspection import Facts, Fault
-from bel.data.sources import Box, Entry, Listing, Source
+from bel.data.readers.base import Box, Entry, Listing, Source
 
 
 @dataclass(frozen=True)

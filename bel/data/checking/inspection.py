@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bel.angles import euler_to_matrix
-from bel.data.crops import boxes, frame, present, refuse_large, square
 from bel.data.images import stored, upright
-from bel.data.sources import Box, Entry, Label
+from bel.data.prepare.crops import boxes, frame, present, refuse_large, square
+from bel.data.readers.base import Box, Entry, Label
 from bel.errors import UserError
 
 OUTSIDE = 0.25  # share of landmarks outside the image that only a later crop explains; 0 in real data

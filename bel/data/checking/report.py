@@ -15,7 +15,7 @@ from bel.data.checking.half import Finding, Half
 from bel.data.checking.inspection import Fault
 from bel.data.checking.sheet import draw_sheet
 from bel.data.labels import clamped
-from bel.data.sources import Source
+from bel.data.readers.base import Source
 from bel.errors import one_of
 from bel.text import columns
 

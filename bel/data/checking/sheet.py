@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from bel.angles import Axis, euler_to_matrix
 from bel.data.checking.inspection import Facts
-from bel.data.crops import part
 from bel.data.images import decoded
-from bel.data.sources import Entry
+from bel.data.prepare.crops import part
+from bel.data.readers.base import Entry
 
 TILE, CAPTION, COLUMNS, PICKED = 168, 26, 6, 24  # pixels of an image and of its text; images in a row and of a source
 LENGTH = 0.36  # of an axis, in tiles

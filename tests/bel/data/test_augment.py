@@ -20,10 +20,10 @@ from bel.data.augment import (
     warp,
     within_axes,
 )
+from bel.data.protocols import PROTOCOLS
 from bel.data.synthetic.identity import draw_traits
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import render
-from bel.protocols import PROTOCOLS
 
 SIZE = 96
 AXES = PROTOCOLS["aflw2000"].axes

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from bel.data import command, images
-from bel.data.crops import cut
 from bel.data.images import decoded, stored
-from bel.data.sources import Entry, Label
+from bel.data.prepare.crops import cut
+from bel.data.readers.base import Entry, Label
 from bel.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(256, size=(24, 40, 3), dtype=np.uint8)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bel.data.prepared import load
-from bel.data.sources import Entry
+from bel.data.prepare.prepared import load
+from bel.data.readers.base import Entry
 from bel.data.splits import fold_of, holdout, refuse_leak, split, split_hash
 from bel.errors import UserError
 

@@ -1,0 +1,89 @@
+"""A label encoding of one's own: a 0/1 matrix (levels, bits) in a .npy or .csv file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bel.data.readers.cells import commonest, read_lines
+from bel.errors import UserError
+from bel.values import absolute
+
+Bits = NDArray[np.uint8]
+MOST_COLUMNS = 10_000
+
+
+def matrix_file(levels: int, path: str) -> Bits:
+    """The user's own code: N levels -> (N, B), read from a file. Raises `UserError` where the file holds no such code.
+
+    `{levels}` in the path stands for N, so that axes with different numbers of levels have a file each.
+    """
+    file = absolute("code file", path.replace("{levels}", str(levels)))
+    try:
+        matrix = READERS[file.suffix.lower()](file)
+    except Exception as error:  # numpy raises half a dozen kinds on a header that is none, or of sizes that cannot be
+        raise UserError(f"cannot read the code file {file}: {' '.join(str(error).split())}") from error
+    check_shape(file, matrix.shape, levels)
+    check_entries(file, matrix)
+    bits = np.array(matrix, dtype=np.uint8, order="C")
+    check_unique(file, bits)
+    return bits
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Array of a .npy file, mapped, so that its shape is checked before its values are read; never unpickles."""
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def read_csv(path: Path) -> NDArray[Any]:
+    """Numbers (rows, columns) of a file without a header, as tables are separated. Raises `ValueError` where it is none."""
+    lines = [line for line in read_lines(path, "the code file")[0] if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    return np.loadtxt(lines, delimiter=commonest(lines[0]), comments=None, ndmin=2)
+
+
+READERS: dict[str, Callable[[Path], NDArray[Any]]] = {".npy": read_npy, ".csv": read_csv}
+
+
+def check_shape(file: Path, shape: tuple[int, ...], levels: int) -> None:
+    """Raise `UserError` unless a shape is (levels, bits) with 1 to 10,000 bits."""
+    if len(shape) != 2:
+        raise UserError(
+            f"code file {file} must have two dimensions, a row a level and a column a bit, got shape {shape}"
+        )
+    if not 1 <= shape[1] <= MOST_COLUMNS:
+        raise UserError(f"code file {file} must have 1 to {MOST_COLUMNS} columns, a bit each, got {shape[1]}")
+    if shape[0] != levels:
+        raise UserError(
+            f"code file {file} must have as many rows as the axis has levels, {levels}, got {shape[0]}: where axes differ, "
+            "write {levels} in the path, which stands for that number, and give each a file"
+        )
+
+
+def check_entries(file: Path, matrix: NDArray[Any]) -> None:
+    """Raise `UserError` unless a matrix (levels, bits) holds numbers, 0 and 1 only."""
+    if matrix.dtype.kind not in "buif":
+        raise UserError(f"code file {file} must hold 0 and 1 only, got entries of type {matrix.dtype}")
+    wrong = (matrix != 0) & (matrix != 1)
+    if wrong.any():
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+        value = matrix[row, column]
+        raise UserError(
+            f"code file {file} must hold 0 and 1 only, got {value:g} in row {row}, column {column} (from 0)"
+        )
+
+
+def check_unique(file: Path, matrix: Bits) -> None:
+    """Raise `UserError` naming the first row of a code (levels, bits) that repeats another."""
+    seen: dict[bytes, int] = {}
+    for level, word in enumerate(matrix):
+        first = seen.setdefault(word.tobytes(), level)
+        if first != level:
+            raise UserError(
+                f"code file {file} must have different rows, but rows {first} and {level} (from 0) are equal"
+            )

@@ -1,0 +1,205 @@
+"""Which part of an image the network sees: a box (x0, y0, x1, y1) in pixels, upper end exclusive; black outside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bel.data.images import EXIF, opened, refuse_mode, refuse_pixels, rgb
+from bel.data.readers.base import Box, Entry, Label
+from bel.errors import UserError, one_of
+
+Landmarks = NDArray[np.float64]
+PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
+AS_STORED = ("published", "landmarks")  # crops whose points, or published numbers, are of images as they are stored
+MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
+
+
+def present(landmarks: Landmarks) -> Landmarks:
+    """Landmarks (2, points) without the missing ones. Raises `UserError` where fewer than two are left.
+
+    Points with a coordinate <= 0 are missing; x or y decides which, whichever keeps fewer points.
+    """
+    kept = landmarks[:, min(landmarks[0] > 0, landmarks[1] > 0, key=np.count_nonzero)]
+    if kept.shape[1] < 2:
+        raise UserError(f"{kept.shape[1]} of {landmarks.shape[1]} landmarks are present: no box around them")
+    return kept
+
+
+def landmark_box(landmarks: Landmarks, width: int, height: int) -> Box:
+    """Published box of 300W_LP and AFLW2000: landmarks (2, points) with 0.6 of their extent around, inside the image."""
+    kept = present(landmarks)
+    x0, y0 = (int(low) for low in kept.min(1))
+    x1, y1 = (int(high) for high in kept.max(1))
+    dx, dy = 0.6 * abs(x1 - x0), 0.6 * abs(y1 - y0)
+    left, top = max(int(x0 - dx), 0), max(int(y0 - dy), 0)
+    right, bottom = min(int(x1 + dx), width - 1), min(int(y1 + dy), height - 1)
+    if right <= left or bottom <= top:
+        raise UserError(f"its landmarks lie outside the image of {width} x {height} pixels: was it cropped later?")
+    return left, top, right, bottom
+
+
+def expanded_box(width: int, height: int, k: float = 0.35) -> Box:
+    """Published box of BIWI: the frame expanded on every side, each side from the values already updated."""
+    x0, y0, x1, y1 = 0.0, 0.0, float(width), float(height)
+    x0 -= 0.6 * k * (x1 - x0)
+    y0 -= k * (y1 - y0)
+    x1 += 0.6 * k * (x1 - x0)
+    y1 += 0.6 * k * (y1 - y0)
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def published(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """What the published preparation cuts: around the landmarks where there are some, else the expanded frame."""
+    return expanded_box(width, height) if label.landmarks is None else landmark_box(label.landmarks, width, height)
+
+
+def frame(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """The whole image, in a square that is black beside it; for data that is cropped already."""
+    return square(0, 0, width, height, 0)
+
+
+def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """A square around the image's box of a table or a file."""
+    if entry.box is None:
+        raise UserError(f"{entry.image} has no box: crop boxes wants a file of them (boxes), or box columns of a csv")
+    x0, y0, x1, y1 = entry.box
+    refuse_outside((x0, y0, x1, y1), width, height)
+    return square(x0, y0, x1, y1, margin)
+
+
+def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
+    """A square around the present landmarks."""
+    if label.landmarks is None:
+        raise UserError(f"{entry.image} has no landmarks: crop landmarks is for data sets that have some")
+    kept = present(label.landmarks)
+    (x0, y0), (x1, y1) = kept.min(1).tolist(), kept.max(1).tolist()
+    refuse_outside((x0, y0, x1, y1), width, height)
+    return square(x0, y0, x1, y1, margin)
+
+
+def refuse_outside(box: tuple[float, float, float, float], width: int, height: int) -> None:
+    """Raise `UserError` where a box has no part in the image, or is so large that it is of another one."""
+    x0, y0, x1, y1 = box
+    if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0) or max(x1 - x0, y1 - y0) > 10 * max(width, height):
+        raise UserError(f"its box {[round(x) for x in box]} is not of this image of {width} x {height} pixels")
+
+
+def square(x0: float, y0: float, x1: float, y1: float, margin: float) -> Box:
+    """The square around a box's centre that holds it with `margin` of its longer side on every side."""
+    side = round(max(x1 - x0, y1 - y0) * (1 + 2 * margin))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    return left, top, left + max(side, 1), top + max(side, 1)
+
+
+CROPS: dict[str, Callable[[Entry, Label, int, int, float], Box]] = {
+    "published": published,
+    "frame": frame,
+    "boxes": boxes,
+    "landmarks": landmarks,
+}
+
+
+def margin_rule(margin: float | None, crop: str) -> float | None:
+    """The margin of a crop, its own by default. Raises `UserError` where it has none."""
+    if crop not in MARGINS and margin is not None:
+        raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {crop}: leave margin out")
+    return MARGINS.get(crop) if margin is None else margin
+
+
+def exif_rule(exif: str | None, crop: str, recipe: str) -> str:
+    """Whether EXIF turns images: by default where neither recipe nor crop is of stored ones. Raises `UserError`."""
+    published = recipe == "published" or crop in AS_STORED
+    rule = exif or ("ignore" if published else "apply")
+    one_of("exif", rule, EXIF)
+    if published and rule == "apply":
+        raise UserError(
+            f"exif must be ignore with recipe {recipe} and crop {crop}, which are of images as stored: leave exif out, or "
+            "set recipe to clean and crop to frame or boxes"
+        )
+    return rule
+
+
+CENTERS: dict[str, Callable[[int], int]] = {
+    "round": lambda margin: round(margin / 2),  # half to even, as torchvision's CenterCrop does
+    "floor": lambda margin: margin // 2,
+}
+
+
+def center(shape: tuple[int, ...], side: int, rule: str) -> tuple[int, int]:
+    """Top and left of the center crop of images (height, width, 3) to `side` pixels, by a rule of `CENTERS`."""
+    return CENTERS[rule](shape[0] - side), CENTERS[rule](shape[1] - side)
+
+
+def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry], Label]) -> tuple[int, int]:
+    """Height and width of the prepared images of a source: square, `size` on a side.
+
+    The published frames keep their aspect instead, their shorter side is `size`, so that random crops move sideways: the
+    one that most of them have. Raises `UserError` where there is none.
+    """
+    found: Counter[tuple[int, int]] = Counter()
+    for entry in entries if crop == "published" else ():
+        try:
+            if read(entry).landmarks is not None:
+                return size, size
+            with opened(entry.image) as image:
+                x0, y0, x1, y1 = expanded_box(*image.size)
+                found[fitted(x1 - x0, y1 - y0, size)] += 1
+        except Exception:  # preparing it will say what is wrong with it
+            continue
+    usual, count = found.most_common(1)[0] if found else ((size, size), 1)
+    if 2 * count <= found.total():
+        raise UserError(
+            f"crop published is of frames of one shape, these have {len(found)}: set crop to frame or boxes"
+        )
+    return usual
+
+
+def fitted(width: int, height: int, size: int) -> tuple[int, int]:
+    """Height and width of an image whose shorter side is made `size`, the longer one cut to whole pixels."""
+    return (int(size * height / width), size) if height > width else (size, int(size * width / height))
+
+
+def cut(
+    image: Image.Image, entry: Entry, label: Label, crop: str, margin: float, to: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The crop of an image as (height, width, 3) = `to`. Raises `UserError` where it has none.
+
+    The published crop around landmarks is first stretched to 224 x 224 without antialias, as its source does; every
+    other one has the aspect of `to`, or is refused.
+    """
+    box = CROPS[crop](entry, label, *image.size, margin)
+    refuse_mode(image)
+    image = rgb(image)
+    if crop == "published" and label.landmarks is not None:
+        whole, side = part(image, box), (PUBLISHED_SIDE, PUBLISHED_SIDE)
+        cropped = whole.transform(side, Image.Transform.EXTENT, (0, 0, *whole.size), Image.Resampling.BILINEAR)
+    else:
+        refuse_aspect(image, box, to)
+        cropped = part(image, box)
+    refuse_pixels(to[1], to[0], "what is made of it")
+    return np.asarray(cropped.resize(to[::-1], Image.Resampling.BILINEAR))
+
+
+def refuse_aspect(image: Image.Image, box: Box, to: tuple[int, int]) -> None:
+    """Raise `UserError` where a box would have to be stretched or cut to become (height, width) = `to`."""
+    if fitted(box[2] - box[0], box[3] - box[1], min(to)) != to:
+        raise UserError(
+            f"it is {image.width} x {image.height}, of another shape than most images of its set, which crop published keeps "
+            "whole: leave it out, or set crop to frame or boxes"
+        )
+
+
+def part(image: Image.Image, box: Box) -> Image.Image:
+    """A box of an image, black outside of it. Raises `UserError` where it would be too large to hold."""
+    refuse_large(box)
+    return image.crop(box)
+
+
+def refuse_large(box: Box) -> None:
+    """Raise `UserError` for a box that has more pixels than a picture may have."""
+    refuse_pixels(box[2] - box[0], box[3] - box[1], "its crop", "it, or its box,")

@@ -1,0 +1,141 @@
+"""Evaluation protocols: axes of the target, and the sources that train and test; published ones, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bel.angles import Axis
+from bel.data.readers.base import Source
+from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
+from bel.data.readers.table import table_source
+from bel.data.readers.table_spec import parse_table
+from bel.data.readers.w300lp import AFLW2000, W300LP
+from bel.errors import UserError
+from bel.values import convert_to
+
+CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Axes of the target, a train and a test source, and the number of images that each has as published.
+
+    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `crops` what can be cut from
+    its images, the usual crop first, and `has_boxes` that a table gives their boxes. `published` are the config fields of
+    its published training (BEL), `options` those of a head that were published for it alone (RLEL).
+    """
+
+    axes: tuple[Axis, ...]
+    train: Source
+    test: Source
+    pose: bool = True
+    crops: tuple[str, ...] = ("published", "frame", "boxes")
+    has_boxes: bool = False
+    images: tuple[int | None, int | None] = (None, None)
+    published: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# What the published trainings of both protocols have in common.
+PUBLISHED: dict[str, Any] = {
+    "crop": "published", "backbone": "resnet50", "schedule": "drop", "selection": "test", "precision": "fp32",
+}  # fmt: skip
+
+PROTOCOLS: dict[str, Protocol] = {
+    # BEL protocol 1: the whole of 300W_LP trains, AFLW2000-3D tests, angles within +-99 degrees.
+    "aflw2000": Protocol(
+        axes=(
+            Axis("yaw", -99, 200, 200, flip=-1),
+            Axis("pitch", -99, 200, 200, flip=1),
+            Axis("roll", -99, 200, 200, flip=-1),
+        ),
+        train=W300LP,
+        test=AFLW2000,
+        crops=("published", "frame", "boxes", "landmarks"),
+        images=(122_415, 1_969),
+        published=PUBLISHED | {"lr": 1e-5, "batch_size": 16, "epochs": 20, "drop_epoch": 10, "flip": 0.5, "blur": 0.05},
+        options={"distance_weight": 2.0, "difference_weight": 0.0},
+    ),
+    # BEL protocol 2: 16 or 17 BIWI sequences train, 7 test.
+    "biwi": Protocol(
+        axes=(
+            Axis("yaw", -74, 150, 150, flip=-1),
+            Axis("pitch", -65, 150, 150, flip=1),
+            Axis("roll", -55, 100, 100, flip=-1),
+        ),
+        train=BIWI_TRAIN,
+        test=BIWI_TEST,
+        images=(11_031, 4_647),
+        published=PUBLISHED | {"lr": 1e-4, "batch_size": 8, "epochs": 50, "drop_epoch": 30},
+        options={"distance_weight": 0.5, "difference_weight": 1.0},
+    ),
+}
+
+
+def normal_form(value: Any) -> str | dict[str, Any]:
+    """A protocol as a config holds it: a published one's name, or a checked mapping with its defaults filled in.
+
+    Raises `UserError` for anything else.
+    """
+    if isinstance(value, Mapping):
+        if value.get("name") != CSV:
+            raise UserError(
+                f"protocol as a mapping must have the name {CSV}, got {value.get('name')!r}: add name: {CSV}"
+            )
+        return parse_table(value).as_dict()
+    if value == CSV:
+        raise UserError(f"protocol {CSV} is a mapping of name, train and targets: see sweeps/csv_example.yaml")
+    if not isinstance(value, str) or value not in PROTOCOLS:
+        raise UserError(
+            f"protocol must be one of {list(PROTOCOLS)}, or a mapping as in sweeps/csv_example.yaml (for bel-data in a .json "
+            f"file), got {value!r}"
+        )
+    return str(value)
+
+
+def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
+    """The protocol that a config's value means."""
+    if not isinstance(value, Mapping):
+        return PROTOCOLS[value]
+    spec = parse_table(value)
+    train, test = table_source(spec, "train"), table_source(spec, "test")
+    crops = ("boxes", "frame") if spec.box else ("frame", "boxes")
+    return Protocol(spec.axes, train, test, pose=spec.pose, crops=crops, has_boxes=bool(spec.box))
+
+
+def published_names() -> list[str]:
+    """The protocols that have a published training."""
+    return [name for name, protocol in PROTOCOLS.items() if protocol.published]
+
+
+def published_fields(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Config fields of a protocol's published training but for those that are given, which the others follow.
+
+    Raises `UserError` for a protocol that has none.
+    """
+    protocol = normal_form(value)
+    published = protocol_of(protocol).published
+    if not published:
+        other = protocol if isinstance(protocol, str) else "one's own"
+        raise UserError(
+            f"recipe published is of the protocols {published_names()}, not of {other}: set recipe to clean"
+        )
+    fitted = {**published, **followers(published, given)}
+    return {name: field for name, field in fitted.items() if name not in given}
+
+
+def followers(published: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What becomes of fields of a published training beside given ones: the drop of its rate, and its selection."""
+    found: dict[str, Any] = {}
+    epochs = convert_to(int, "epochs", given.get("epochs", published["epochs"]))
+    if given.get("schedule", "drop") != "drop":
+        found["drop_epoch"] = None
+    elif epochs < 2 or given.get("drop_epoch", "") in (None, "null"):  # there is no epoch to drop it before
+        found |= {"drop_epoch": None, "schedule": "constant"}
+    elif epochs <= published["drop_epoch"]:  # after the same share of them
+        found["drop_epoch"] = max(1, epochs * published["drop_epoch"] // published["epochs"])
+    if any(given.get(name) not in (None, "null", 0, "0") for name in ("val_fraction", "folds", "fold", "split_seed")):
+        found["selection"] = "val"
+    return found

@@ -1,0 +1,152 @@
+"""What a dataset reader is: the images of a dataset with their groups, and the label of one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bel.data.readers.cells import read_text
+from bel.errors import UserError
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper end exclusive
+
+
+class NoImagesError(UserError):
+    """No image of a source is here: what does not need them can go on without."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image on disk, the group that no split may divide, and the file of its label.
+
+    Where one table holds all labels, the target (in the axes' order and units) and the box are here instead.
+    """
+
+    stem: str
+    image: Path
+    group: str
+    label: Path | None = None
+    target: tuple[float, ...] | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images that a list, a table or a folder (`origin`) names: those with their files, and why the others are unusable.
+
+    `unusable` maps a stem to a sentence that names the file.
+    """
+
+    entries: list[Entry]
+    unusable: dict[str, str]
+    origin: Path
+
+    @property
+    def total(self) -> int:
+        """How many images are named."""
+        return len(self.entries) + len(self.unusable)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Target in the axes' order and units (axes,), and the landmarks in pixels (2, points) where the dataset has them."""
+
+    target: NDArray[np.float64]
+    landmarks: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One half of a protocol on disk; its functions can be pickled, so that other processes read labels too.
+
+    `listed(data_root)` gives the images of the published list (or of a scan where there is none), `scanned` all that
+    are on disk, `read(entry)` one label; `limit` is the largest absolute target that is kept, `frame` the published
+    width and height, `filelist` the list's name in the dataset's folder.
+    """
+
+    name: str
+    listed: Callable[[Path], Listing]
+    scanned: Callable[[Path], Listing]
+    read: Callable[[Entry], Label]
+    limit: float = float("inf")
+    frame: tuple[int, int] | None = None
+    filelist: str = ""
+
+
+def find_folder(data_root: Path, name: str, inside: str) -> Path:
+    """`data_root/name`, or `data_root` itself where that is the dataset's own folder: the one that holds `inside`.
+
+    A pattern like */*.jpg fits other datasets too, so that it is only believed in a folder of the dataset's name.
+    """
+    for folder in (data_root / name, data_root):
+        if any(folder.glob(inside)) and (name in (folder.name, folder.resolve().name) or "*" not in inside):
+            return folder
+    raise NoImagesError(
+        f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} is there; "
+        f"set data_root to the folder that holds {name}/ (or render one with: bel-data synth)"
+    )
+
+
+def read_list(path: Path) -> list[str]:
+    """Stems in a list file, one a line; blank lines are skipped. Raises `UserError` where one is named twice."""
+    lines = read_text(path, "the list").splitlines()
+    stems = [line.strip() for line in lines if line.strip()]
+    if not stems:
+        raise UserError(f"the list {path} names no image: write one stem a line, or remove the file to scan the folder")
+    refuse_twice(path, stems)
+    return stems
+
+
+def refuse_twice(origin: Path, stems: list[str]) -> None:
+    """Raise `UserError` where a stem is named twice: it would weigh double."""
+    stem, times = Counter(stems).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{origin} names {stem} {times} times: leave one line of it")
+
+
+def find_images(
+    folder: Path,
+    stems: list[str],
+    endings: tuple[str, ...],
+    label: str,
+    group: Callable[[str], str],
+    origin: Path,
+) -> Listing:
+    """Stems below `folder`: the first of `endings` that exists is the image, stem + `label` its label file."""
+    found: list[Entry] = []
+    unusable: dict[str, str] = {}
+    for stem in stems:
+        images = [folder / f"{stem}{ending}" for ending in endings]
+        image = next((path for path in images if path.is_file()), None)
+        label_file = folder / f"{stem}{label}"
+        if not is_text(stem):
+            unusable[stem] = f"{folder / ascii(stem)} has a name that is not UTF-8: rename it"
+        elif image is None:
+            linked = next((path for path in images if path.is_symlink()), None)
+            unusable[stem] = absent(linked or images[0])
+        elif not label_file.is_file():
+            unusable[stem] = absent(label_file)
+        else:
+            found.append(Entry(stem, image, group(stem), label_file))
+    return Listing(found, unusable, origin)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def absent(path: Path) -> str:
+    """Why a path is no file."""
+    if path.is_symlink():
+        return f"{path} is a link that leads to no file"
+    return f"{path} is a folder" if path.is_dir() else f"{path} does not exist"

@@ -1,0 +1,218 @@
+"""Evaluation: fp32, center crop, sums in float64, the error of every image kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bel.angles import Axis, euler_to_matrix
+from bel.config import TrainConfig
+from bel.data.batches import eval_batches
+from bel.data.groups import group_means
+from bel.data.prepare.prepared import Prepared, refuse_changed
+from bel.heads import Head
+from bel.model import Model
+from bel.precision import plain_fp32
+
+PER_CENT = "% of range"
+DECODED = 1024  # images whose outputs are read at once; until then a GPU is not waited for
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of one model on some rows: targets and, by decoder, predictions (n, axes) in units, float64.
+
+    `pose` says that the axes are yaw, pitch and roll of a head. `posterior` holds, from a head that gives one, its
+    standard deviation in units (`std`) and its probability below the target (`pit`), both (n, axes); `wrong_bits` by axis
+    which bits (n, bits) were not the code's.
+    """
+
+    axes: tuple[Axis, ...]
+    names: list[str]
+    groups: list[str]
+    targets: Tensor
+    predictions: dict[str, Tensor]
+    pose: bool = False
+    posterior: dict[str, Tensor] = field(default_factory=dict)
+    wrong_bits: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        """The decoder whose error is the model's."""
+        return next(iter(self.predictions))
+
+    def errors(self, decoder: str) -> Tensor:
+        """Absolute errors (n, axes) in units."""
+        return (self.predictions[decoder] - self.targets).abs()
+
+    def group_errors(self, decoder: str) -> Tensor:
+        """Absolute errors (groups, axes) in units, means over the images of each group, in order of the groups' names."""
+        return torch.from_numpy(group_means(self.errors(decoder).numpy(), self.groups))
+
+    def mae(self, decoder: str) -> float:
+        """Mean absolute error over all axes, in `unit(axes)`: each image counts once."""
+        return overall(self.errors(decoder).mean(0), self.axes)
+
+    def mae_groups(self, decoder: str) -> float:
+        """Mean absolute error over all axes, in `unit(axes)`: each group counts once."""
+        return overall(self.group_errors(decoder).mean(0), self.axes)
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """MAE of the headline decoder over all axes and by axis, errors of its rotation, then MAE of every decoder.
+
+        `mae` and what is without a name of its own count each image once, `mae_groups` each group.
+        """
+        values = {}
+        for name, errors in (("mae", self.errors(self.headline)), ("mae_groups", self.group_errors(self.headline))):
+            by_axis = errors.mean(0)
+            values[f"{split}/{name}"] = overall(by_axis, self.axes)
+            values |= {f"{split}/{name}_{axis.name}": e.item() for axis, e in zip(self.axes, by_axis, strict=True)}
+        if self.pose:
+            values |= {f"{split}/{name}": error for name, error in self.rotation_errors(self.headline).items()}
+        return values | {f"{split}/{name}/mae": self.mae(name) for name in self.predictions}
+
+    def rotation_errors(self, decoder: str) -> dict[str, float]:
+        """Mean angles in degrees between the predicted and the true rotation: about one axis (geodesic), and of each column.
+
+        The columns are where x, y and z of a head point, which are right, down and away in one that faces the camera
+        (TriNet, WACV 2021, section 3.3).
+        """
+        geodesic, columns = self.rotation_angles(decoder)
+        means = [geodesic.mean(), *columns.mean(0)]
+        return dict(zip(("geodesic", "column_x", "column_y", "column_z"), map(float, means), strict=True))
+
+    def rotation_angles(self, decoder: str) -> tuple[np.ndarray, np.ndarray]:
+        """Angles in degrees by image, between rotations (n,) and between their columns (n, 3)."""
+        order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
+        ours, true = (euler_to_matrix(x[:, order].numpy()) for x in (self.predictions[decoder], self.targets))
+        columns = np.linalg.norm(ours - true, axis=-2)  # (n, 3) chords: exact where the arc cosine is not
+        geodesic = 2 * np.arcsin(np.minimum(np.linalg.norm(columns, axis=-1) / math.sqrt(8), 1))
+        angles = 2 * np.arcsin(np.minimum(columns / 2, 1))
+        return np.degrees(geodesic), np.degrees(angles)
+
+    def columns(self) -> dict[str, list[Any]]:
+        """A table with a row an image: name, group, then by axis target, read-outs, posterior, level, and wrong bits packed."""
+        columns: dict[str, list[Any]] = {"name": self.names, "group": self.groups}
+        for kind, values in ({"target": self.targets} | self.predictions | self.posterior).items():
+            columns |= {f"{kind}_{axis.name}": values[:, i].tolist() for i, axis in enumerate(self.axes)}
+        for i, axis in enumerate(self.axes):
+            columns[f"level_{axis.name}"] = axis.to_index(self.targets[:, i]).tolist()
+        packed = {name: np.packbits(wrong.numpy(), axis=1) for name, wrong in self.wrong_bits.items()}
+        return columns | {f"wrong_bits_{name}": [row.tobytes() for row in rows] for name, rows in packed.items()}
+
+    def meaning(self) -> dict[str, Any]:
+        """What a reader of `columns` needs besides, in plain values."""
+        return {
+            "axes": [
+                {"name": axis.name, "unit": axis.unit, "width": width(axis, self.axes) / axis.span}
+                for axis in self.axes
+            ],
+            "unit": unit(self.axes),
+            "decoders": list(self.predictions),
+            "pose": self.pose,
+            "bits": {name: wrong.shape[1] for name, wrong in self.wrong_bits.items()},
+        }
+
+
+def unit(axes: Sequence[Axis]) -> str:
+    """Unit of an error over all axes: their own, or where it differs or is not said, per cent of each one's range."""
+    units = {axis.unit for axis in axes}
+    return units.pop() if len(axes) == 1 or (len(units) == 1 and "" not in units) else PER_CENT
+
+
+def width(axis: Axis, axes: Sequence[Axis]) -> float:
+    """Range of an axis in `unit(axes)`."""
+    return 100.0 if unit(axes) == PER_CENT else axis.span
+
+
+def overall(by_axis: Tensor, axes: Sequence[Axis]) -> float:
+    """Mean of errors by axis (axes,), each in its axis's unit, in `unit(axes)`."""
+    scale = torch.tensor([width(axis, axes) / axis.span for axis in axes], dtype=by_axis.dtype)
+    return (by_axis * scale).mean().item()
+
+
+def evaluate(
+    model: Model,
+    data: Prepared,
+    rows: Tensor,
+    config: TrainConfig,
+    forward: Callable[[Tensor], list[Tensor]] | None = None,
+) -> Evaluation:
+    """Predict the rows (n,) of prepared data with a model, on the model's device; the model is left in its mode.
+
+    `forward` computes the model's outputs, by default the model itself.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    read, held = [], []
+    targets = data.targets[rows]
+    with torch.inference_mode(), plain_fp32():
+        for number, images in enumerate(eval_batches(data, rows, config, device), start=1):
+            held.append((forward or model)(images))
+            done = min(number * config.eval_batch_size, len(rows))
+            if len(held) * config.eval_batch_size >= DECODED or done == len(rows):
+                outputs = [torch.cat(axis) for axis in zip(*held, strict=True)]
+                held = []
+                read.append(decoded(model.head, outputs, targets[done - len(outputs[0]) : done], config.axes))
+    model.train(training)
+    refuse_changed(data)
+    picked = rows.tolist()
+    predictions, posterior, wrong_bits = zip(*read, strict=True)
+    return Evaluation(
+        axes=config.axes,
+        names=[data.names[i] for i in picked],
+        groups=[data.groups[i] for i in picked],
+        targets=targets,
+        predictions=stacked(predictions),
+        pose=config.definition.pose,
+        posterior=stacked(posterior),
+        wrong_bits=stacked(wrong_bits),
+    )
+
+
+def decoded(head: Head, outputs: list[Tensor], targets: Tensor, axes: Sequence[Axis]) -> list[dict[str, Tensor]]:
+    """Outputs (B, width) of a head and targets in units (B, axes) -> predictions, summary and wrong bits, on the CPU."""
+    there = targets.to(outputs[0].device)
+    wrong = {axis.name: value for axis, value in zip(axes, head.wrong_bits(outputs, there), strict=False)}
+    found = [head.decode(outputs), summary(head.posteriors(outputs), there, axes), wrong]
+    return [{name: value.cpu() for name, value in values.items()} for values in found]
+
+
+def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches of the same tensors (B, ...) in one each (n, ...)."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence[Axis]) -> dict[str, Tensor]:
+    """Posteriors (B, levels) by axis -> standard deviation in units (B, axes), and with targets the probability below each.
+
+    A level's probability is spread evenly over its width, so that these probabilities are themselves spread evenly over
+    0..1 where the posterior is calibrated (probability integral transform: Dawid, JRSS A 1984, section 5).
+    """
+    if not posteriors:
+        return {}
+    level = [torch.arange(p.shape[-1], dtype=p.dtype, device=p.device) for p in posteriors]
+    means = [p @ x for p, x in zip(posteriors, level, strict=True)]
+    squares = [(p * (x - m[:, None]) ** 2).sum(-1) for p, x, m in zip(posteriors, level, means, strict=True)]
+    found = {"std": torch.stack([s.sqrt() * axis.step for s, axis in zip(squares, axes, strict=True)], -1)}
+    if targets is not None:
+        below = []
+        for p, axis, target in zip(posteriors, axes, targets.unbind(-1), strict=True):
+            own = axis.to_index(target)
+            within = (own + 0.5 - axis.to_level(target)).clamp(0, 1)  # the part of the target's level that is above it
+            below.append((p.cumsum(-1).gather(1, own[:, None]) - p.gather(1, own[:, None]) * within[:, None])[:, 0])
+        found["pit"] = torch.stack(below, -1)
+    return found
+
+
+def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
+    """The predictor to beat: the median of the training targets (n, axes) for every image."""
+    median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
+    return replace(evaluation, predictions={"median": median}, posterior={}, wrong_bits={})

@@ -1,0 +1,186 @@
+"""One training run: `fit` yields an epoch at a time, and the caller reports it, saves it or stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bel.config import TrainConfig
+from bel.data.batches import placed, train_batches
+from bel.data.prepare.prepared import Prepared, refuse_changed
+from bel.data.splits import Split, split
+from bel.errors import Diverged, UserError
+from bel.model import Model, build_model, optimiser_groups
+from bel.precision import pick_device, plain_fp32
+from bel.training.accumulate import Chunks, enough_memory
+from bel.training.checkpoint import FORMAT, environment, restore
+from bel.training.evaluate import Evaluation, evaluate
+from bel.training.optimiser import Optimiser
+from bel.training.replay import Forward
+from bel.training.run_context import RunContext
+from bel.training.step import Step
+
+LOOK = 50  # steps between looks at the loss: each waits for a GPU to have computed it
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass gave: its number from 1, metrics by name, whether it selects so far, validation, the state after it."""
+
+    number: int
+    metrics: dict[str, float]
+    is_best: bool
+    validation: Evaluation
+    state: Callable[[], dict[str, Any]]
+
+
+def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch]:
+    """Train on all groups but the held-out ones, which select; with a checkpoint, go on after its epoch.
+
+    Every random draw of an epoch comes from (seed, epoch), so a resumed run equals an uninterrupted one. Batches that do
+    not fit into memory are computed in chunks. Raises `UserError` at once for a missing GPU, weights that do not fit, or
+    too few images; later for too little memory, and `Diverged`.
+    """
+    return (epoch for epoch in steps(config, data, resume) if epoch is not None)
+
+
+def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch | None]:
+    """`fit` step by step, so that several runs can take turns: None after each step, which a GPU may still compute."""
+    device = pick_device(config.device)
+    parts = split(config, data)
+    facts = {"data_digest": data.digest, "code_digest": config.code_digest} | parts.as_dict()
+    if resume and any(resume["data"][name] != facts[name] for name in ("data_digest", "split_hash")):
+        raise UserError(
+            f"the data in {config.data_root} is not what the checkpoint was trained on: its lists or files have changed"
+        )
+    if len(parts.train) < config.batch_size:
+        raise UserError(f"batch_size {config.batch_size} is more than the {len(parts.train)} training images: lower it")
+    context = RunContext(device)
+    context.seed(config.seed)
+    with enough_memory("building", config), context.active():
+        torch.manual_seed(config.seed)
+        model = restore(resume, config) if resume else build_model(config)
+        model.to(device=device, memory_format=config.layout)  # type: ignore[call-overload]
+        optimiser = Optimiser(optimiser_groups(model, config), config.lr)
+        if resume:
+            optimiser.load_state_dict(resume["optimiser"])
+        there = placed(data, config, device)
+        held = there if parts.held is data else placed(parts.held, config, device)
+    begun: dict[str, Any] = {"epoch": 0, "best": {}}
+    if resume:
+        begun = {name: resume[name] for name in ("epoch", "best")}
+    begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
+    bf16 = resume.get("bf16") if resume else None  # a run that goes on elsewhere computes as it began
+    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), bf16)
+    return epochs(config, there, step, replace(parts, held=held), begun, context)
+
+
+def epochs(
+    config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], context: RunContext
+) -> Iterator[Epoch | None]:
+    """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
+    best: dict[str, float] = begun["best"]
+    forward = Forward(step.model, config.eval_batch_size if step.replays else 0)
+    try:
+        for number in range(begun["epoch"] + 1, config.epochs + 1):
+            start = time.perf_counter()
+            with enough_memory("training", config):
+                loss = yield from train_epoch(step, data, parts.train, config, number, context)
+            speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
+            with enough_memory("validating", config), context.active():
+                validation = evaluate(step.model, parts.held, parts.val, config, forward)
+            measured = validation.metrics("val")
+            refuse_divergence("validation error", measured["val/mae"], number)
+            name = selecting(config, best)
+            is_best = config.selection == "last" or measured[f"val/{name}"] < best.get(f"val/best_{name}", math.inf)
+            if is_best:
+                best = best_epoch(number, measured, best)
+            metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
+            metrics |= best | step.facts()
+            reached = {
+                "epoch": number,
+                "best": best,
+                "metrics": measured,
+                "chunks": step.chunks.count,
+                "bf16": step.bf16,
+            }
+            described = begun | {"config": config.as_dict()} | reached
+            yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
+    finally:
+        del step, forward, data, parts  # their memory is what there is to give back
+        context.close()
+
+
+def selecting(config: TrainConfig, best: dict[str, float]) -> str:
+    """The error by which an epoch is the best: each group counts once; as published each image.
+
+    So it does in a run that an earlier version began, which goes on as it began.
+    """
+    older = bool(best) and "val/best_mae_groups" not in best
+    return "mae" if config.recipe == "published" or config.selection == "test" or older else "mae_groups"
+
+
+def best_epoch(number: int, measured: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    """The errors of an epoch that is the best so far, by the names that the best one before it had."""
+    errors = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
+    return {name: e for name, e in errors.items() if not before or name in before} | {"val/best_epoch": float(number)}
+
+
+def train_epoch(
+    step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, context: RunContext
+) -> Generator[None, None, float]:
+    """One pass over the rows (n,), a step at a time; returns the mean loss. Raises `Diverged` where that is not finite."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+    context.seed(config.seed * 1_000_003 + number)  # dropout draws from it
+    count = len(rows) // config.batch_size
+    if number - 1 == config.drop_epoch:
+        step.restart(learning_rate(config, number - 1))
+    step.model.train()
+    batches = train_batches(data, rows, config, generator, context.device)
+    with context.active():
+        total = torch.zeros((), dtype=torch.float64, device=context.device)
+    for done in range(count):
+        with context.active(), plain_fp32():
+            step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
+            total += step(*next(batches))
+            if done % LOOK == LOOK - 1 or done == count - 1:
+                refuse_divergence("training loss", reached := total.item(), number)
+        yield
+    refuse_changed(data)
+    return reached / count
+
+
+def refuse_divergence(what: str, value: float, number: int) -> None:
+    """Raise `Diverged` where a value of epoch `number` is not finite."""
+    if not math.isfinite(value):
+        raise Diverged(f"the {what} became {value} in epoch {number}: lower lr, or set precision to fp32")
+
+
+def learning_rate(config: TrainConfig, epochs_done: float) -> float:
+    """Learning rate of the trunk after a (fractional) number of epochs."""
+    if config.schedule == "constant":
+        return config.lr
+    if config.drop_epoch is not None:
+        return config.lr / 10 if epochs_done >= config.drop_epoch else config.lr
+    return config.lr * 0.5 * (1 + math.cos(math.pi * epochs_done / config.epochs))
+
+
+def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint: what describes the run, and copies on the CPU of its weights and its optimiser's state."""
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach().to("cpu", copy=True)
+        if isinstance(value, dict):
+            return {key: copied(item) for key, item in value.items()}
+        return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    state = {"weights": dict(model.state_dict()), "optimiser": optimiser.state_dict()}
+    return copied(described | state) | {"format": FORMAT, "environment": environment(next(model.parameters()).device)}

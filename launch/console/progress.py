@@ -1,0 +1,116 @@
+"""What a sweep shows while it goes on: a live table in a terminal, elsewhere a line for each trial that ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bel.text import harmless, selection
+from launch.console.standings import RANKS, tables
+from launch.pace import Pace, duration
+from launch.runs import CUT, FINISHED, RUNNING, STOPPED, Book, Run
+
+EVERY = 1.0  # seconds between two states of the table
+LINE = 60.0  # seconds without a line, where there is no table, after which one says how far the runs are
+NAMED = 3  # runs in it
+MOST_TABLES = 3  # of which the best is shown
+
+
+class Screen:
+    """Lines and a table on stdout; `quiet` leaves out all but what went wrong. `pace` says how far a worker is."""
+
+    def __init__(
+        self, book: Book, total: int, quiet: bool, pace: Callable[[Run], Pace | None] = lambda run: None
+    ) -> None:
+        self.book, self.total, self.quiet, self.pace = book, total, quiet, pace
+        self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
+        self.console = Console(file=getattr(sys.stdout, "obeyed", sys.stdout), highlight=False, soft_wrap=True)
+        self.began = self.shown = time.monotonic()
+        self.live: Live | None = None
+        if self.console.is_terminal and not quiet:
+            self.live = Live(console=self.console, auto_refresh=False, transient=True)
+            self.live.start()
+
+    def close(self) -> None:
+        """Take the table away; what was said stays."""
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def say(self, text: str, always: bool = False) -> None:
+        """A line above the table."""
+        if always or not self.quiet:
+            self.console.print(Text(harmless(text)))
+            if not self.live:
+                self.shown = time.monotonic()
+
+    def ended(self, run: Run) -> None:
+        """A line about a run that ended."""
+        text = f"after epoch {run.epoch}" if run.outcome == CUT else run.reason
+        if run.outcome in (FINISHED, STOPPED):
+            text = f"epoch {run.epoch}  {selection(run.config.selection).heading} {run.value(RANKS):.3f}"
+        done = len(self.book.ended)
+        bad = run.outcome not in (FINISHED, STOPPED, CUT)
+        self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
+
+    def refresh(self) -> None:
+        """Draw the table again, at most once a second; without one say a line, where there was none for a minute."""
+        if self.quiet or time.monotonic() - self.shown < (EVERY if self.live else LINE):
+            return
+        self.shown = time.monotonic()
+        found = [(run, self.pace(run)) for run in self.book.having(RUNNING)]
+        self.paces = {run.key: pace for run, pace in found if pace and pace.epoch > run.epoch}
+        if self.live:
+            self.live.update(Group(self.table(), Text(self.summary())), refresh=True)
+        else:
+            self.say(self.line())
+
+    def line(self) -> str:
+        """The summary, and how far some of the runs are."""
+        runs = [run for run in self.book.having(RUNNING) if run.key in self.paces]
+        more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
+        return "; ".join([self.summary(), *(f"{run.name} {self.paces[run.key]}" for run in runs[:NAMED]), *more])
+
+    def table(self) -> Table:
+        """The runs that are being trained."""
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("trial", no_wrap=True)
+        heading = selection(*(run.config.selection for run in self.book.having(RUNNING))).heading
+        for name in ("epoch", "of it", "step", "images/s", "left", heading, "best"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for run in self.book.having(RUNNING):
+            names = ("val/mae_groups", RANKS.metric)
+            values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in names]
+            pace = self.paces.get(run.key)
+            within = pace.cells if pace else [""] * 4
+            epoch = pace.epoch if pace else run.epoch
+            table.add_row(harmless(run.name), f"{epoch}/{run.config.epochs}", *within, *values)
+        return table
+
+    def summary(self) -> str:
+        """Progress of the whole sweep, the best so far, and when it may end."""
+        text = f"{len(self.book.ended)} of {max(self.total, len(self.book.runs))} trials"
+        for table in tables(self.book)[:MOST_TABLES]:
+            best = table[0].best
+            on_test = " on TEST" if best.config.selection == "test" else ""
+            text += f", best {table[0].error:.3f}{on_test} ({best.name})"
+        return f"{text}{self.eta()}"
+
+    def eta(self) -> str:
+        """When the sweep ends at the pace so far, counted in epochs and parts of them."""
+        now = [run for run in self.book if not run.before]
+        begun = sum(pace.part for pace in self.paces.values())
+        done = sum(run.epoch - run.resumed for run in now) + begun
+        if not done or not now:
+            return ""
+        longest = sum(run.config.epochs for run in now) / len(now)
+        ended = [run.epoch for run in now if run.outcome in (FINISHED, STOPPED)]
+        usual = sum(ended) / len(ended) if ended else longest
+        left = max(self.total - len(self.book.ended), 0) * usual - sum(run.epoch for run in self.book.having(RUNNING))
+        return f", about {duration(max(left - begun, 0) * (time.monotonic() - self.began) / done)} left"

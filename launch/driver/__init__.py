@@ -1,0 +1,1 @@
+"""The process that runs a sweep through Ray Tune, and the trials that it starts."""

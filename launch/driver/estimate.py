@@ -1,0 +1,87 @@
+"""What a sweep will run, how long that takes and what it needs, said before anything starts."""
+
+from __future__ import annotations
+
+import ray
+
+from bel.text import beyond_of, selection
+from launch.driver.probing import measure, network
+from launch.schedule.workload import Job
+from launch.spec.sweep_file import Sweep
+
+GB = 1e9
+VALIDATION = 1 / 3  # of the time of a training image
+
+
+def announce(job: Job, full: bool) -> None:
+    """Say what is legal, on which data, and how much is to do; in full also how long, how much disk and memory."""
+    legal, dropped = len(job.plan.legal), sum(job.plan.dropped.values())
+    print(f"{legal} legal combinations of lists, {dropped} dropped")
+    for reason, number in job.plan.dropped.most_common():
+        print(f"dropped {number} combinations: {reason}")
+    by_split: dict[str, list[dict[str, str]]] = {}
+    for values in job.book.facts.values():
+        by_split.setdefault(values["split_hash"], []).append(values)
+    for values, *others in by_split.values():
+        images = selection(values["selection_split"]).images
+        print(
+            f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} "
+            f"{images} images of {values['val_groups']} other groups select, split {values['split_hash']}; "
+            f"{values['left_out']} images beyond the limit, {values['skipped']} skipped"
+        )
+        if beyond := beyond_of([values, *others]):
+            print(f"note: {beyond}")
+    s, done, lent = job.sweep, job.done, job.lent
+    print(
+        f"sweep {s.name}: {max(job.total - done - lent, 0)} trials to run ({s.search.method}, scheduler {s.search.scheduler}), "
+        f"{done} finished before, {lent} by other sweeps",
+        flush=True,
+    )
+    if full:
+        print_costs(job)
+
+
+def print_costs(job: Job) -> None:
+    """Epochs, images, time, disk and memory of what is left to run, from a probe of each distinct network."""
+    resources = job.sweep.resources
+    assert not isinstance(resources.gpu, str)
+    configs = job.all_runs
+    probes = measure(configs, resources.cpu, resources.gpu)
+    epochs = images = seconds = 0.0
+    for config in configs:
+        facts = job.book.facts_of(config)
+        trained = config.epochs * int(facts["train_images"])
+        validated = config.epochs * int(facts["val_images"])
+        epochs, images = epochs + config.epochs, images + trained
+        seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
+    share = max(job.total - job.done - job.lent, 0) / max(len(configs), 1)
+    slots = places(job.sweep)
+    less = "; early stopping takes less" if job.sweep.search.early else ""
+    print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
+    print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
+    weights = max(p.weights for p in probes.values())
+    kept = min(job.sweep.keep, job.total) * weights
+    print(
+        f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
+    )
+    part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
+    for (backbone, image_size, batch_size), p in probes.items():
+        print(
+            f"{backbone}, {image_size} px, batch {batch_size}: {1 / p.seconds:.0f} images/s, "
+            f"{p.peak / GB:.2f} of {p.memory / GB:.1f} GB memory, weights {p.weights / 1e6:.1f} MB"
+        )
+        if p.peak > part * p.memory:
+            print(
+                f"warning: a trial's share is {part * p.memory / GB:.2f} GB: let fewer run at once, or lower batch_size"
+            )
+
+
+def places(sweep: Sweep) -> int:
+    """How many trials fit on the cluster at once."""
+    count = 0
+    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+        fits = node.get("CPU", 0) / sweep.resources.cpu
+        if sweep.resources.gpu and not isinstance(sweep.resources.gpu, str):
+            fits = min(fits, node.get("GPU", 0) / sweep.resources.gpu)
+        count += int(fits + 1e-9)
+    return max(count, 1)

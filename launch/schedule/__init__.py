@@ -1,0 +1,1 @@
+"""What runs next, and what stops: searchers, schedulers, repeats over seeds and folds."""

@@ -1,0 +1,53 @@
+"""Repeats over seeds and folds, and a tuned sweep: each contender's best value on a hold-out goes on to every fold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bel.config import TrainConfig
+from launch.runs import FINISHED, Book, mean
+from launch.spec.sweep_file import Sweep
+
+
+def on_folds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
+    """A config on each fold; nothing is selected there, so that a fold's error is out of fold."""
+    count = sweep.search.folds or 0
+    return [replace(config, val_fraction=None, folds=count, fold=fold, selection="last") for fold in range(count)]
+
+
+def on_seeds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
+    """A config with each of the seeds, from its own on."""
+    return [replace(config, seed=config.seed + number) for number in range(sweep.search.seeds or 1)]
+
+
+def repeats(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
+    """The runs that a configuration stands for: each seed, on each fold where there are folds."""
+    seeds = on_seeds(sweep, config)
+    return [fold for seed in seeds for fold in on_folds(sweep, seed)] if sweep.search.folds else seeds
+
+
+def contender(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...]:
+    """What identifies a config but for the field that is tuned."""
+    return tuple((name, str(value)) for name, value in config.as_dict().items() if name != tuned)
+
+
+def folds_to_come(sweep: Sweep, configs: list[TrainConfig]) -> int:
+    """How many trials on folds the configs of the hold-out lead to."""
+    if sweep.search.tune is None:
+        return 0
+    contenders = len({contender(config, sweep.search.tune) for config in configs})
+    return contenders * (sweep.search.folds or 0) * (sweep.search.seeds or 1)
+
+
+def best_of_each(sweep: Sweep, configs: list[TrainConfig], book: Book) -> list[TrainConfig]:
+    """Of each contender the config with the least mean error on the hold-out, of those that finished with every seed."""
+    assert sweep.search.tune is not None
+    objective = sweep.search.objectives[0]
+    best: dict[tuple[tuple[str, str], ...], tuple[float, TrainConfig]] = {}
+    for config in configs:
+        runs = [book.run(seed) for seed in on_seeds(sweep, config)]
+        if all(run.outcome == FINISHED for run in runs):
+            who, error = contender(config, sweep.search.tune), round(mean(runs, objective), 9)
+            if who not in best or error < best[who][0]:
+                best[who] = error, config
+    return [config for _, config in best.values()]

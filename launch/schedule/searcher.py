@@ -1,0 +1,130 @@
+"""What runs next: a configuration at a time, from a list or a search, each with its repeats over seeds and folds."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from bel.config import TrainConfig
+from launch.runs import DECIDED, FAILED, FINISHED, WAITING, Book, Run, mean
+from launch.schedule.stopper import Stop
+from launch.schedule.suggestions import Source
+from launch.spec.sweep_file import Sweep
+
+MOST_DEATHS = 5  # of workers with one run since its last epoch, before it counts as failed
+
+
+@dataclass
+class Group:
+    """A configuration that is out, and the runs that repeat it."""
+
+    config: TrainConfig
+    runs: list[Run]
+
+
+class Proposer(Searcher):
+    """Tune's searcher. With early stopping the first repeat decides alone whether the others are worth their time.
+
+    So runs are compared on the same seed and fold, and a search learns the mean of all repeats or that there is none.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        source: Source,
+        repeats: Callable[[TrainConfig], list[TrainConfig]],
+        book: Book,
+        stop: Stop,
+        adopt: Callable[[Run], None],
+        order: Callable[[Run], dict[str, Any]],
+    ) -> None:
+        self.objective = sweep.search.objectives[0]
+        super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
+        self.source, self.repeats, self.early, self.budget = source, repeats, sweep.search.early, sweep.budget
+        self.book, self.stop, self.adopt, self.order = book, stop, adopt, order
+        self.queue: deque[Run] = deque()
+        self.out: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
+        self.groups: dict[str, Group] = {}
+        self.best = min(source.past, default=math.inf)
+        self.since = (
+            len(source.past) - source.past.index(self.best) - 1 if source.past else 0
+        )  # configurations without a better one
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: it stays in this process, though Tune makes a copy of all that it is given."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune's `config` of the next run; None while one that is out may bring more, `FINISHED` where none will."""
+        if self.stop.reason:
+            return self.FINISHED
+        if self.look_ahead():
+            run = self.queue.popleft()
+            self.out.add(run.key)
+            return self.order(run)
+        return None if self.groups else self.FINISHED
+
+    def look_ahead(self) -> bool:
+        """Whether a run is to be trained now; configurations of which all is decided are passed by."""
+        while not self.queue:
+            config = None if self.spent() else self.source.ask()
+            if config is None:
+                return False
+            runs = self.book.repeats(self.repeats(config))
+            for run in runs:
+                if run.lent:
+                    self.adopt(run)
+            self.groups[runs[0].group] = Group(config, runs)
+            self.proceed(self.groups[runs[0].group])
+        return True
+
+    def spent(self) -> bool:
+        """Whether the budget allows no further configuration."""
+        ran = {run.key for run in self.book if run.outcome != WAITING and not run.lent} | self.out
+        many = self.budget.trials is not None and len(ran) >= self.budget.trials
+        return many or (self.budget.patience is not None and self.since >= self.budget.patience)
+
+    def proceed(self, group: Group) -> None:
+        """Queue the repeats whose turn has come, or close the group where all that shall run has ended."""
+        first = group.runs[0]
+        turn = [first] if self.early and first.outcome != FINISHED else group.runs
+        waiting = [r for r in turn if r.outcome == WAITING and r.key not in self.out and r not in self.queue]
+        self.queue.extend(waiting)
+        if all(run.outcome in (*DECIDED, FAILED) for run in turn):
+            del self.groups[first.group]
+            self.close(group.config, turn)
+
+    def close(self, config: TrainConfig, runs: list[Run]) -> None:
+        """Tell the source, and count for the patience."""
+        self.source.tell(config, runs)
+        value = mean(runs, self.objective) if all(run.outcome == FINISHED for run in runs) else math.inf
+        self.since = 0 if value < self.best else self.since + 1
+        self.best = min(self.best, value)
+
+    def ended(self, run: Run) -> None:
+        """A run is decided or failed."""
+        self.out.discard(run.key)
+        self.proceed(self.groups[run.group])
+
+    def again(self, run: Run) -> bool:
+        """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
+        self.book.wait(run)
+        if run.deaths > MOST_DEATHS:
+            return False
+        self.out.discard(run.key)
+        self.queue.appendleft(run)
+        return True
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The tracker says what became of it, to `ended` or `again`."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: trials' folders, the study and MLflow hold what a later call needs."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as for `save`."""

@@ -1,0 +1,163 @@
+"""Where configurations come from: a list, or a search by Optuna whose study is kept in a database."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
+
+from bel.config import TrainConfig
+from launch.runs import FAILED, FINISHED, STOPPED, Run, mean
+from launch.spec.combinations import Values, make_config
+from launch.spec.sampling import Plan, as_parameters, points, suggest
+from launch.spec.sweep_file import Sweep
+
+LOCKED = 600  # seconds to wait for another process that writes into the database
+MOST_SAME = 20  # suggestions in a row that were made before; then one is drawn that was not
+
+
+class Source(Protocol):
+    """Gives configurations and hears what became of each."""
+
+    before: list[TrainConfig]  # configurations that it gave in earlier calls, or may give
+    past: list[float]  # values of the first objective that were told before, in order
+
+    def ask(self) -> TrainConfig | None:
+        """The next configuration; None where there is none left."""
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """All runs of a configuration have ended."""
+
+
+class Listed:
+    """Configurations of a list, in order."""
+
+    def __init__(self, configs: Iterable[TrainConfig]) -> None:
+        self.before = list(configs)
+        self.left = deque(self.before)
+        self.past: list[float] = []
+
+    def ask(self) -> TrainConfig | None:
+        """The next one."""
+        return self.left.popleft() if self.left else None
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """A list learns nothing."""
+
+
+class Suggested:
+    """Configurations that a study suggests, `most` of them at most; those that a dead driver left open come first."""
+
+    def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
+        self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
+        self.open: dict[str, Trial] = {}  # by config
+        self.exhausted = False
+        asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
+        self.before = [self.config(trial) for trial in asked]
+        self.seen = {str(config) for config in self.before}
+        self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
+        told = [trial for trial in asked if trial.state.is_finished()]
+        self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in told]
+        if not study.get_trials(deepcopy=False):
+            for values in points(sweep, plan):
+                study.enqueue_trial(as_parameters(sweep, plan, values))
+
+    @staticmethod
+    def config(trial: FrozenTrial) -> TrainConfig:
+        """The config of a trial of the study."""
+        return TrainConfig.make(json.loads(trial.user_attrs["values"]))
+
+    def ask(self) -> TrainConfig | None:
+        """One that was left open, or a new one; in a space of lists none comes twice."""
+        if self.exhausted:
+            return None
+        if self.left_open:
+            frozen = self.left_open.popleft()
+            self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
+            return self.config(frozen)
+        same: list[Trial] = []
+        try:
+            while len(self.seen) < self.most and (len(same) < MOST_SAME or self.draw_unseen()):
+                trial = self.study.ask()
+                config = make_config(self.sweep, suggest(self.sweep, self.plan, trial))
+                if str(config) not in self.seen:
+                    trial.set_user_attr("values", json.dumps(config.as_dict()))
+                    self.seen.add(str(config))
+                    self.open[str(config)] = trial
+                    return config
+                same.append(trial)
+            self.exhausted = True
+            return None
+        finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
+            for trial in same:
+                self.study.tell(trial, state=TrialState.FAIL)
+
+    def draw_unseen(self) -> bool:
+        """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
+        if self.sweep.intervals:  # whole numbers, few enough to be exhausted
+            return False
+        left = [values for values in self.plan.legal if str(make_config(self.sweep, values)) not in self.seen]
+        if not left:
+            return False
+        values: Values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
+        self.study.enqueue_trial(as_parameters(self.sweep, self.plan, values))
+        return True
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """Tell the means of the repeats; how far the first one came where it was stopped early; else that it diverged.
+
+        Where one failed, which says nothing about its configuration, the trial stays open: the next call tries it again.
+        """
+        trial = self.open.pop(str(config))
+        objectives = self.sweep.search.objectives
+        if any(run.outcome == FAILED for run in runs):
+            return
+        if all(run.outcome == FINISHED for run in runs):
+            self.study.tell(trial, [mean(runs, objective) for objective in objectives])
+            return
+        for entry in runs[0].history if runs[0].outcome == STOPPED else ():
+            trial.report(entry[objectives[0].metric], int(entry["epoch"]))
+        self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all
+
+
+def database_url(path: Path) -> str:
+    """The URL of a SQLite file in a folder of any name, as Optuna takes it: braces are a template's there."""
+    url = URL.create("sqlite", database=os.path.relpath(path)).render_as_string()
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
+    """The study of a sweep, made where there is none; a sampler that goes on draws anew."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=name,
+        storage=optuna.storages.RDBStorage(database, engine_kwargs={"connect_args": {"timeout": LOCKED}}),
+        load_if_exists=True,
+        directions=[objective.direction for objective in sweep.search.objectives],
+    )
+    study.sampler = sampler(sweep, (sweep.search.seed or 0) + len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def sampler(sweep: Sweep, seed: int) -> BaseSampler:
+    """Optuna's sampler of a search method."""
+    made: dict[str, Any] = {
+        "tpe": lambda: TPESampler(seed=seed, constant_liar=True, multivariate=True, group=True),
+        "gp": lambda: GPSampler(seed=seed),
+        "cmaes": lambda: CmaEsSampler(seed=seed),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler: BaseSampler = made[sweep.search.method]()
+    return sampler

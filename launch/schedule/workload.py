@@ -1,0 +1,67 @@
+"""What a sweep has to run: configurations, their repeats, how many."""
+
+from __future__ import annotations
+
+from bel.config import TrainConfig
+from launch.runs import Book
+from launch.schedule.repeats import folds_to_come, on_seeds, repeats
+from launch.spec.combinations import highs, lows, make_config
+from launch.spec.sampling import Plan, draw, strata
+from launch.spec.sweep_file import Sweep
+
+
+class Job:
+    """What a sweep has to run."""
+
+    def __init__(self, sweep: Sweep, plan: Plan, book: Book) -> None:
+        self.sweep, self.plan, self.book = sweep, plan, book
+        self.strata = strata(sweep, plan)
+        lists = [] if sweep.search.suggests else [draw(sweep, stratum) for stratum in self.strata]
+        self.listed = [[make_config(sweep, values) for values in drawn] for drawn in lists]
+
+    @property
+    def configs(self) -> list[TrainConfig]:
+        """The configurations that are known before any has run."""
+        return [config for drawn in self.listed for config in drawn]
+
+    def repeats(self, config: TrainConfig) -> list[TrainConfig]:
+        """The runs of a configuration; a tuned sweep comes to its folds later."""
+        return (on_seeds if self.sweep.search.tune else repeats)(self.sweep, config)
+
+    @property
+    def total(self) -> int:
+        """How many runs the sweep has, if early stopping spares no repeats and the budget suffices."""
+        if self.listed:
+            total = sum(len(self.repeats(config)) for config in self.configs) + folds_to_come(self.sweep, self.configs)
+        else:
+            one = self.repeats(make_config(self.sweep, self.plan.legal[0] | lows(self.sweep)))
+            trials = self.sweep.search.trials or 0
+            most = [trials if self.sweep.intervals else min(trials, len(plan.legal)) for plan in self.strata]
+            total = sum(most) * len(one)
+        return min(total, self.sweep.budget.trials or total)
+
+    @property
+    def all_runs(self) -> list[TrainConfig]:
+        """The runs of all listed configurations; of a search those of every legal combination, which stand for it."""
+        configs = self.configs or [make_config(self.sweep, values | lows(self.sweep)) for values in self.plan.legal]
+        runs = [run for config in configs for run in self.repeats(config)]
+        if self.sweep.search.tune:
+            contenders = configs[:: len(self.sweep.finite[self.sweep.search.tune])]
+            runs += [fold for config in contenders for fold in repeats(self.sweep, config)]
+        return runs
+
+    @property
+    def done(self) -> int:
+        """How many trials earlier calls have decided."""
+        return sum(not lent for _, _, lent in self.book.known.values())
+
+    @property
+    def lent(self) -> int:
+        """How many of the listed trials other sweeps have finished."""
+        keys = {self.book.identify(c, self.book.facts_of(c)) for c in self.all_runs} if self.listed else set()
+        return sum(known[2] for known in map(self.book.decided, keys) if known)
+
+    @property
+    def longest(self) -> int:
+        """The most epochs that a run takes."""
+        return max(make_config(self.sweep, values | highs(self.sweep)).epochs for values in self.plan.legal)

@@ -1,0 +1,152 @@
+"""Which combinations of a sweep's dimensions are legal: each is checked by making its config."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Container
+from dataclasses import replace
+from typing import Any
+
+from bel.config import TrainConfig
+from bel.errors import UserError
+from bel.heads import HEADS, OPTIONS
+from launch.spec.dimensions import Conditions, holds, written
+from launch.spec.sweep_file import Sweep
+
+MOST = 50_000  # combinations of a space
+PROBES = 20_000  # values of a whole interval that are tried, over all combinations
+
+Values = dict[str, Any]
+
+
+def make_config(sweep: Sweep, values: Values) -> TrainConfig:
+    """The config of one combination, its device made definite. Raises `UserError` where it is not legal."""
+    chosen = sweep.base | active(sweep, values)
+    config = TrainConfig.make({name: value for name, value in chosen.items() if belongs(sweep, name, chosen)})
+    if config.device != "auto":
+        return config
+    return replace(config, device="cuda" if sweep.resources.gpu else "cpu")
+
+
+def active(sweep: Sweep, values: Values) -> Values:
+    """Values without those of dimensions that do not vary beside the others."""
+    kept = {name: value for name, value in values.items() if name not in sweep.space}
+    for name in sweep.space:
+        if name in values and varies(sweep, name, kept):
+            kept[name] = values[name]
+    return kept
+
+
+def varies(sweep: Sweep, name: str, values: Values) -> bool:
+    """Whether a dimension varies beside the values of those before it."""
+    return holds(sweep.space[name].when, values, sweep.space) and belongs(sweep, name, sweep.base | values)
+
+
+def belongs(sweep: Sweep, name: str, values: Values) -> bool:
+    """Whether a field is no option of other heads than that of `values`, where the head is what varies."""
+    kind = HEADS.get(str(values.get("head", TrainConfig.head)))
+    return "head" not in sweep.space or name not in OPTIONS or kind is None or name in kind.options
+
+
+def combinations(sweep: Sweep) -> list[Values]:
+    """All combinations of the finite dimensions that vary beside each other."""
+    found: list[Values] = [{}]
+    for name, values in sweep.finite.items():
+        choices: list[Values] = [{name: value} for value in values]
+        options: list[list[Values]] = [choices if varies(sweep, name, begun) else [{}] for begun in found]
+        total = sum(len(some) for some in options)
+        if total > MOST:
+            raise UserError(
+                f"space has {total} combinations or more, at most {MOST} can be laid out: shorten the lists"
+            )
+        found = [begun | more for begun, some in zip(found, options, strict=True) for more in some]
+    return found
+
+
+def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
+    """The config of a combination of the finite dimensions. Raises `UserError` where it is excluded or not legal."""
+    for rule in sweep.exclude:
+        if holds(rule, values, sweep.space):
+            raise UserError(excluded(rule))
+    return make_config(sweep, values | lows(sweep))
+
+
+def excluded(rule: Conditions) -> str:
+    """Why a combination that matches a rule is dropped."""
+    return f"excluded by {written(rule)}"
+
+
+def lows(sweep: Sweep) -> Values:
+    """The lower end of every interval, to complete a combination."""
+    return {name: dimension.low for name, dimension in sweep.intervals.items()}
+
+
+def highs(sweep: Sweep) -> Values:
+    """The upper end of every interval."""
+    return {name: dimension.high for name, dimension in sweep.intervals.items()}
+
+
+def listed(sweep: Sweep, values: Values) -> Values:
+    """Those of the values that come from lists."""
+    return {name: value for name, value in values.items() if name in sweep.finite}
+
+
+def refuse_idle_rules(sweep: Sweep, reasons: Container[str]) -> None:
+    """Raise `UserError` for a rule that drops nothing."""
+    for place, rule in enumerate(sweep.exclude, 1):
+        if excluded(rule) not in reasons or rule in sweep.exclude[: place - 1]:
+            raise UserError(
+                f"exclude.{place} {written(rule)} drops no combination, or none that a rule before it leaves: take it out"
+            )
+
+
+def refuse_useless(sweep: Sweep, legal: list[Values], dropped: list[tuple[Values, str]]) -> None:
+    """Raise `UserError` for a dimension that varies in no legal combination, and for a value that none has."""
+    for name, dimension in sweep.space.items():
+        if not any(varies(sweep, name, values) for values in legal):
+            if dimension.when:
+                raise UserError(
+                    f"space.{name}.when {written(dimension.when)} holds in no legal combination: leave it out"
+                )
+            raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
+    for name, values in sweep.finite.items():
+        used = [some[name] for some in legal if name in some]
+        for value in values:
+            if value not in used:
+                reasons = Counter(reason for wrong, reason in dropped if wrong.get(name) == value)
+                why = reasons.most_common(1)[0][0] if reasons else "it says the same as another value"
+                raise UserError(f"space.{name}: {value!r} is legal in no combination: {why}")
+
+
+def refuse_bad_ends(sweep: Sweep, legal: list[Values]) -> None:
+    """Raise `UserError` for an interval that is not legal wherever it varies, and for a grid over one."""
+    for name, dimension in sweep.intervals.items():
+        where = [values for values in legal if varies(sweep, name, values)]
+        for values, probe in itertools.product(where, dimension.probes(PROBES // len(where))):
+            try:
+                make_config(sweep, values | lows(sweep) | {name: probe})
+            except UserError as error:
+                raise UserError(f"space.{name} is not legal at {probe:g}: {error}") from None
+        if sweep.search.method == "grid":
+            raise UserError(f"a grid needs lists, and space.{name} is an interval: use random or tpe")
+
+
+def refuse_bad_points(sweep: Sweep, legal: list[Values]) -> None:
+    """Raise `UserError` for a point that is no trial of the sweep, or one twice."""
+    for place, point in enumerate(sweep.points, 1):
+        what, kept = f"points.{place}", active(sweep, point)
+        for name in sweep.space:
+            if name in point and name not in kept:
+                raise UserError(f"{what} names {name}, which does not vary beside its other values: leave it out")
+            if name not in point and varies(sweep, name, kept):
+                raise UserError(f"{what} lacks {name}: a point names every dimension that varies, {list(sweep.space)}")
+        try:
+            check_combination(sweep, listed(sweep, point))
+            make_config(sweep, point)
+        except UserError as error:
+            raise UserError(f"{what} is no trial of this sweep: {error}") from None
+        if listed(sweep, point) not in legal:
+            raise UserError(f"{what} says the same as another combination of space: {point}: write that one")
+        if point in sweep.points[: place - 1]:
+            raise UserError(f"{what} is there twice: {point}: leave one of them out")

@@ -1,0 +1,195 @@
+"""A sweep file: YAML with name, base, space, search and more, checked key by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bel.config import convert
+from bel.errors import UserError, one_of
+from bel.values import TINY, convert_to, refuse_unknown, setting_of
+from launch.spec import yaml_text
+from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
+from launch.spec.search import SEARCH, Check, Search, check_search, number
+
+TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
+LONGEST_NAME = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes of the machine; `gpu` may be a fraction, or auto; `mps`: those that share one compute at once."""
+
+    cpu: float = 1.0
+    gpu: float | str = 0.0
+    mps: bool = True
+
+    @property
+    def shared(self) -> bool:
+        """Whether several trials may be on a GPU."""
+        return self.gpu == "auto" or (isinstance(self.gpu, float) and 0 < self.gpu < 1)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What ends a sweep before its last trial: hours, trials, or so many trials in a row without a better one."""
+
+    hours: float | None = None
+    trials: int | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One experiment: fixed fields, dimensions by config field, search, resources and what becomes of the trials."""
+
+    name: str
+    description: str = ""
+    base: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Dimension] = field(default_factory=dict)
+    exclude: list[Conditions] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
+    search: Search = field(default_factory=Search)
+    resources: Resources = field(default_factory=Resources)
+    budget: Budget = field(default_factory=Budget)
+    keep: int = 20
+    on_end: str | None = None
+
+    @property
+    def finite(self) -> dict[str, tuple[Any, ...]]:
+        """Values of the finite dimensions by config field."""
+        return {name: d.values for name, d in self.space.items() if isinstance(d, Finite)}
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The continuous dimensions by config field."""
+        return {name: d for name, d in self.space.items() if isinstance(d, Interval)}
+
+
+def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
+    """The sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
+    try:
+        content = mapping(f"{path}", yaml_text.load(path))
+    except FileNotFoundError:
+        raise UserError(f"no sweep file {path}: those that come with the project are in sweeps/") from None
+    for setting in settings:
+        apply(content, setting)
+    return parse(content)
+
+
+def apply(content: dict[str, Any], setting: str) -> None:
+    """Set one key: a dotted path into the file, or the name of a config field, which is then fixed in `base`."""
+    key, text = setting_of(setting)
+    key = key.removeprefix("base.")
+    value = parse_value(key, text)
+    if key.partition(".")[0] in FIELDS:
+        content["space"] = {k: v for k, v in mapping("space", content.get("space")).items() if k != key}
+        key = f"base.{key}"
+    *folders, leaf = key.split(".")
+    for folder in folders:
+        content[folder] = mapping(folder, content.get(folder))
+        content = content[folder]
+    content[leaf] = value
+
+
+def parse_value(key: str, text: str | None) -> Any:
+    """The value of a setting: a list or a mapping where its key may have one, and otherwise the text as it is typed."""
+    if key in FIELDS and key != "protocol":
+        return convert(FIELDS[key], text)
+    if key not in TEXTS and text and text[0] + text[-1] in ("[]", "{}"):
+        return yaml_text.parse(f"the value of {key}", text)
+    return None if text == "null" else text
+
+
+def parse(content: dict[str, Any]) -> Sweep:
+    """The sweep in a mapping. Raises `UserError` naming the key that is wrong."""
+    refuse_unknown("key of a sweep", content, [f.name for f in fields(Sweep)])
+    name = content.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .-]*", name):
+        raise UserError(
+            f"name must be letters, digits, _, -, . and blanks, got {name!r}: it names experiment and folders"
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(
+            f"name must be of {LONGEST_NAME} bytes at most, got {len(name.encode())}: it names folders; {name} is too long"
+        )
+    base = mapping("base", content.get("base"))
+    refuse_unknown("config field in base", base, FIELDS)
+    space = dimensions(mapping("space", content.get("space")), base)
+    search = Search(**section("search", content, SEARCH))
+    check_search(search, base, space)
+    return Sweep(
+        name=name,
+        description=str(content.get("description") or ""),
+        base=base,
+        space=space,
+        exclude=[conditions(what, rule, space, base) for what, rule in entries("exclude", content)],
+        points=[point(what, values, space) for what, values in entries("points", content)],
+        search=search,
+        resources=Resources(**section("resources", content, RESOURCES)),
+        budget=Budget(**section("budget", content, BUDGET)),
+        **{key: check(key, content[key]) for key, check in ENDING.items() if content.get(key) is not None},
+    )
+
+
+def entries(name: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The entries of a list of the file, each with what to call it: its number, from 1."""
+    values = content.get(name)
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise UserError(f"{name} must be a list of mappings of names to values, got {values!r}")
+    return [(f"{name}.{place}", value) for place, value in enumerate(values, 1)]
+
+
+def point(what: str, value: Any, space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """The values of a point, each in its dimension and all in the order of the space."""
+    given = mapping(what, value)
+    refuse_unknown(f"dimension in {what}", given, space)
+    found = {}
+    for name in (name for name in space if name in given):
+        dimension, chosen = space[name], convert(FIELDS[name], given[name])
+        if isinstance(dimension, Finite):
+            one_of(f"{what}.{name}", chosen, dimension.values)
+        elif chosen is None or chosen not in dimension:
+            steps = f" in steps of {dimension.step:g}" if dimension.step else ""
+            raise UserError(
+                f"{what}.{name} must be from {dimension.low:g} to {dimension.high:g}{steps}, got {chosen!r}"
+            )
+        found[name] = chosen if isinstance(dimension, Finite) else dimension.settle(chosen)
+    return found
+
+
+def gpu_share(what: str, value: Any) -> Any:
+    """A share of a GPU, or auto."""
+    try:
+        return value if value == "auto" else number(float, 0, 10_000)(what, value)
+    except UserError as error:
+        raise UserError(f"{error}; or auto, to let the trial's size decide") from None
+
+
+def command_line(what: str, value: Any) -> str:
+    """A command, which is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
+    return value
+
+
+RESOURCES: dict[str, Check] = {"cpu": number(float, 0.1, 10_000), "gpu": gpu_share, "mps": partial(convert_to, bool)}
+BUDGET: dict[str, Check] = {
+    "hours": number(float, TINY, 10_000),
+    "trials": number(int, 1, 1_000_000),
+    "patience": number(int, 1, 1_000_000),
+}
+ENDING: dict[str, Check] = {"keep": number(int, 1, 1_000_000), "on_end": command_line}
+
+
+def section(name: str, content: dict[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The checked values of one section of the file."""
+    values = mapping(name, content.get(name))
+    refuse_unknown(f"key in {name}", values, checks)
+    return {key: checks[key](f"{name}.{key}", value) for key, value in values.items() if value is not None}

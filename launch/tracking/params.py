@@ -1,0 +1,55 @@
+"""What a run is called, and what MLflow is told of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+from bel.codes.library import short_name
+from bel.config import TrainConfig
+from bel.heads import HEADS
+from bel.text import LONG_PARAMETERS, in_a_word
+from bel.training.evaluate import unit
+from launch.identity import file_digests
+from launch.spec.sweep_file import Sweep
+
+MOST_NAME = 250  # characters of a run's name in a database
+SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
+
+
+def label(config: TrainConfig, sweep: Sweep) -> str:
+    """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
+    levels = max(axis.levels for axis in config.axes)
+    name = in_a_word(short_name(config.code, levels)) if config.code else config.head
+    rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
+    varied = [*sweep.space, *(["fold"] if sweep.search.folds and config.folds else [])]
+    also = "".join(f" {field}={in_a_word(getattr(config, field))}" for field in varied if field not in SHOWN)
+    whole = f"{name}-{levels} {config.loss} lr={rate} s{config.seed}{also}"
+    return whole if len(whole) <= MOST_NAME else f"{whole[: MOST_NAME - 10]} {digest(whole)[:9]}"
+
+
+def digest(text: str) -> str:
+    """Sixteen hex digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Parameters as MLflow takes them, a digest in the place of each that it would cut, and what those are in full."""
+    long = {name: value for name, value in values.items() if len(value) > MAX_PARAM_VAL_LENGTH}
+    told = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG_PARAMETERS}" for name, v in long.items()}
+    return {**values, **told}, long
+
+
+def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
+    """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
+    values = config.as_dict() | facts | file_digests(config) | {"unit": unit(config.axes)}
+    if not isinstance(config.protocol, str):
+        values["protocol_definition"] = json.dumps(config.protocol)
+    for axis in config.axes:
+        values |= {f"levels_{axis.name}": axis.levels, f"unit_{axis.name}": axis.unit}
+        values[f"bits_{axis.name}"] = HEADS[config.head].code_width(axis, config)
+    return {name: str(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,19 @@
+"""The predictions of an evaluation as a file: a row an image, and in its metadata what the columns mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow
+from pyarrow import parquet
+
+from bel.training.evaluate import Evaluation
+
+PREDICTIONS = "val_predictions.parquet"
+
+
+def write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """Write `Evaluation.columns` as Parquet, `Evaluation.meaning` as JSON under the key `bel`."""
+    table = pyarrow.table(evaluation.columns(), metadata={"bel": json.dumps(evaluation.meaning())})
+    parquet.write_table(table, path, compression="zstd")

@@ -1,0 +1,1 @@
+"""Statistics over runs: configurations, rankings, paired differences, folds."""

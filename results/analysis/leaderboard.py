@@ -1,0 +1,194 @@
+"""Which configuration is best, by how much, and whether that is real: tables of what may be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from bel.errors import UserError
+from bel.text import beyond_of, selection
+from results.analysis.configurations import Configuration, configurations, error_of, ranked
+from results.analysis.ranking import place, table_place
+from results.analysis.statistics import LEAST, MANY, Difference, means_over
+from results.store.runs import CHECKPOINT, PARENT, find_run
+from results.store.trials import RANKED, outcome, trials
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A configuration in its table: its rank, and how it differs from the leader."""
+
+    rank: int
+    configuration: Configuration
+    difference: Difference | None
+    tied: bool  # with the leader: no difference shown, or too few groups to tell
+
+
+@dataclass(frozen=True)
+class Board:
+    """Configurations that were measured on the same images and selected alike, the best first; `reason` fences it off.
+
+    `all_axes` asks for a column for each of many axes.
+    """
+
+    standings: list[Standing]
+    reason: str = ""
+    all_axes: bool = False
+
+    @property
+    def leader(self) -> Configuration:
+        """The best one."""
+        return self.standings[0].configuration
+
+    @property
+    def heading(self) -> str:
+        """What its errors are, in a word."""
+        return selection(self.leader.params["selection_split"]).heading.removeprefix("val ")
+
+    @cached_property
+    def best(self) -> tuple[Run, bool]:
+        """The leader's run with the least error, of those whose checkpoint is in the store if any is; and whether it is."""
+        runs = sorted(self.leader.runs, key=lambda run: place(error_of(run), run.info.run_name))
+        kept = next((run for run in runs if is_kept(run)), None)
+        return kept or runs[0], kept is not None
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What its numbers travel with."""
+        first = self.leader
+        runs = [run for standing in self.standings for run in standing.configuration.runs]
+
+        def said(name: str) -> str:
+            return " and ".join(sorted({run.data.params[name] for run in runs if name in run.data.params}))
+
+        folds = first.params.get("folds")
+        images, groups = said("val_images"), said("val_groups")
+        if first.seeds:
+            images, groups = str(len(first.seeds[0].names)), str(len(first.seeds[0].group_names))
+        codes = " and ".join(sorted({run.data.tags.get("code_version", "?") for run in runs}))
+        return {
+            "protocol": first.params["protocol"],
+            "crop": said("crop"),
+            "unit": first.params.get("unit", ""),
+            "images": images,
+            "groups": groups,
+            "folds": folds or "",
+            "split": said("split_hash") if not folds else f"{folds} folds, split seed {said('split_seed')}",
+            "selection": selection(first.params["selection_split"]).chosen,
+            "seeds": said("seed"),
+            "code": codes,
+            "beyond": beyond_of(run.data.params for run in runs),
+        }
+
+
+def kind(configuration: Configuration) -> tuple[str, ...]:
+    """What has to be equal for two errors to be comparable."""
+    params = configuration.params
+    names = ("protocol", "selection_split", "unit", "folds")
+    return (*(params.get(name, "") for name in names), configuration.images, configuration.mean)
+
+
+def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
+    """In what a table differs from the first one."""
+    if other[1] == "test" != first[1]:
+        return "selected on the test split"
+    names = ("protocol", "selection", "unit", "folds", "images", "mean")
+    return "another " + ", ".join(
+        f"{name} ({theirs or 'none'}, not {ours or 'none'})"
+        for name, theirs, ours in zip(names, other, first, strict=True)
+        if theirs != ours
+    )
+
+
+def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
+    """The place of a configuration beside others, of which some have `most` seeds."""
+    lacks = configuration.seed_count < most or bool(configuration.lacking)
+    return place(configuration.mae, configuration.name, lacks, configuration.stopped)
+
+
+def against(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
+    """Errors minus the leader's, paired over groups; None for the leader, and for all where there are no predictions."""
+    if not leader.seeds:
+        return [None] * len(found)
+    gaps = means_over([one.group_errors - leader.group_errors for one in found], rivals=len(found))
+    return [None if one is leader else gap for one, gap in zip(found, gaps, strict=True)]
+
+
+def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Board:
+    """One table, ranked."""
+    most = max(one.seed_count for one in found)
+    found = sorted(found, key=lambda one: order(one, most))
+    leader = found[0]
+    standings = []
+    for rank, (one, difference) in enumerate(zip(found, against(leader, found), strict=True), 1):
+        unequal = order(one, most)[:2] != order(leader, most)[:2]
+        tied = (
+            one is not leader
+            and not unequal
+            and difference is not None
+            and difference.verdict not in ("worse", "better")
+        )
+        standings.append(Standing(rank, one, difference, tied))
+    return Board(standings, reason, all_axes)
+
+
+def boards(runs: Iterable[Run], read_outs: bool = False, all_axes: bool = False) -> list[Board]:
+    """Tables of what may be compared; the first is of clean numbers, out of fold where there are such, the others say why.
+
+    With `read_outs` every read-out of a training is a row of its own.
+    """
+    found = configurations(runs)
+    if read_outs:
+        found = [one for configuration in found for one in configuration.read_outs()]
+    tables: dict[tuple[str, ...], list[Configuration]] = {}
+    for one in found:
+        tables.setdefault(kind(one), []).append(one)
+    clean_first = sorted(
+        tables.items(), key=lambda item: (table_place(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
+    )
+    if not clean_first:
+        return []
+    first = clean_first[0][0]
+    return [board(members, "" if key == first else why(key, first), all_axes) for key, members in clean_first]
+
+
+def find_runs(run_id: str) -> list[Run]:
+    """The run of an id, or for a sweep's parent the best run of each of its tables. Raises `UserError` for none."""
+    run = find_run(run_id)
+    if PARENT in run.data.tags:
+        return [run]
+    found = [board.best[0] for board in boards(trials([run]))]
+    if not found:
+        raise UserError(f"run {run_id} is a sweep without a finished trial: run the sweep again to go on")
+    return found
+
+
+def is_kept(run: Run) -> bool:
+    """Whether a run's checkpoint is in the store."""
+    return any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run.info.run_id))
+
+
+def left_out(runs: Iterable[Run]) -> Counter[str]:
+    """How many trials are in no table, by how they ended."""
+    return Counter("no finite error" if outcome(run) in RANKED else outcome(run) for run in runs if not ranked(run))
+
+
+def method(one: Board) -> str:
+    """How the differences of a table were judged."""
+    if not one.leader.seeds:
+        return "no predictions are stored, so nothing is said of differences"
+    groups = len(one.leader.group_errors)
+    if groups < LEAST:
+        return f"too few groups to tell differences: {groups}, at least {LEAST} are needed"
+    how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"
+    at_once = (
+        f", wide enough to hold for all {len(one.standings)} at once, whichever is first"
+        if len(one.standings) > 2
+        else ""
+    )
+    return f"differences from the first are paired over groups ({how}{at_once}); = is a tie with it"

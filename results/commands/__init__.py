@@ -1,0 +1,1 @@
+"""The command bel-results, a module a subcommand."""

@@ -1,0 +1,67 @@
+"""A sweep's leaderboard in MLflow's UI: in the description of its parent run and of its experiment, above links to trials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mlflow.entities import Run
+from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_LENGTH
+
+from bel.errors import UserError
+from results.analysis.configurations import error_of, ranked
+from results.analysis.ranking import place
+from results.store.runs import reach
+from results.store.trials import outcome, trials
+from results.store.ui_links import MOST, compared, keep_view, server, viewed
+
+NOTE = "mlflow.note.content"
+BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
+BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+
+
+def publish(parent: Run, markdown: str) -> str:
+    """Write a leaderboard into the descriptions of a sweep's parent run and of its experiment; keep a view of its trials.
+
+    Returns the address of that view. What a description says of its own stays; the leaderboard of an earlier call is
+    replaced. Raises `UserError` where a description's own text leaves no room.
+    """
+    client, experiment_id = reach(), parent.info.experiment_id
+    runs = trials([parent])
+    text = client.get_run(parent.info.run_id).data.tags.get(NOTE, "")
+    about = client.get_experiment(experiment_id).tags.get(NOTE) or BLOCK.sub("", text)
+    notes = [
+        described(own, markdown, links(parent, runs), limit)
+        for own, limit in ((text, MAX_TAG_VAL_LENGTH), (about, MAX_EXPERIMENT_TAG_VAL_LENGTH))
+    ]
+    keep_view(parent, runs)
+    client.set_tag(parent.info.run_id, NOTE, notes[0])
+    client.set_experiment_tag(experiment_id, NOTE, notes[1])
+    return f"{server()}/{viewed(parent)}"
+
+
+def described(own: str, markdown: str, links: str, limit: int) -> str:
+    """A description with a leaderboard at its end, or in the place of an earlier one; cut after a row if it is too long."""
+    before, _, rest = own.partition(BEGIN)
+    after = rest.partition(END)[2].strip()
+    rows = markdown.strip().splitlines()
+    for shown in range(len(rows), -1, -1):
+        cut = f"{len(rows) - shown} more lines are in `bel-results leaderboard`" if shown < len(rows) else ""
+        block = [BEGIN, "\n".join(rows[:shown]).strip(), cut, links, END]
+        note = "\n\n".join(part for part in (before.strip(), *block, after) if part)
+        if len(note) <= limit:
+            return note
+    raise UserError(
+        f"a description in MLflow has at most {limit} characters, and this one leaves no room for a leaderboard: shorten "
+        "the sweep's or the experiment's there"
+    )
+
+
+def links(parent: Run, runs: Sequence[Run]) -> str:
+    """Addresses of a sweep's trials in Markdown: drawn, as a table, and the best in parallel coordinates."""
+    found = [run for run in runs if ranked(run)]
+    best = sorted(found, key=lambda run: place(error_of(run), run.info.run_name, stopped=outcome(run) == "stopped"))
+    places = {"charts": viewed(parent), "table": viewed(parent, charts=False)}
+    if len(best) > 1:
+        places[f"the best {len(best[:MOST])} in parallel coordinates"] = compared(best[:MOST])
+    return "Trials: " + " · ".join(f"[{name}]({address})" for name, address in places.items())

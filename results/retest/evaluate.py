@@ -1,0 +1,206 @@
+"""Re-test a checkpoint: `bel-eval --run-id ID` repeats the logged validation error, then measures the test split.
+
+`bel-eval --model NAME@champion` re-tests a registered one, and `bel-eval --checkpoint FILE --protocol biwi --code u`
+measures a published state dict on the test split alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mlflow.entities import Metric, Run, RunTag
+from mlflow.tracking import MlflowClient
+
+from bel.data.prepare.prepared import Prepared, is_here, load, request
+from bel.data.protocols import published_names
+from bel.data.splits import Split, split
+from bel.deploy.published import is_published
+from bel.errors import UserError, command
+from bel.tensor_file import DIGEST
+from bel.text import ALL_AXES, harmless, selection
+from bel.training import checkpoint
+from bel.training.evaluate import Evaluation, constant_median, evaluate
+from bel.values import setting_of
+from results.analysis.leaderboard import find_runs
+from results.retest import published
+from results.retest.subject import Subject, fetch_state, load_test, open_subject, repeat
+from results.retest.table import print_table
+from results.store.predictions import FILES, fetch, write
+from results.store.registry import find_version
+from results.store.runs import find_run
+
+# What may change without changing what is measured.
+FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
+OTHER = "the checkpoint, the data or the code is not what was logged"
+ALONE = (
+    "no training image of {protocol} is in {root}: the validation error is not repeated, what train and test share is not "
+    "checked, the constant median is left out, and nothing is logged"
+)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Re-test a checkpoint, or the best trial of each table of a sweep; 1 where a validation error is not the logged one."""
+    parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
+    source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")
+    source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow, or a published state dict")
+    state_dict = parser.add_argument_group("of a published state dict, which does not say them")
+    state_dict.add_argument("--protocol", help=" or ".join(published_names()))
+    state_dict.add_argument("--code", help="code of head bel; the other heads have none")
+    state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. data_root=/data, cache_dir=/scratch, device=cpu",
+    )
+    parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
+    arguments = parser.parse_args(argv)
+    given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
+    if arguments.checkpoint is not None:
+        return re_test_file(arguments.checkpoint, given, arguments.set, arguments.all_axes)
+    if given:
+        raise UserError(
+            "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
+        )
+    changes = settings(arguments.set, FREE)
+    runs = find_runs(arguments.run_id) if arguments.model is None else [registered(arguments.model)]
+    return max(re_test(open_subject(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
+
+
+def registered(reference: str) -> Run:
+    """The run of a registered model. Raises `UserError` where there is no such model."""
+    version = find_version(reference)
+    print(f"model {reference}: version {version.version} of {version.name}")
+    return find_run(version.run_id)
+
+
+def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> int:
+    """Re-test a checkpoint of ours, or measure a published state dict, which `given` and more settings belong to."""
+    state = checkpoint.read(path)
+    if given or is_published(state):
+        return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
+    return re_test(open_subject(checkpoint.whole(path, state), settings(pairs, FREE)), all_axes)
+
+
+def re_test(subject: Subject, all_axes: bool = False) -> int:
+    """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat.
+
+    Without training images the test split alone, which is not logged.
+    """
+    describe(subject)
+    config, targets = subject.config, None
+    if is_here(request(config, "train")):
+        train = load(config, "train")
+        parts = split(config, train)
+        if not repeats(subject, train, parts):
+            print(f"error: {OTHER}; test is not measured", file=sys.stderr)
+            return 1
+        targets = train.targets[parts.train]
+    test = load_test(config)
+    if targets is None:
+        print(f"note: {ALONE.format(protocol=config.protocol_name, root=config.data_root)}")
+    evaluation = evaluate(subject.model, test, torch.arange(len(test)), config)
+    median = None if targets is None else constant_median(targets, evaluation)
+    print_table(evaluation, median, all_axes)
+    if config.selection == "test":
+        print("note: this epoch was selected on the test split: its error is no clean one")
+    if subject.run and median:
+        log(subject, subject.run, test, evaluation, median)
+    return 0
+
+
+def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
+    """Values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key."""
+    values = dict(map(setting_of, pairs))
+    for key in values:
+        if key not in free:
+            raise UserError(f"--set {key} would change what the checkpoint is: only {list(free)} can be set")
+    return values
+
+
+def describe(subject: Subject) -> None:
+    """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
+    config, made = subject.config, subject.state["environment"]
+    title = harmless(f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint")
+    print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
+    print(
+        f"{selection(config.selection).chosen}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
+    )
+    if DIGEST not in subject.state:
+        print(
+            "note: the checkpoint has no digest of its own, as older ones: that it is as it was written is not verified"
+        )
+    elsewhere = not Path(config.data_root).is_relative_to(Path.cwd())
+    print(
+        f"data in {config.data_root}{', not below this folder: --set data_root=PATH reads other' if elsewhere else ''}"
+    )
+    for name, value in subject.here.items():
+        if made[name] != value:
+            print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
+
+
+def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
+    """Measure validation again and say whether it is the logged value, within what this device and batch size allow."""
+    if train.digest != subject.state["data"]["data_digest"]:
+        print(
+            f"note: the prepared images and labels are {train.digest} here, {subject.state['data']['data_digest']} there"
+        )
+    again = repeat(subject, parts)
+    images = selection(subject.config.selection).images
+    verdict = "repeats" if again.holds else "DOES NOT REPEAT"
+    print(
+        f"{images} MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
+        f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
+        f"{again.allowed:.0e}; mean over {len(set(again.evaluation.groups))} groups "
+        f"{again.evaluation.mae_groups(again.evaluation.headline):.6f}"
+    )
+    return again.holds
+
+
+def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
+    """Write test metrics, what they travel with, and every prediction to the run; where they are there, only compare."""
+    metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.mae("median")}
+    for name in evaluation.predictions:
+        by_axis = zip(evaluation.axes, evaluation.errors(name).mean(0).tolist(), strict=True)
+        metrics |= {f"test/{name}/mae_{axis.name}": error for axis, error in by_axis}
+    before = run.data.metrics.get("test/mae")
+    if before is not None:
+        if (digest := run.data.tags.get("test.data_digest")) != test.digest:
+            print(f"note: the test images and labels are {test.digest} here, {digest} at the earlier re-test")
+        print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
+        if fetch(run, "test", bits=False) is None:  # of a version that kept them in another form
+            log_predictions(run, evaluation)
+        return
+    facts = subject.here | {
+        "decoder": evaluation.headline,
+        "images": len(test),
+        "data_digest": test.digest,
+        "eval_batch_size": subject.config.eval_batch_size,
+    }
+    log_predictions(run, evaluation)
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+        tags=[RunTag(f"test.{name}", str(value)) for name, value in facts.items()],
+    )
+    print(f"logged test metrics and {FILES['test']} to run {run.info.run_id}")
+
+
+def log_predictions(run: Run, evaluation: Evaluation) -> None:
+    """Keep every prediction on the test split as an artifact of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILES["test"]
+        write(evaluation, path)
+        MlflowClient().log_artifact(run.info.run_id, str(path))

@@ -1,0 +1,163 @@
+"""What an evaluation predicted, image by image: a Parquet file of a run, read without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow
+from mlflow.entities import Run
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from bel.data.groups import group_means
+from bel.errors import UserError, sentence
+from results.store.runs import artifact
+
+if TYPE_CHECKING:
+    from bel.training.evaluate import Evaluation
+
+FILES = {split: f"{split}_predictions.parquet" for split in ("val", "test")}
+MOST_ROWS, MOST_BITS = 5_000_000, 10_000  # of a file, and of an axis
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Images with their groups, and by kind (`target`, a read-out, `std`, `pit`) values (n, axes) in units.
+
+    `levels` (n, axes) are those of the targets; `wrong_bits` by axis says which bits (n, bits) were not the code's.
+    """
+
+    names: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    values: Mapping[str, Floats]
+    levels: NDArray[np.int64]
+    wrong_bits: Mapping[str, NDArray[np.bool_]]
+    meaning: Mapping[str, Any]
+
+    @property
+    def axes(self) -> list[str]:
+        """Names of the axes."""
+        return [axis["name"] for axis in self.meaning["axes"]]
+
+    @property
+    def decoders(self) -> list[str]:
+        """Names of the read-outs, the headline first."""
+        return list(self.meaning["decoders"])
+
+    def errors(self, decoder: str | None = None) -> Floats:
+        """Absolute errors (n, axes) in units, of the headline unless another read-out is named."""
+        return np.abs(self.values[decoder or self.decoders[0]] - self.values["target"])
+
+    def mean_errors(self, decoder: str | None = None) -> Floats:
+        """Absolute errors (n,) over all axes, in the unit of the headline error."""
+        widths = np.array([axis["width"] for axis in self.meaning["axes"]])
+        return (self.errors(decoder) * widths).mean(1)
+
+    @cached_property
+    def group_names(self) -> NDArray[np.str_]:
+        """The groups (groups,), in order."""
+        return np.unique(self.groups)
+
+    def by_group(self, values: Floats) -> Floats:
+        """Values of images (n, ...) -> means over the images of each group (groups, ...)."""
+        return group_means(values, self.groups)
+
+    def picked(self, rows: NDArray[np.intp]) -> Predictions:
+        """Some of the images, in the order of `rows`."""
+        return replace(
+            self,
+            names=self.names[rows],
+            groups=self.groups[rows],
+            values={kind: values[rows] for kind, values in self.values.items()},
+            levels=self.levels[rows],
+            wrong_bits={name: wrong[rows] for name, wrong in self.wrong_bits.items()},
+        )
+
+
+def write(evaluation: Evaluation, path: Path) -> None:
+    """Write an evaluation as trials write theirs: columns as Parquet, and as JSON what they mean."""
+    table = pyarrow.table(evaluation.columns(), metadata={"bel": json.dumps(evaluation.meaning())})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def read(path: Path, bits: bool = True) -> Predictions:
+    """Read a file; without `bits` in a fraction of the time. Raises `UserError` for one that is none of ours."""
+    try:
+        if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
+            raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
+        schema = parquet.read_schema(path)
+        meaning = sound(json.loads(schema.metadata[b"bel"]))
+        wanted = [name for name in schema.names if bits or not name.startswith("wrong_bits_")]
+        table = parquet.read_table(path, columns=wanted)
+        return unpacked(table, meaning)
+    except Exception as error:  # pyarrow, json and numpy raise a dozen kinds on foreign and damaged files
+        raise UserError(f"{path} holds no predictions of ours: {sentence(error)}") from error
+
+
+def sound(meaning: Any) -> dict[str, Any]:
+    """What a file says of its columns. Raises `ValueError` where that is not what `Evaluation.meaning` gives."""
+    axes, decoders, bits = meaning["axes"], meaning["decoders"], meaning["bits"]
+    fits = all(isinstance(axis[name], str) for axis in axes for name in ("name", "unit"))
+    fits = fits and all(isinstance(axis["width"], float | int) for axis in axes)
+    fits = fits and all(isinstance(name, str) for name in decoders) and isinstance(meaning["unit"], str)
+    fits = fits and isinstance(meaning["pose"], bool) and all(0 < count <= MOST_BITS for count in bits.values())
+    if not (fits and axes and decoders):
+        raise ValueError("what its columns mean is not said as it should be")
+    return dict(meaning)
+
+
+def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
+    """The arrays of a table."""
+    axes = [axis["name"] for axis in meaning["axes"]]
+
+    def columns(kind: str) -> Floats:
+        return np.stack([table[f"{kind}_{axis}"].to_numpy() for axis in axes], -1).astype(
+            np.float64, casting="same_kind"
+        )
+
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it has empty cells")
+    more = [kind for kind in ("std", "pit") if f"{kind}_{axes[0]}" in table.column_names]
+    kinds = ["target", *meaning["decoders"], *more]
+    wrong = {}
+    for axis, count in meaning["bits"].items():
+        if (name := f"wrong_bits_{axis}") in table.column_names:
+            packed = np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(len(table), -(-count // 8))
+            wrong[axis] = np.unpackbits(packed, axis=1, count=count).astype(bool)
+    return Predictions(
+        names=table["name"].to_numpy(zero_copy_only=False).astype(str),
+        groups=table["group"].to_numpy(zero_copy_only=False).astype(str),
+        values={kind: columns(kind) for kind in kinds},
+        levels=columns("level").astype(np.int64),
+        wrong_bits=wrong,
+        meaning=meaning,
+    )
+
+
+def fetch(run: Run, split: str = "val", bits: bool = True) -> Predictions | None:
+    """The predictions of a run on a split; None where it has none (an older run, or one that never came to an epoch)."""
+    with artifact(run, FILES[split]) as path:
+        return None if path is None else read(path, bits)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different images in one. Raises `UserError` where an image is in two of them."""
+    names = np.concatenate([part.names for part in parts])
+    if len(set(names)) < len(names):
+        raise UserError("the folds hold an image twice: they are not of one sweep")
+    first = parts[0]
+    return replace(
+        first,
+        names=names,
+        groups=np.concatenate([part.groups for part in parts]),
+        values={kind: np.concatenate([part.values[kind] for part in parts]) for kind in first.values},
+        levels=np.concatenate([part.levels for part in parts]),
+        wrong_bits={name: np.concatenate([part.wrong_bits[name] for part in parts]) for name in first.wrong_bits},
+    )

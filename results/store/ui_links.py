@@ -1,0 +1,132 @@
+"""Where a sweep is seen in MLflow's UI: addresses of its trials, and a view of them with columns and charts that matter.
+
+`python -m results.store.ui_links --port 5000` prints the address of the newest sweep's charts there (for `make ui`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from bel.errors import UserError, shown
+from results.analysis.ranking import BY_IMAGE, OBJECTIVE
+from results.store.runs import PARENT, reach, section_of
+
+VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
+SWEEP = "bel.sweep"  # tag of a parent run
+LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
+ALWAYS = ("head", "code", "loss", "lr")  # columns of every view
+MOST = 20  # runs that an address names: a description has to hold it
+SECTION = "sweep"
+
+
+def listed(parent: Run) -> str:
+    """The trials of a sweep as charts, the best first, in a view of the UI's own: an address relative to the server's."""
+    query = facets(parent) | {"orderByAsc": "true", "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+    return f"#/experiments/{parent.info.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def viewed(parent: Run, charts: bool = True) -> str:
+    """The trials of a sweep in the view that `keep_view` keeps, as charts or as a table: a relative address."""
+    mode = {"compareRunsMode": "CHART"} if charts else {}  # any facet beside it would make the UI ignore the view
+    query = {"viewStateShareKey": parent.info.run_id} | mode | {"workflowType": "machine_learning"}
+    return f"#/experiments/{parent.info.experiment_id}/runs?{urlencode(query)}"
+
+
+def compared(runs: Sequence[Run]) -> str:
+    """Runs side by side, in parallel coordinates first: a relative address."""
+    experiments = sorted({run.info.experiment_id for run in runs})
+    query = {"runs": json.dumps([run.info.run_id for run in runs]), "experiments": json.dumps(experiments)}
+    return f"#/compare-runs?{urlencode(query, quote_via=quote)}"
+
+
+def server(port: int = 5000) -> str:
+    """Address of the UI: the tracking server's, or where `make ui` serves a local store."""
+    uri = shown(mlflow.get_tracking_uri())
+    return uri.rstrip("/") if uri.startswith("http") else LOCAL.format(port=port)
+
+
+def facets(parent: Run, metric: str = OBJECTIVE) -> dict[str, Any]:
+    """What the UI searches for, and by what it sorts."""
+    return {"searchFilter": f"tags.{PARENT} = '{parent.info.run_id}'", "orderByKey": f"metrics.`{metric}`"}
+
+
+def keep_view(parent: Run, runs: Sequence[Run]) -> None:
+    """Keep columns and charts for the trials of a sweep in its experiment."""
+    fields = varied(parent, runs)
+    everywhere = [name for name in fields if all(name in run.data.params for run in runs)]
+    older = any(BY_IMAGE in run.data.metrics and OBJECTIVE not in run.data.metrics for run in runs)
+    metric = BY_IMAGE if older else OBJECTIVE
+    state = facets(parent, metric) | {
+        "orderByAsc": True,
+        "selectedColumns": [f"metrics.`{metric}`", *(f"params.`{name}`" for name in dict.fromkeys((*ALWAYS, *fields)))],
+        "runsHiddenMode": "SHOW_ALL" if len(runs) <= 2 * MOST else "FIRST_20_RUNS",
+        "compareRunCharts": charts([everywhere, fields] if everywhere != fields else [fields], metric),
+        "compareRunSections": [section()],
+    }
+    MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, json.dumps(state))
+
+
+def varied(parent: Run, runs: Sequence[Run]) -> list[str]:
+    """The config fields in which the trials of a sweep differ, of those that always count and that its YAML varies."""
+    names = dict.fromkeys((*ALWAYS, *section_of(parent, "space")))
+    return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
+
+
+def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, Any]]:
+    """Parallel coordinates of some parameters each (a run without one of them is not drawn), bars and learning curves."""
+    parts: list[dict[str, Any]] = [
+        {"type": "PARALLEL", "selectedParams": list(names), "selectedMetrics": [metric], "showAllRuns": True}
+        for names in coordinates
+        if names
+    ]
+    parts += [{"type": "BAR", "metricKey": metric}]
+    parts += [
+        {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "lineSmoothness": 0}
+        for name in (metric.replace("best_", ""), "train/loss")
+    ]
+    common = {"metricSectionId": SECTION, "isGenerated": False, "deleted": False, "runsCountToCompare": 100}
+    return [common | {"uuid": f"{SECTION}-{number}"} | part for number, part in enumerate(parts)]
+
+
+def section() -> dict[str, Any]:
+    """The one part of the page that holds the charts."""
+    known = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+    return {"uuid": SECTION, "name": "Sweep"} | known
+
+
+def newest() -> Run | None:
+    """The parent run of the sweep that began last; None where there is none."""
+    client = reach()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
+    found = client.search_runs(experiments, f"tags.`{SWEEP}` LIKE '%'", max_results=1, order_by=["start_time DESC"])
+    return found[0] if found else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print where the newest sweep is seen; nothing where there is none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m results.store.ui_links", description="Where the newest sweep is seen."
+    )
+    parser.add_argument("--port", type=int, default=5000, help="of `make ui` (%(default)s)")
+    port = parser.parse_args(argv).port
+    try:
+        parent = newest()
+    except UserError:
+        return 0
+    if parent:
+        tags = MlflowClient().get_experiment(parent.info.experiment_id).tags
+        address = viewed(parent) if VIEW + parent.info.run_id in tags else listed(parent)
+        print(f"newest sweep, {parent.info.run_name}: {server(port)}/{address}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Results as tables of text, Markdown, CSV, LaTeX and JSON."""

@@ -1,0 +1,435 @@
+"""What runs next and what a search is told, without Ray: runs end as the test says."""
+
+from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
+
+import mlflow
+import optuna
+import pytest
+from optuna.trial import TrialState
+from tests.launch.test_space_and_plan import BASE, sweep
+
+from launch.identity import data_key, identify
+from launch.runs import CUT, DIVERGED, FAILED, FINISHED, RUNNING, STOPPED, Book
+from launch.schedule.repeats import repeats
+from launch.schedule.schedulers import ByKey, scheduler
+from launch.schedule.searcher import MOST_DEATHS, Proposer
+from launch.schedule.stopper import INTERRUPTED, Stop
+from launch.schedule.suggestions import Listed, Suggested, open_study
+from launch.spec.combinations import make_config
+from launch.spec.sampling import draw, make_plan, points
+from launch.tracking.params import label
+from launch.tracking.store import JUDGED, OUTCOME, PARENT, TRIAL, Store, judged_before
+
+LISTS = {"head": {"grid": ["bel", "direct"]}, "code": {"grid": ["u", "j", "hex16"]}}  # four legal combinations
+RATE = {"lr": {"loguniform": [1e-5, 1e-3]}}
+CONTINUE, STOP = "CONTINUE", "STOP"
+
+
+def told(config, **changes):
+    """What is known of the images of a config, as if they had been read."""
+    counts = {"train_images": "80", "val_images": "20", "val_groups": "2", "selection_split": config.selection}
+    return {"protocol": config.protocol_name, "data_digest": "d", "split_hash": data_key(config)} | counts | changes
+
+
+class Bench:
+    """A proposer with its book and source; `database` keeps the study, `known` is what MLflow has."""
+
+    def __init__(self, space, search, database="", known=(), name="t", **sections):
+        base = (
+            BASE | {"epochs": 9} | {k: v for k, v in (("head", "bel"), ("code", "u")) if not {k, "head"} & space.keys()}
+        )
+        self.sweep = sweep(space, base, search=search, **sections)
+        self.plan = make_plan(self.sweep)
+        find = lambda configs: {data_key(config): told(config) for config in configs}  # noqa: E731
+        tools = (partial(label, sweep=self.sweep), partial(identify, self.sweep))
+        self.book = Book({}, find, *tools, dict(known))
+        self.stop, self.adopted = Stop(self.book), []
+        if self.sweep.search.suggests:
+            self.study = open_study(self.sweep, name, database or "sqlite:///:memory:")
+            source = Suggested(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
+        else:
+            source = Listed(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
+        self.source, self.count = source, 0
+        repeated = partial(repeats, self.sweep)
+        self.proposer = Proposer(
+            self.sweep, source, repeated, self.book, self.stop, self.adopted.append, lambda run: {"key": run.key}
+        )
+
+    def next(self):
+        """The run that Tune would begin now; None to wait, "FINISHED" at the end."""
+        self.count += 1
+        order = self.proposer.suggest(f"tune{self.count}")
+        return self.book.runs[order["key"]] if isinstance(order, dict) else order
+
+    def all(self):
+        """Runs until Tune has to wait or it is over."""
+        runs = []
+        while not isinstance(run := self.next(), str | None):
+            runs.append(run)
+        return runs
+
+    def end(self, run, *errors, outcome=FINISHED, bits=8.0):
+        """Let a run end after epochs of these validation errors."""
+        run.history = entries(*errors, bits=bits)
+        run.outcome = outcome
+        self.proposer.ended(run)
+
+
+def entries(*errors, bits=8.0):
+    """A history of epochs with these validation errors."""
+    return [
+        {
+            "epoch": float(n),
+            **dict.fromkeys(("val/mae", "val/mae_groups"), error),
+            **dict.fromkeys(("val/best_mae", "val/best_mae_groups"), min(errors[:n])),
+            "bits": bits,
+            "images_per_s": 9.0,
+            "time": 0,
+        }
+        for n, error in enumerate(errors, 1)
+    ]
+
+
+def test_a_configuration_is_repeated_over_seeds_and_folds_before_the_next_one():
+    bench = Bench(LISTS, {"seeds": 2, "folds": 3})
+    runs = bench.all()
+    assert len(runs) == 4 * 6 == len({run.key for run in runs})
+    for start in range(0, 24, 6):
+        group = runs[start : start + 6]
+        assert [(r.config.seed, r.config.fold) for r in group] == [(s, f) for s in (0, 1) for f in (0, 1, 2)]
+        assert {r.group for r in group} == {group[0].key} and {r.config.folds for r in group} == {3}
+        assert [r.judged for r in group] == [True] + [False] * 5
+        assert len({(r.config.head, r.config.code) for r in group}) == 1
+    assert bench.next() is None, "runs are out"
+    for run in runs[:-1]:
+        bench.end(run, 5)
+    assert bench.next() is None
+    bench.end(runs[-1], 5)
+    assert bench.next() == Proposer.FINISHED
+
+
+def test_with_early_stopping_the_first_repeat_decides_for_all():
+    bench = Bench(LISTS, {"seeds": 3, "scheduler": "asha"})
+    firsts = bench.all()
+    assert len(firsts) == 4 and {run.config.seed for run in firsts} == {0} and bench.next() is None
+    bench.end(firsts[0], 5, 4, outcome=STOPPED)
+    bench.end(firsts[1], 5, outcome=DIVERGED)
+    bench.end(firsts[2], outcome=FAILED)
+    assert bench.next() is None, "what was stopped, diverged or failed is not repeated"
+    bench.end(firsts[3], 5, 4, 3)
+    others = bench.all()
+    assert [run.config.seed for run in others] == [1, 2] and {run.group for run in others} == {firsts[3].key}
+    for run in others:
+        bench.end(run, 5)
+    assert bench.next() == Proposer.FINISHED
+
+
+def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
+    database = f"sqlite:///{tmp_path / 'optuna.db'}"
+    bench = Bench(RATE, {"method": "tpe", "trials": 2, "seeds": 3, "scheduler": "asha"}, database)
+    first, second = bench.all()
+    bench.end(first, 9, 2)  # the luckiest
+    later = bench.all()
+    assert [t.state for t in bench.study.get_trials()] == [TrialState.RUNNING] * 2, "nothing is told before all repeats"
+    bench.end(later[0], 6, 4)
+    bench.end(later[1], 7)
+    bench.end(second, 5, outcome=STOPPED)
+    trials = optuna.load_study(study_name="t", storage=database).get_trials()
+    assert trials[0].value == pytest.approx((2 + 4 + 7) / 3) and trials[0].state == TrialState.COMPLETE
+    assert trials[1].state == TrialState.PRUNED
+    assert trials[0].params == {"lr": first.config.lr}
+
+
+def test_a_stopped_run_is_pruned_with_its_reports_and_a_diverged_one_without():
+    bench = Bench(RATE, {"method": "tpe", "trials": 4, "scheduler": "asha"})
+    runs = bench.all()
+    bench.end(runs[0], 5, 6, 4, outcome=STOPPED)
+    bench.end(runs[1], 5, 4, outcome=DIVERGED)
+    bench.end(runs[2], 5, 4, 3)
+    trials = bench.study.get_trials()
+    assert [t.state.name for t in trials] == ["PRUNED", "PRUNED", "COMPLETE", "RUNNING"]
+    assert trials[0].intermediate_values == {1: 5, 2: 5, 3: 4}, "the best so far, as it is compared"
+    assert trials[1].intermediate_values == {} and trials[2].value == 3
+
+
+def test_a_repeat_that_diverges_spoils_its_configuration():
+    bench = Bench(RATE, {"method": "tpe", "trials": 1, "seeds": 2})
+    runs = bench.all()
+    bench.end(runs[0], 5, 4)
+    bench.end(runs[1], 6, outcome=DIVERGED)
+    (trial,) = bench.study.get_trials()
+    assert trial.state == TrialState.PRUNED and trial.intermediate_values == {}
+
+
+def test_what_failed_says_nothing_and_is_tried_again_by_the_next_call(tmp_path):
+    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 2, "seeds": 2}
+    bench = Bench(RATE, search, database)
+    runs = bench.all()
+    for run in runs:
+        bench.end(run, 5, outcome=FAILED if run is runs[1] else FINISHED)
+    assert bench.next() == Proposer.FINISHED, "but not by this one"
+    again = Bench(RATE, search, database)
+    assert [run.key for run in again.all()] == [run.key for run in runs[:2]]
+    for run in runs[:2]:
+        again.end(again.book.runs[run.key], 5)
+    assert [t.state for t in again.study.get_trials()] == [TrialState.COMPLETE] * 2
+
+
+def test_all_objectives_are_told_each_as_a_mean():
+    search = {"method": "tpe", "trials": 1, "seeds": 2, "objective": ["val/mae", "bits", "images_per_s"]}
+    bench = Bench(RATE, search)
+    for run, error, bits in zip(bench.all(), (4, 6), (20, 22), strict=True):
+        bench.end(run, error, bits=bits)
+    (trial,) = bench.study.get_trials()
+    assert trial.values == [5, 21, 9] and [d.name for d in bench.study.directions] == [
+        "MINIMIZE",
+        "MINIMIZE",
+        "MAXIMIZE",
+    ]
+
+
+@pytest.mark.parametrize("method", ["tpe", "gp"])
+def test_a_search_of_lists_suggests_none_twice_and_ends_with_them(method):
+    bench = Bench(LISTS, {"method": method, "trials": 50})
+    seen = []
+    while isinstance(run := bench.next(), object) and run != Proposer.FINISHED:
+        seen.append(run)
+        bench.end(run, float(len(seen)))
+    assert len(seen) == 4 == len({run.key for run in seen})
+    states = [trial.state for trial in bench.study.get_trials() if "values" in trial.user_attrs]
+    assert states == [TrialState.COMPLETE] * 4
+
+
+def test_a_search_gives_no_more_than_its_trials():
+    bench = Bench(RATE, {"method": "tpe", "trials": 3})
+    runs = bench.all()
+    assert len(runs) == 3 and bench.next() is None
+    for run in runs:
+        bench.end(run, 1)
+    assert bench.next() == Proposer.FINISHED
+
+
+def test_what_a_dead_driver_left_open_comes_first_and_is_the_same(tmp_path):
+    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 4}
+    dead = Bench(RATE | LISTS, search, database)
+    first, second, third = dead.next(), dead.next(), dead.next()
+    dead.end(second, 5)
+    heir = Bench(RATE | LISTS, search, database)
+    assert heir.source.past == [5]
+    assert [c.lr for c in heir.source.before] == [run.config.lr for run in (first, second, third)]
+    runs = heir.all()
+    assert [run.key for run in runs[:2]] == [first.key, third.key] and runs[0].config == first.config
+    assert len(runs) == 3 and runs[2].key not in {run.key for run in (first, second, third)}
+    for run in runs:
+        heir.end(run, 4)
+    assert [t.state for t in heir.study.get_trials()] == [TrialState.COMPLETE] * 4
+    assert heir.next() == Proposer.FINISHED and Bench(RATE | LISTS, search, database).next() == Proposer.FINISHED
+
+
+def test_more_trials_of_a_study_are_new_ones(tmp_path):
+    database, known, space = f"sqlite:///{tmp_path / 'optuna.db'}", [], RATE
+    for trials in (2, 4):
+        bench = Bench(space, {"method": "tpe", "trials": trials}, database)
+        runs = bench.all()
+        known += [run.key for run in runs]
+        for run in runs:
+            bench.end(run, 4)
+    assert len(known) == len(set(known)) == 4
+
+
+def test_a_run_whose_worker_died_is_next_and_fails_after_many_deaths():
+    bench = Bench(LISTS, {})
+    run, other = bench.next(), bench.next()
+    for number in range(1, MOST_DEATHS + 1):
+        run.outcome = RUNNING
+        assert bench.proposer.again(run) and run.deaths == number
+        assert bench.next() is run, "before those that have not begun"
+    assert bench.proposer.again(run) and bench.next() is run and run.deaths == MOST_DEATHS, "it had not begun"
+    run.outcome = RUNNING
+    assert not bench.proposer.again(run)
+    bench.end(run, outcome=FAILED)
+    assert run not in bench.all() and other not in bench.proposer.queue
+    other.outcome = RUNNING
+    bench.proposer.again(other)
+    assert other.deaths == 1
+    for _ in range(2):
+        bench.book.enter(other.key, {"past": entries(5), "host": "h", "device": "d"})
+        assert other.deaths == 0, "an epoch since then forgives"
+        assert len(other.history) == 1, "an epoch counts once, whoever tells it"
+
+
+def test_nothing_is_suggested_once_the_sweep_stops():
+    bench = Bench(LISTS, {})
+    run = bench.next()
+    bench.stop.ask(INTERRUPTED, "x")
+    assert bench.next() == Proposer.FINISHED
+    run.outcome = CUT
+
+
+def test_a_budget_of_trials_ends_after_whole_configurations():
+    for budget, runs in ((1, 2), (2, 2), (3, 4), (100, 8)):
+        bench = Bench(LISTS, {"seeds": 2}, budget={"trials": budget})
+        out = bench.all()
+        assert len(out) == runs
+        for run in out:
+            bench.end(run, 5)
+        assert bench.next() == Proposer.FINISHED
+
+
+def test_patience_counts_configurations_without_a_better_one():
+    space = {"head_lr_factor": {"grid": [float(n) for n in range(1, 12)]}}
+    bench = Bench(space, {"seeds": 2}, budget={"patience": 3})
+    seen = 0
+    for mean in (9, 9, 8, 8.5, 8, 9, 7):
+        group = [bench.next(), bench.next()]
+        if Proposer.FINISHED in group:
+            break
+        bench.end(group[0], mean - 2), bench.end(group[1], mean + 2)
+        seen += 1
+    assert seen == 6, "8 was not beaten three times"
+
+
+def test_patience_goes_on_where_an_earlier_call_of_a_search_ended(tmp_path):
+    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 9}
+    first = Bench(RATE, search, database, budget={"patience": 5})
+    for error in (3, 4, 5):
+        first.end(first.next(), error)
+    second = Bench(RATE, search, database, budget={"patience": 3})
+    assert second.proposer.since == 2 and second.proposer.best == 3
+    second.end(second.next(), 6)
+    assert second.next() == Proposer.FINISHED
+
+
+@pytest.mark.parametrize("method", ["tpe", "gp", "random", "grid"])
+def test_points_are_tried_first(method):
+    wanted = [{"code": "hex16", "head": "bel"}, {"head": "direct"}]
+    search = {"method": method} | ({} if method == "grid" else {"trials": 4})
+    bench = Bench(LISTS, search, points=wanted)
+    runs = bench.all()
+    assert [(r.config.head, r.config.code) for r in runs[:2]] == [("bel", "hex16"), ("direct", None)]
+    assert len(points(bench.sweep, bench.plan)) == 2 and len(runs) == 4
+
+
+def test_what_another_sweep_trained_is_entered_and_told_and_not_run():
+    one = Bench(LISTS, {"method": "tpe", "trials": 4})
+    runs = one.all()
+    lender = SimpleNamespace(data=SimpleNamespace(metrics=entries(3)[-1]), info=SimpleNamespace(run_id="lender"))
+    known = {run.key: (lender, FINISHED, True) for run in runs[:3]}
+    two = Bench(LISTS, {"method": "tpe", "trials": 4}, known=known)
+    left = two.all()
+    assert [run.key for run in left] == [runs[3].key] and {r.key for r in two.adopted} == set(known)
+    assert sorted(t.state.name for t in two.study.get_trials() if "values" in t.user_attrs) == ["COMPLETE"] * 3 + [
+        "RUNNING"
+    ]
+    own = {run.key: (lender, DIVERGED, False) for run in runs[:3]}
+    three = Bench(LISTS, {"method": "tpe", "trials": 4}, known=own)
+    assert len(three.all()) == 1 and not three.adopted, "a run of its own needs no entering"
+
+
+# ------------------------------------------------------------------------------------------------- early stopping
+
+
+def judge(bench, before=()):
+    """The scheduler of a bench's sweep: of nine epochs, rungs after the second and the sixth."""
+    return scheduler(bench.sweep, 9, bench.book, dict(before))
+
+
+def tells(schedule, run, trial_id, *errors, since=0):
+    """What the scheduler says when the Tune trial of an id reports the last of these epochs, and those after `since`."""
+    trial = SimpleNamespace(trial_id=trial_id, config={"key": run.key})
+    past = entries(*errors)[since:]
+    return schedule.on_trial_result(None, trial, past[-1] | {"past": past, "host": "h", "device": "d"})
+
+
+def rungs(schedule):
+    """Runs by rung that asha has on record."""
+    return {milestone: dict(recorded) for milestone, recorded in schedule.inner._brackets[0]._rungs}
+
+
+def test_a_run_that_goes_on_as_another_tune_trial_is_judged_once_a_rung():
+    bench = Bench(LISTS, {"scheduler": "asha"})
+    run = bench.next()
+    schedule = judge(bench)
+    assert isinstance(schedule, ByKey)
+    assert tells(schedule, run, "a", 5) == CONTINUE and tells(schedule, run, "a", 5, 4, since=1) == CONTINUE
+    assert rungs(schedule)[2] == {run.key: -4}
+    assert tells(schedule, run, "b", 5, 4, 3) == CONTINUE, "its new worker tells all that it knows"
+    assert rungs(schedule) == {2: {run.key: -4}, 6: {}}
+    tells(schedule, run, "c", 5, 4, 3, 3, 3, 2, 2)
+    assert rungs(schedule) == {2: {run.key: -4}, 6: {run.key: -2}}, "a rung that was passed while nobody asked"
+
+
+def test_the_worst_of_three_is_stopped_and_only_first_repeats_are():
+    bench = Bench(LISTS, {"scheduler": "asha", "seeds": 2})
+    first, second, third, _ = bench.all()
+    schedule = judge(bench)
+    assert [tells(schedule, run, run.key, error, error) for run, error in ((first, 3), (second, 2))] == [CONTINUE] * 2
+    bench.end(first, *[3] * 9)
+    (repeat,) = bench.all()
+    assert tells(schedule, repeat, "x", 90, 90) == CONTINUE and repeat.key not in rungs(schedule)[2]
+    assert tells(schedule, third, "y", 9, 9) == STOP
+
+
+def test_the_last_epoch_of_a_run_counts_for_the_others():
+    bench = Bench(LISTS, {"scheduler": "asha"})
+    run = bench.next()
+    schedule = judge(bench)
+    run.history = entries(5, 4)
+    schedule.on_trial_complete(None, SimpleNamespace(trial_id="a", config={"key": run.key}), {})
+    assert rungs(schedule)[2] == {run.key: -4}
+
+
+def test_median_stops_what_is_worse_than_the_others_and_may_hear_of_it_again():
+    bench = Bench({"head_lr_factor": {"grid": [float(n) for n in range(1, 7)]}}, {"scheduler": "median"})
+    *others, last = bench.all()
+    schedule = judge(bench)
+    for run in others:
+        for trial_id, done in (("a", 2), ("b", 4)):
+            assert tells(schedule, run, trial_id, *[3 - run.config.head_lr_factor / 10] * done) in (CONTINUE, STOP)
+    words = [tells(schedule, last, "z", *[50.0] * n) for n in range(1, 4)]
+    assert words == [CONTINUE, STOP, STOP], "the first epoch is its grace"
+    again = judge(bench, {run.key: run.history for run in bench.book})
+    assert again.told == {run.key: run.epoch for run in bench.book}, "a later call hears all of it at once"
+
+
+def test_hyperband_draws_one_of_three_brackets_for_a_run_and_leaves_it_there():
+    bench = Bench({"head_lr_factor": {"grid": [float(n) for n in range(1, 13)]}}, {"scheduler": "hyperband"})
+    schedule = judge(bench)
+    for run in bench.all():
+        tells(schedule, run, "a", 5)
+        bracket = schedule.inner._trial_info[run.key]
+        tells(schedule, run, "b", 5, *[4.0] * 8)
+        assert schedule.inner._trial_info[run.key] is bracket
+    firsts = [bracket._rungs[-1][0] for bracket in schedule.inner._brackets]
+    assert firsts == [1, 3, 9]
+    assert sum(len(bracket._rungs[-1][1]) for bracket in schedule.inner._brackets) == 12
+
+
+def test_judged_before_knows_what_mlflow_knows(store):
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("t")
+    bench = Bench(LISTS, {"scheduler": "asha", "seeds": 2})
+    first, second, third, _ = bench.all()
+    repeat = bench.book.repeats(repeats(bench.sweep, first.config))[1]
+    children = {}
+    for run, error in ((first, 3.0), (second, 2.0), (repeat, 1.0)):
+        made = client.create_run(
+            experiment, tags={TRIAL: run.key, PARENT: "p", JUDGED: str(run.judged), OUTCOME: FINISHED}
+        )
+        client.log_param(made.info.run_id, "protocol", run.facts["protocol"])
+        for step in (2, 1, 3):
+            client.log_metric(made.info.run_id, "val/best_mae_groups", error / step, step=step)
+        children[run.key] = client.get_run(made.info.run_id)
+    known = {key: (run, FINISHED, False) for key, run in children.items()}
+    known["lent"] = (children[first.key], FINISHED, True)
+    there = Store(experiment, "p", children, known)
+    assert not judged_before(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
+    before = judged_before(there, {"biwi", "csv"}, "val/best_mae_groups")
+    assert set(before) == {first.key, second.key}, "neither later repeats nor what is lent was judged here"
+    assert before[first.key] == [{"epoch": n, "val/best_mae_groups": 3 / n} for n in (1, 2, 3)]
+    schedule = judge(bench, before)
+    assert rungs(schedule)[2] == {first.key: -1.5, second.key: -1.0}
+    assert tells(schedule, third, "x", 9, 9) == STOP
+    assert all(a <= b for a, b in pairwise(e["epoch"] for e in before[first.key]))

@@ -1,0 +1,20 @@
+"""Whose states a sweep's folder holds, where what notes that is damaged."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from launch.tracking.claim import OWNER, claim
+from launch.tracking.trial_folder import Folder
+
+STORE = SimpleNamespace(parent_id="a" * 32, fresh=True)
+
+
+@pytest.mark.parametrize(
+    "text", ['"x"', "5", "[1]", '{"parent": "b"}', '{"parent": "b", "store": "s", "driver": null}',
+             '{"parent": "b", "store": "s", "driver": "host"}']
+)  # fmt: skip
+def test_a_damaged_note_is_none(text, tmp_path):
+    (tmp_path / OWNER).write_text(text)
+    claim(Folder(str(tmp_path)), STORE, print)
+    assert Folder(str(tmp_path)).read_json(OWNER)["parent"] == STORE.parent_id

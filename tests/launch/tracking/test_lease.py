@@ -1,0 +1,230 @@
+"""One driver per sweep: who takes the lease, who is refused, who has lost it, on SQLite, PostgreSQL and a server."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from bel.errors import UserError
+from launch.spec.search import Search
+from launch.spec.sweep_file import Sweep
+from launch.tracking import lease
+from launch.tracking.lease import BEAT, alive, boot, driver, latest, take
+from launch.tracking.parent_run import open_store
+from launch.tracking.store import SWEEP
+from launch.tracking.writer import Lost, Writer
+from tests.chaos.server import Server
+from tests.conftest import PROJECT
+
+ELSEWHERE = "elsewhere 7 7 another-boot"  # a driver of another host, of which only its heartbeat tells
+OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Heartbeats within the patience of a test."""
+    monkeypatch.setattr(lease, "EVERY", 0.1)
+    monkeypatch.setattr(lease, "STALE", 0.6)
+
+
+@pytest.fixture
+def parent(store, quick):
+    """A client and the parent run of a sweep."""
+    client = mlflow.MlflowClient()
+    return client, client.create_run(client.create_experiment("t")).info.run_id
+
+
+def ignore(text):
+    """What a driver would say."""
+
+
+def test_a_process_is_known_by_its_start_and_a_dead_one_that_nobody_fetched_is_dead():
+    assert alive(driver(os.getpid())) is True and alive(driver(os.getppid())) is True
+    host, pid, start, machine = driver(os.getpid()).split()
+    assert (host, machine) == (socket.gethostname(), boot())
+    assert alive(f"{host} {pid} {int(start) - 1} {machine}") is False, "another process has its number now"
+    assert alive(f"elsewhere {pid} {start} {machine}") is None and alive(f"{host} {pid} {start} x") is None
+    child = subprocess.Popen(["sleep", "60"])
+    noted = driver(child.pid)
+    assert alive(noted) is True
+    child.kill()
+    while " Z " not in Path(f"/proc/{child.pid}/stat").read_text():
+        time.sleep(0.01)
+    assert alive(noted) is False
+    child.wait()
+    assert alive(noted) is False
+
+
+def test_the_lease_is_one_driver_s_until_it_ends(parent):
+    client, run_id = parent
+    with take(client, run_id, ignore), pytest.raises(UserError, match=f"process {os.getpid()} on .* is running this"):
+        take(client, run_id, ignore)
+    with take(client, run_id, ignore) as second:
+        assert second.number == 2
+    assert client.get_run(run_id).data.tags[BEAT] == "2 ended"
+
+
+def test_a_driver_of_another_host_is_refused_while_it_beats_and_followed_when_it_does_not(parent):
+    client, run_id = parent
+    client.log_param(run_id, "driver.1", ELSEWHERE)
+    held = lease.Lease(run_id, 1)  # its heart
+    with pytest.raises(UserError, match="process 7 on elsewhere is running this very sweep"):
+        take(client, run_id, ignore)
+    held.over.set()
+    held.thread.join()
+    said, began = [], time.monotonic()
+    with take(client, run_id, said.append) as mine:
+        assert mine.number == 2 and 0.5 < time.monotonic() - began < 30 and "ran this sweep last" in said[0]
+
+
+def test_a_driver_that_lost_its_lease_writes_no_more(parent):
+    client, run_id = parent
+    with take(client, run_id, ignore) as mine:
+        writer, written = Writer(mine.check), []
+        writer.put(lambda client: written.append(1))
+        assert writer.drain(10, print) and written == [1]
+        client.log_param(run_id, "driver.2", ELSEWHERE)
+        mine.confirmed -= 60  # as if it had been stopped for a while
+        writer.put(lambda client: written.append(2))
+        assert not writer.drain(10, print) and written == [1]
+        assert writer.lost == "process 7 on elsewhere has taken this sweep over, because this one did not answer"
+        mine.thread.join(10)
+        with pytest.raises(Lost):
+            mine.awake()
+    assert client.get_run(run_id).data.tags.get(BEAT) != "1 ended"
+
+
+@pytest.mark.parametrize("how", ["deleted", "another file", "the run is deleted"])
+def test_a_store_that_is_gone_is_said_at_once(parent, store, how):
+    client, run_id = parent
+    with take(client, run_id, ignore) as mine:
+        if how == "the run is deleted":
+            client.delete_run(run_id)
+            mine.thread.join(10)
+        else:
+            shutil.copy(store / "mlflow.db", store / "copy.db")
+            (store / "mlflow.db").unlink()
+            if how == "another file":
+                (store / "copy.db").rename(store / "mlflow.db")
+        with pytest.raises(Lost, match="was deleted" if "run" in how else "is gone, or another one is in its place"):
+            mine.check()
+
+
+def opened(fresh=False, key="k"):
+    """A sweep's store with its lease."""
+    return open_store(Sweep(name="light", search=Search()), key, fresh, ignore)
+
+
+def test_a_parent_run_is_one_and_a_fresh_call_makes_the_next(store, quick):
+    with opened().lease as first:
+        pass
+    with opened().lease as again:
+        assert again.parent_id == first.parent_id
+        with pytest.raises(UserError, match="is running this very sweep"):
+            opened(fresh=True)
+    with opened(fresh=True).lease as second:
+        assert second.parent_id != first.parent_id
+    with opened().lease as third:
+        assert third.parent_id == second.parent_id
+    client = mlflow.MlflowClient()
+    client.delete_run(second.parent_id)
+    client.delete_run(first.parent_id)
+    with opened().lease as after:
+        assert after.parent_id not in (first.parent_id, second.parent_id)
+    experiment = client.get_experiment_by_name("light").experiment_id
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [after.parent_id]
+    with opened(key="other").lease as other:
+        assert other.parent_id != after.parent_id
+
+
+def contend(uri, folder, tries):
+    """Let two drivers, on two hosts with clocks a minute apart, begin the same sweep at once, again and again."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(PROJECT)}
+    environment["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    hosts = [OTHER_HOST, []] if subprocess.run([*OTHER_HOST, "true"], capture_output=True).returncode == 0 else [[], []]
+    script = str(PROJECT / "tests" / "launch" / "lease_driver.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": folder, "env": environment}
+    drivers = [subprocess.Popen([*hosts[i], sys.executable, script, str(60 * i)], **pipes) for i in (0, 1)]
+
+    def tell(line):
+        for each in drivers:
+            each.stdin.write(f"{line}\n")
+            each.stdin.flush()
+        return sorted(each.stdout.readline().strip() for each in drivers)
+
+    try:
+        assert [each.stdout.readline() for each in drivers] == ["ready\n"] * 2
+        for number in range(tries):
+            answers = tell(f"key{number}")
+            assert answers[0].startswith("refused: process ") and answers[1] == "won", (number, answers)
+            assert tell("") == ["", "held"]
+    finally:
+        for each in drivers:
+            each.kill()
+            each.communicate()
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("light").experiment_id], max_results=1000)
+    assert len(runs) == tries == len({run.data.tags[SWEEP] for run in runs}), "a parent run each"
+    assert all(latest(run)[0] == 1 for run in runs)
+
+
+@pytest.mark.slow
+def test_of_two_that_begin_at_once_exactly_one_goes_on(store):
+    contend(f"sqlite:///{store / 'mlflow.db'}", store, 50)
+
+
+@pytest.mark.slow
+def test_of_two_that_begin_at_once_on_a_server_exactly_one_goes_on(store):
+    server = Server(store)
+    server.start()
+    try:
+        contend(server.uri, store, 20)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres(tmp_path_factory):
+    """The address of a database in a PostgreSQL of its own; skips where there is none."""
+    pytest.importorskip("psycopg")
+    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+        pytest.skip("PostgreSQL: no initdb and pg_ctl on the path")
+    folder = Path(tmp_path_factory.mktemp("postgres"))
+    user = []
+    if os.getuid() == 0:  # as which it refuses to run
+        if not shutil.which("setpriv"):
+            pytest.skip("PostgreSQL: it does not run as root, and there is no setpriv")
+        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        folder = Path("/tmp") / f"bel-postgres-{os.getpid()}"
+        folder.mkdir()
+        os.chown(folder, 65534, 65534)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = ["-D", str(folder / "data")]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    start = ["pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", options, "start"]
+    for command in (["initdb", *data, "-A", "trust", "-U", "bel"], start):
+        subprocess.run([*user, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
+    yield f"postgresql+psycopg://bel@127.0.0.1:{port}/postgres"
+    subprocess.run(
+        [*user, "pg_ctl", *data, "-m", "immediate", "stop"], cwd=folder, stdout=subprocess.DEVNULL, check=True
+    )
+    shutil.rmtree(folder)
+
+
+@pytest.mark.service
+def test_of_two_that_begin_at_once_on_postgresql_exactly_one_goes_on_in_a_database_that_both_make(store, postgres):
+    environment = os.environ | {"MLFLOW_TRACKING_URI": postgres, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-c", "from launch.tracking.connect import reach_store; reach_store()"]
+    makers = [subprocess.Popen(command, env=environment, cwd=store, stderr=subprocess.PIPE) for _ in range(3)]
+    said = [maker.communicate(timeout=300)[1] for maker in makers]
+    assert [maker.returncode for maker in makers] == [0] * 3, said
+    contend(postgres, store, 50)
