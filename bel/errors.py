@@ -1,27 +1,20 @@
-"""The one kind of error that is a sentence for the user, and how a command ends on it."""
+"""The one kind of error that is a sentence for the user, and values that are checked and converted with it."""
 
-import errno
-import functools
-import os
+from __future__ import annotations
+
+import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
-
-from bel.mlflow_store import explain
-from bel.text import harmless, harmless_output
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 # Of an address: who may read it, and the parameters that are keys to it.
 CREDENTIALS = re.compile(
     r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
 )
 LONGEST = 2000  # characters of a message
-
-
-NO_PERMISSION = ": work in a folder that may be written, or name one by the option or the variable that it is of"
-NO_ROOM = ": make room there, or name another folder"
-ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) | dict.fromkeys(
-    (errno.ENOSPC, errno.EDQUOT), NO_ROOM
-)  # by the system's number of an error
+TINY = 1e-300  # the smallest positive number that a bound means by "above 0"
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 class UserError(ValueError):
@@ -54,31 +47,81 @@ def one_of(what: str, value: object, choices: Iterable[object]) -> None:
         raise UserError(f"{what} must be one of {names}, got {value!r}")
 
 
-def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
+def within(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise `UserError` unless `value` is None or in [low, high]."""
+    if value is not None and not low <= value <= high:
+        bounds = f"above 0 and at most {high:g}" if low == TINY else f"from {low:g} to {high:.10g}"
+        if high == math.inf:
+            bounds = f"at least {low:g}"
+        raise UserError(f"{name} must be {bounds}, got {value!r}")
 
-    @functools.wraps(main)
-    @harmless_output()
-    def wrapped(argv: Sequence[str] | None = None) -> int:
-        try:
-            return main(argv)
-        except UserError as error:
-            print(f"error: {harmless(sentence(error))}", file=sys.stderr)
-            return 2
-        except BrokenPipeError:  # the reader has seen enough, as head does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
-            return 141
-        except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
-            advice = ADVICE.get(error.errno or 0, "")
-            print(f"error: {harmless(shown(explain(error) or error))}{advice}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        except Exception as error:
-            if (said := explain(error)) is None:
-                raise
-            print(f"error: MLflow's store: {harmless(shown(said))}", file=sys.stderr)
-            return 2
 
-    return wrapped
+def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `UserError` naming the first of `given` that is not in `known`."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UserError(f"unknown {what} {name!r}: choose from {names}")
+
+
+def setting_of(pair: str) -> tuple[str, str | None]:
+    """Key and value of KEY=VALUE, the value as it is typed, None where there is none. Raises `UserError`."""
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
+    return key, value or None
+
+
+def convert_to(kind: type, what: str, value: Any) -> Any:
+    """A value as str, bool, int or float; all may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    try:
+        return CONVERT[kind](value)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
+
+
+def absolute(what: str, path: str) -> Path:
+    """A path whatever the working folder. Raises `UserError` where it begins with ~ and there is no such home."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"cannot find the {what} {path}: {error}") from error
+
+
+def text(value: Any) -> str:
+    """A string as it is; everything else is refused."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def real(value: Any) -> float:
+    """A finite number, or its text."""
+    number = number_in(value) if isinstance(value, str) else float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def number_in(text: str) -> float:
+    """The number that a text is. Raises `ValueError` for other ones than of digits: Python reads 1_0 as 10."""
+    if not NUMBER.fullmatch(text.strip()):
+        raise ValueError
+    return float(text)
+
+
+def whole(value: Any) -> int:
+    """A whole number, or its text."""
+    number = real(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def flag(value: Any) -> bool:
+    """True or false, or its text."""
+    return {"true": True, "false": False}[str(value).lower()]
+
+
+CONVERT: dict[type, Callable[[Any], Any]] = {str: text, bool: flag, int: whole, float: real}
+NOUNS = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}

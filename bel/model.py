@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 import torchvision
@@ -14,15 +14,22 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from bel.errors import UserError
-from bel.heads import HEADS, Head
+from bel.heads import Head
 from bel.tensor_file import read
-from bel.training.optimiser import Group
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 WEIGHTS = ("imagenet", "none")
 AUXILIARY = ("googlenet", "inception_v3")  # more than one output in training
+
+
+class ModelConfig(Protocol):
+    """What a trunk needs of a config: its torchvision name, what it starts from, the side of its images in pixels."""
+
+    @property
+    def backbone(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
 
 
 def resnet10() -> ResNet:
@@ -53,21 +60,7 @@ class Model(nn.Module):
         return outputs
 
 
-def build_model(config: TrainConfig, initial: bool = True) -> Model:
-    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it).
-
-    Raises `UserError` where the trunk cannot take the config's images or weights.
-    """
-    trunk = BACKBONES[config.backbone]()
-    features = drop_classifier(trunk, config.backbone)
-    if initial and config.weights != "none":
-        load_trunk(trunk, config)
-    if initial:
-        probe(trunk, config)
-    return Model(trunk, HEADS[config.head].build(features, config))
-
-
-def probe(trunk: nn.Module, config: TrainConfig) -> None:
+def probe(trunk: nn.Module, config: ModelConfig) -> None:
     """Raise `UserError` where a trunk fails on images of the config's size."""
     side = config.image_size
     try:
@@ -90,7 +83,7 @@ def drop_classifier(trunk: nn.Module, name: str) -> int:
     return layer.in_features
 
 
-def load_trunk(trunk: nn.Module, config: TrainConfig) -> None:
+def load_trunk(trunk: nn.Module, config: ModelConfig) -> None:
     """Fill a trunk without its classifier from ImageNet weights or a file. Raises `UserError` naming keys that misfit."""
     state = imagenet_weights(config.backbone) if config.weights == "imagenet" else file_weights(Path(config.weights))
     own = trunk.state_dict()
@@ -135,37 +128,8 @@ def file_weights(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def weights_digest(config: TrainConfig) -> str:
+def weights_digest(config: ModelConfig) -> str:
     """What the trunk starts from, as twelve hex digits or a name that fixes it."""
     if config.weights in WEIGHTS:
         return config.weights
     return hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()[:12]
-
-
-def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
-    """Parameters by rate and steps a batch; each is in exactly one group, or frozen and in none where its rate is 0."""
-    grouped: dict[tuple[float, int], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        factor, steps = pace(name, config)
-        if factor:
-            grouped.setdefault((factor, steps), []).append(parameter)
-        else:
-            parameter.requires_grad_(False)
-    return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items()]
-
-
-def pace(name: str, config: TrainConfig) -> tuple[float, int]:
-    """A parameter's learning rate over the run's, and how often Adam steps it on a batch.
-
-    The published training freezes conv1 and bn1 (whose statistics move on), yields each parameter of layer1 to layer4
-    three times, and those of a shortcut four times.
-    """
-    kind, published = HEADS[config.head], config.recipe == "published"
-    if name.startswith("head."):
-        own = kind.rates.get(name.rpartition(".")[2], config.head_lr_factor)
-        return own, kind.published_steps if published else 1
-    if not published:
-        return 1.0, 1
-    if name.startswith(("trunk.conv1.", "trunk.bn1.")):
-        return 0.0, 1
-    return 1.0, 4 if ".downsample." in name else 3

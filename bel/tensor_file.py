@@ -20,8 +20,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from bel.atomic import replacing
 from bel.errors import UserError
+from bel.files import replacing
 
 DIGEST = "digest"  # the key of a file's own digest, over all that is beside it
 MOST_PICKLED = 8_000_000  # bytes of the part that is not tensors: names, numbers, shapes

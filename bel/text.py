@@ -1,16 +1,21 @@
-"""Texts that several rooms print, and what is made harmless in all of them. Imports no torch."""
+"""Texts and command lines of all rooms: what is printed, made harmless, and how a command ends. Imports no torch."""
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import json
 import math
+import os
 import re
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
+
+from bel.errors import UserError, sentence, shown
 
 # What a terminal obeys, or nobody sees: controls, ends of lines, changes of direction, zero widths, halves of characters.
 UNSEEN = re.compile(
@@ -190,3 +195,46 @@ def in_a_word(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{value.get('name', '')}~{digest}"
     return text if len(text) <= LONG else f"{text[:14]}..{text[-14:]}~{digest}"
+
+
+NO_PERMISSION = ": work in a folder that may be written, or name one by the option or the variable that it is of"
+NO_ROOM = ": make room there, or name another folder"
+ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) | dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT), NO_ROOM
+)  # by the system's number of an error
+
+
+def unexplained(error: BaseException) -> None:
+    """No explanation of an error."""
+
+
+def command(
+    main: Callable[[Sequence[str] | None], int], explain: Callable[[BaseException], str | None] = unexplained
+) -> Callable[..., int]:
+    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
+
+    @functools.wraps(main)
+    @harmless_output()
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"error: {harmless(sentence(error))}", file=sys.stderr)
+            return 2
+        except BrokenPipeError:  # the reader has seen enough, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+            return 141
+        except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
+            advice = ADVICE.get(error.errno or 0, "")
+            print(f"error: {harmless(shown(explain(error) or error))}{advice}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if (said := explain(error)) is None:
+                raise
+            print(f"error: MLflow's store: {harmless(shown(said))}", file=sys.stderr)
+            return 2
+
+    return wrapped

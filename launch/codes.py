@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from bel.codes.file import Bits
 from bel.codes.library import NAMES, check_code, code_matrix, short_name
 from bel.codes.properties import Properties, properties
-from bel.errors import UserError, command
-from bel.values import convert_to, within
+from bel.errors import UserError, convert_to, within
+from bel.text import command
 from launch.tracking.figures import draw_matrix
 
 MOST_LEVELS = 10_000

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bel.config import TrainConfig
+from bel.data.loading import split
 from bel.data.prepare.prepared import Prepared
-from bel.data.splits import split
 from bel.training.loop import Epoch, steps
 
 

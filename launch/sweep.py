@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from bel.config import TrainConfig
 from bel.data.prepare.build import Progress
-from bel.errors import UserError, command
-from bel.model import build_model
+from bel.errors import UserError
+from bel.training.build import build_model
 from launch.driver.driver import Shift
 from launch.driver.estimate import announce
 from launch.driver.probing import settle_gpu
@@ -55,6 +55,7 @@ from launch.tracking.parent_run import open_store
 from launch.tracking.store import fetchable, look, sweep_key
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import patiently
+from results.store.faults import store_command
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so
@@ -62,7 +63,7 @@ logging.getLogger("mlflow.tracking.context.registry").setLevel(logging.ERROR)  #
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locked database: the writer tries again
 
 
-@command
+@store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
     arguments = options(argv)

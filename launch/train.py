@@ -12,14 +12,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bel.atomic import replacing, writing_in
 from bel.config import TrainConfig
 from bel.data.labels import clamped_shares
-from bel.data.prepare.prepared import Prepared, load
-from bel.data.splits import split
-from bel.errors import UserError, command
-from bel.places import refuse_folder
-from bel.text import beyond_range, harmless, selection
+from bel.data.loading import load, split
+from bel.data.prepare.prepared import Prepared
+from bel.errors import UserError
+from bel.files import refuse_folder, replacing, writing_in
+from bel.text import beyond_range, command, harmless, selection
 from bel.training import checkpoint
 from launch.pace import Pace, paced
 from launch.spec import yaml_text

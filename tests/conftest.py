@@ -17,7 +17,7 @@ import yaml
 from bel.config import TrainConfig
 from bel.data.synthetic import synthesise
 from bel.model import BACKBONES
-from bel.store_file import settle
+from results.store.sqlite_file import settle
 
 PROJECT = Path(__file__).parents[1]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bel.data.readers.cells import commonest, read_lines
-from bel.errors import UserError
-from bel.values import absolute
+from bel.errors import UserError, absolute
 
 Bits = NDArray[np.uint8]
 MOST_COLUMNS = 10_000

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard as sylvester
 
 from bel.codes.file import READERS, Bits, matrix_file
-from bel.errors import UserError
-from bel.values import absolute, convert_to, within
+from bel.errors import UserError, absolute, convert_to, within
 
 LAST_SEED = 2**31
 

@@ -15,13 +15,15 @@ from bel.config import TrainConfig
 from bel.data.checking import Report, check
 from bel.data.images import EXIF
 from bel.data.labels import sketch
+from bel.data.loading import request
 from bel.data.prepare.build import Progress
-from bel.data.prepare.prepared import Prepared, prepare, request, verify
+from bel.data.prepare.prepared import Prepared, prepare, verify
 from bel.data.protocols import normal_form, protocol_of
 from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
-from bel.errors import UserError, command
-from bel.places import refuse_folder
+from bel.errors import UserError
+from bel.files import refuse_folder
+from bel.text import command
 
 CHOSEN = (
     "protocol",

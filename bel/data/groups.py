@@ -1,11 +1,14 @@
-"""Means over groups: a sequence or a photograph counts once, however many images it has."""
+"""Groups of images, such as sequences or photographs: drawn whole into parts, and each counted once in a mean."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bel.errors import UserError
 
 
 def group_means(values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.str_]) -> NDArray[np.float64]:
@@ -14,3 +17,35 @@ def group_means(values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.
     total = np.zeros((len(names), *values.shape[1:]))
     np.add.at(total, index, values)
     return total / np.bincount(index).reshape(-1, *[1] * (values.ndim - 1))
+
+
+def holdout(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Mask (n,) of the held-out rows: a seeded draw of `fraction` of the groups, at least one, never all."""
+    names = shuffled(groups, 2, seed)
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    return np.isin(np.asarray(groups), names[:count])
+
+
+def fold_of(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold (n,) of each row, 0..folds-1: groups in seeded order, the largest first, each to the fold with fewest rows."""
+    names = shuffled(groups, folds, seed)
+    sizes = Counter(groups)
+    filled, chosen = [0] * folds, {}
+    for name in sorted(names, key=lambda name: -sizes[name]):
+        chosen[name] = min(range(folds), key=filled.__getitem__)
+        filled[chosen[name]] += sizes[name]
+    return np.array([chosen[group] for group in groups])
+
+
+def shuffled(groups: Sequence[str], least: int, seed: int) -> list[str]:
+    """The distinct groups in seeded order. Raises `UserError` where there are fewer than `least`."""
+    names = sorted(set(groups))
+    if len(names) < least:
+        raise UserError(
+            f"a grouped split into {least} parts needs at least {least} groups, the data has {len(names)}: "
+            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        )
+    import torch  # here, because it is slow to import for a process that only reads labels
+
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    return [names[int(i)] for i in order]

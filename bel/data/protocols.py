@@ -12,8 +12,7 @@ from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
 from bel.data.readers.table import table_source
 from bel.data.readers.table_spec import parse_table
 from bel.data.readers.w300lp import AFLW2000, W300LP
-from bel.errors import UserError
-from bel.values import convert_to
+from bel.errors import UserError, convert_to
 
 CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 

@@ -13,7 +13,8 @@ from bel.codes.library import NAMES
 from bel.config import TrainConfig
 from bel.data.protocols import published_names
 from bel.errors import UserError, one_of
-from bel.model import BACKBONES, Model, build_model
+from bel.model import BACKBONES, Model
+from bel.training.build import build_model
 from bel.training.checkpoint import KEYS
 
 TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

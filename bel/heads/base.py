@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -17,10 +17,36 @@ from torch import Tensor, nn
 from bel.angles import Axis
 from bel.heads.losses import LOSSES
 
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
-
 Codes = NDArray[np.uint8] | NDArray[np.float32]
+
+
+class HeadConfig(Protocol):
+    """What heads need of a config: its axes, its own name for the data, and the fields that `options` may name."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]: ...
+    @property
+    def pose(self) -> bool: ...
+    @property
+    def protocol_name(self) -> str: ...
+    @property
+    def recipe(self) -> str: ...
+    @property
+    def loss(self) -> str | None: ...
+    @property
+    def code(self) -> str | None: ...
+    @property
+    def theta(self) -> int | None: ...
+    @property
+    def bits(self) -> int | None: ...
+    @property
+    def distance_weight(self) -> float | None: ...
+    @property
+    def difference_weight(self) -> float | None: ...
+    @property
+    def alpha(self) -> float | None: ...
+    @property
+    def sigma(self) -> float | None: ...
 
 
 class Kind(nn.Module):
@@ -33,7 +59,7 @@ class Kind(nn.Module):
     published_loss: ClassVar[str | None] = None  # where it is not the default
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
+    def check(cls, config: HeadConfig) -> None:
         """Raise `UserError` where the head cannot be made for the axes of a config."""
 
     @classmethod
@@ -42,17 +68,17 @@ class Kind(nn.Module):
         return axes
 
     @classmethod
-    def code_width(cls, axis: Axis, config: TrainConfig) -> int | None:
+    def code_width(cls, axis: Axis, config: HeadConfig) -> int | None:
         """Bits of the code of an axis; None for a head without one."""
         return None
 
     @classmethod
-    def codes(cls, config: TrainConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
+    def codes(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
         """Code matrix (levels, bits) by axis, given the weights of a whole network; empty for a head without one."""
         return {}
 
     @classmethod
-    def build(cls, features: int, config: TrainConfig) -> Head:
+    def build(cls, features: int, config: HeadConfig) -> Head:
         """The head of a config on a trunk with `features` outputs."""
         raise NotImplementedError
 
@@ -84,12 +110,12 @@ class Head(Kind):
 class AxisHead(Kind):
     """A kind of head that treats each axis by itself: features (B, features) -> output (B, width)."""
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__()
         self.axis = axis
 
     @classmethod
-    def build(cls, features: int, config: TrainConfig) -> Head:
+    def build(cls, features: int, config: HeadConfig) -> Head:
         """One head of this kind for each axis."""
         return PerAxis([cls(features, axis, config) for axis in config.axes], config)
 
@@ -113,7 +139,7 @@ class AxisHead(Kind):
 class PerAxis(Head):
     """One head of a kind for each axis; losses add up over axes (BEL, section 4)."""
 
-    def __init__(self, heads: Sequence[AxisHead], config: TrainConfig) -> None:
+    def __init__(self, heads: Sequence[AxisHead], config: HeadConfig) -> None:
         super().__init__()
         assert config.loss is not None
         self.loss_name = config.loss

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.codes.library import code_matrix
-from bel.heads.base import AxisHead, Codes
+from bel.heads.base import AxisHead, Codes, HeadConfig
 from bel.heads.decoders import DECODERS, expected, scores
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 
 class BelAxis(AxisHead):
@@ -25,25 +22,25 @@ class BelAxis(AxisHead):
     matrix: Tensor
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
+    def check(cls, config: HeadConfig) -> None:
         """Raise `UserError` where the code has no word for every level of an axis."""
         assert config.code is not None
         for levels in {axis.levels for axis in config.axes}:
             code_matrix(config.code, levels)
 
     @classmethod
-    def code_width(cls, axis: Axis, config: TrainConfig) -> int:
+    def code_width(cls, axis: Axis, config: HeadConfig) -> int:
         """Bits of the code of an axis."""
         assert config.code is not None
         return code_matrix(config.code, axis.levels).shape[1]
 
     @classmethod
-    def codes(cls, config: TrainConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
+    def codes(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
         """The code matrices (levels, bits), entries 0 and 1."""
         assert config.code is not None
         return {axis.name: code_matrix(config.code, axis.levels) for axis in config.axes}
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         assert config.code is not None and config.theta is not None
         self.code_name = config.code

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead
+from bel.heads.base import AxisHead, HeadConfig
 from bel.heads.decoders import argmax, expected
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 
 class ClassificationAxis(AxisHead):
@@ -22,7 +19,7 @@ class ClassificationAxis(AxisHead):
     losses = ("ce",)
     options: ClassVar[Mapping[str, Any]] = {"code_bits": None}
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         self.linear = nn.Linear(features, axis.levels)
 
@@ -53,7 +50,7 @@ class SoftLabelAxis(ClassificationAxis):
     losses = ("kl",)
     options: ClassVar[Mapping[str, Any]] = {"code_bits": None, "sigma": 2.0}
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         assert config.sigma is not None
         self.sigma = config.sigma

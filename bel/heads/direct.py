@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
+from bel.heads.base import AxisHead, HeadConfig
 
 
 class DirectAxis(AxisHead):
@@ -23,7 +18,7 @@ class DirectAxis(AxisHead):
     published_loss = "mse"
     published_steps = 2  # it sits in a Sequential, which the published generator yields with its parameters
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         raw = config.recipe == "published"
         self.middle, self.scale = (0.0, 1.0) if raw else (axis.levels / 2, axis.levels / 2)

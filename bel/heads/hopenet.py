@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from bel.angles import Axis
+from bel.heads.base import HeadConfig
 from bel.heads.classification import ClassificationAxis
 from bel.heads.decoders import argmax, expected
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 BINS, LOW, SPAN = 66, -99.0, 198.0  # of 3 degrees each (section 3.2)
 
@@ -35,7 +33,7 @@ class HopenetAxis(ClassificationAxis):
             return tuple(replace(axis, low=LOW, span=SPAN, levels=BINS) for axis in axes)
         return tuple(replace(axis, levels=BINS) for axis in axes)
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         assert config.alpha is not None
         self.alpha = config.alpha

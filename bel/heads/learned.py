@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead, Codes
+from bel.heads.base import AxisHead, Codes, HeadConfig
 from bel.heads.decoders import argmax, expected, scores
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 
 class LearnedAxis(AxisHead):
@@ -26,16 +23,16 @@ class LearnedAxis(AxisHead):
     rates: ClassVar[Mapping[str, float]] = {"matrix": 10.0}
 
     @classmethod
-    def code_width(cls, axis: Axis, config: TrainConfig) -> int:
+    def code_width(cls, axis: Axis, config: HeadConfig) -> int:
         """Bits of the learned code of an axis: as published one a level, unless the config says how many."""
         return config.bits or axis.levels
 
     @classmethod
-    def codes(cls, config: TrainConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
+    def codes(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
         """The learned matrices (levels, bits), real-valued."""
         return {axis.name: weights[f"head.per_axis.{axis.name}.matrix"].numpy() for axis in config.axes}
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         assert config.theta is not None
         bits = self.code_width(axis, config)

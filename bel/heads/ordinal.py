@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.codes.library import unary
-from bel.heads.base import AxisHead
+from bel.heads.base import AxisHead, HeadConfig
 from bel.heads.decoders import native_unary
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 
 class OrdinalAxis(AxisHead):
@@ -24,7 +21,7 @@ class OrdinalAxis(AxisHead):
     options: ClassVar[Mapping[str, Any]] = {"code_bits": None}
     words: Tensor
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         self.register_buffer("words", torch.from_numpy(unary(axis.levels)[:, :-1].copy()).float(), persistent=False)
         self.linear = nn.Linear(features, 1, bias=False)

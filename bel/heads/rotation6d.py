@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bel.angles import euler_to_matrix, least_turned, matrix_to_euler
 from bel.errors import UserError
-from bel.heads.base import Head
+from bel.heads.base import Head, HeadConfig
 from bel.heads.losses import LOSSES
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 
 def gram_schmidt(six: Tensor) -> Tensor:
@@ -31,20 +26,20 @@ class Rotation6d(Head):
     losses = ("geodesic",)
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
+    def check(cls, config: HeadConfig) -> None:
         """Raise `UserError` where the axes are not yaw, pitch and roll of a pose."""
-        if not config.definition.pose:
+        if not config.pose:
             raise UserError(
                 f"head rotation6d is for poses, and protocol {config.protocol_name} is none: choose another head, or say "
                 "pose: true where the targets are a head's yaw, pitch and roll"
             )
 
     @classmethod
-    def build(cls, features: int, config: TrainConfig) -> Head:
+    def build(cls, features: int, config: HeadConfig) -> Head:
         """The head of a config on a trunk with `features` outputs."""
         return cls(features, config)
 
-    def __init__(self, features: int, config: TrainConfig) -> None:
+    def __init__(self, features: int, config: HeadConfig) -> None:
         super().__init__()
         assert config.loss is not None
         self.loss_name = config.loss

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
+from bel.heads.base import AxisHead, HeadConfig
 
 STAGES = (3, 3, 3)  # bins of each stage
 STRETCH = 0.5  # by how much a stage's number of bins may change, over it; 1 would divide by zero
@@ -26,7 +21,7 @@ class StagewiseAxis(AxisHead):
 
     losses = ("l1", "mse")
 
-    def __init__(self, features: int, axis: Axis, config: TrainConfig) -> None:
+    def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         self.linear = nn.Linear(features, sum(2 * bins + 1 for bins in STAGES))
 

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from bel.config import TrainConfig
 from bel.data.batches import placed, train_batches
+from bel.data.loading import split
 from bel.data.prepare.prepared import Prepared, refuse_changed
-from bel.data.splits import Split, split
+from bel.data.splits import Split
 from bel.errors import Diverged, UserError
-from bel.model import Model, build_model, optimiser_groups
+from bel.model import Model
 from bel.precision import pick_device, plain_fp32
 from bel.training.accumulate import Chunks, enough_memory
+from bel.training.build import build_model, optimiser_groups
 from bel.training.checkpoint import FORMAT, environment, restore
 from bel.training.evaluate import Evaluation, evaluate
 from bel.training.optimiser import Optimiser

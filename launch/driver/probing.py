@@ -18,11 +18,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bel.config import TrainConfig
 from bel.data.batches import SHARE
-from bel.data.prepare.prepared import request, usable
+from bel.data.loading import request
+from bel.data.prepare.prepared import usable
 from bel.errors import UserError
-from bel.model import build_model, optimiser_groups
 from bel.precision import pick_device, plain_fp32
 from bel.training.accumulate import Chunks
+from bel.training.build import build_model, optimiser_groups
 from bel.training.optimiser import Optimiser
 from bel.training.replay import Forward
 from bel.training.run_context import RunContext

@@ -26,7 +26,7 @@ LOOK = 5.0  # seconds until a cluster that was joined is looked at again
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
 LONGEST = 39  # bytes of a folder's path, below which Ray makes sockets; the system allows them 107 in all
-PACKAGES = [str(Path(__file__).parents[1] / name) for name in ("bel", "launch")]
+PACKAGES = [str(Path(__file__).parents[2] / name) for name in ("bel", "launch")]
 
 
 def start_ray(sweep: Sweep, address: str | None) -> None:

@@ -16,7 +16,8 @@ import torch
 from ray import tune
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import Prepared, load, unchanged
+from bel.data.loading import load
+from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from bel.config import HINTS, TrainConfig, convert
-from bel.errors import UserError, one_of
+from bel.errors import UserError, convert_to, one_of, refuse_unknown
 from bel.heads import OPTIONS
-from bel.values import convert_to, refuse_unknown
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
 ALMOST = 1e-8  # of a step: how far rounding may put a number beside it

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bel.errors import UserError, one_of
-from bel.values import convert_to, within
+from bel.errors import UserError, convert_to, one_of, within
 from launch.spec.dimensions import Dimension, Finite
 
 METHODS = ("grid", "random", "tpe", "cmaes", "gp")

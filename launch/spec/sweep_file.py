@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bel.config import convert
-from bel.errors import UserError, one_of
-from bel.values import TINY, convert_to, refuse_unknown, setting_of
+from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, setting_of
 from launch.spec import yaml_text
 from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
 from launch.spec.search import SEARCH, Check, Search, check_search, number

@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError
-from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
-from bel.store_file import settle, sqlite_url
 from launch.tracking.writer import patiently
+from results.store.faults import fault, reason, sqlite_path, wait_until_made
+from results.store.sqlite_file import settle, sqlite_url
 
 RACE = 60.0  # seconds in which a database that others make the tables of, or hold, is tried again
 

@@ -23,9 +23,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from bel.mlflow_store import sqlite_path
-from bel.store_file import BEAT, EVERY
 from launch.tracking.writer import Lost, is_away, patiently
+from results.store.faults import sqlite_path
+from results.store.sqlite_file import BEAT, EVERY
 
 ENDED = "ended"  # BEAT says its driver's number, and a word that changes or is this
 STALE = 60.0  # seconds without a beat, after which another driver takes over

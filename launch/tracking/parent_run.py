@@ -15,9 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
-from bel.mlflow_store import sqlite_path
-from bel.places import refuse_folder
-from bel.store_file import STORE
+from bel.files import refuse_folder
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import left, take
 from launch.tracking.provenance import context
@@ -34,6 +32,8 @@ from launch.tracking.store import (
     search,
 )
 from launch.tracking.writer import patiently
+from results.store.faults import sqlite_path
+from results.store.sqlite_file import STORE
 
 MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters: a published leaderboard has to fit beside them
 

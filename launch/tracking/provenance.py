@@ -15,7 +15,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("bel", "launch", "results")
 MOST = 10**6  # bytes of a diff that are kept
 # Whatever git's own settings say.

@@ -14,9 +14,8 @@ from typing import Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from bel.atomic import replacing
 from bel.errors import UserError, sentence
-from bel.places import refuse_folder
+from bel.files import refuse_folder, replacing
 
 LAST, BEST, END = "last.pt", "best.pt", "end.json"
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from bel.config import TrainConfig
 from bel.data.groups import group_means
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.errors import UserError
 from bel.text import is_number
 from bel.training.evaluate import Evaluation, evaluate, overall

@@ -17,10 +17,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.errors import UserError, sentence
-from bel.places import refuse_file
+from bel.files import refuse_file
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method

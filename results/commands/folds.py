@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bel.places import refuse_folder
+from bel.files import refuse_folder
 from bel.text import ALL_AXES
 from results.analysis.folds import contenders
 from results.retest.evaluate import FREE, settings

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from bel.errors import command
+from results.store.faults import store_command
 
 # Each in a module of its own with an `add(parser)`, imported only where it is asked for: some take seconds of torch.
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
 }
 
 
-@command
+@store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Put together what the trials of a sweep measured."""
     given = list(sys.argv[1:] if argv is None else argv)

@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from bel.errors import UserError
-from bel.places import refuse_file
+from bel.files import refuse_file
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
 from results.commands.publish import BLOCK, NOTE

@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bel.atomic import replacing
-from bel.errors import UserError, command
+from bel.errors import UserError, within
+from bel.files import replacing
 from bel.text import harmless
 from bel.training import checkpoint
-from bel.values import within
 from results.predict.album import Album
 from results.predict.faces import Find, detector, grown, landmarked, listed
 from results.predict.frames import Source, open_source
@@ -30,6 +29,7 @@ from results.predict.looks import Tally, chunks, look_at, predict
 from results.retest.evaluate import settings
 from results.retest.export import one_run
 from results.retest.subject import Subject, fetch_state, open_subject
+from results.store.faults import store_command
 
 FOLDER = Path("runs/predict")
 FREE = ("device", "eval_batch_size")
@@ -38,7 +38,7 @@ FAILED = "not_predicted.txt"
 SHOWN = 10  # lines on pictures that could not be used
 
 
-@command
+@store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict pictures, and write a table and annotated pictures; 1 where some of several could not be read."""
     arguments = parse(argv)

@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw
 
 from bel.config import TrainConfig
 from bel.data.checking.sheet import TILE, draw_axes
+from bel.data.loading import request
 from bel.data.prepare.crops import center
-from bel.data.prepare.prepared import Prepared, open_prepared, place, request, usable
+from bel.data.prepare.prepared import Prepared, open_prepared, place, usable
 from bel.data.prepare.verified import DamagedError
 from bel.errors import UserError
 from bel.tensor_file import refuse_odd

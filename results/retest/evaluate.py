@@ -18,20 +18,21 @@ import torch
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
 
-from bel.data.prepare.prepared import Prepared, is_here, load, request
+from bel.data.loading import load, request, split
+from bel.data.prepare.prepared import Prepared, is_here
 from bel.data.protocols import published_names
-from bel.data.splits import Split, split
+from bel.data.splits import Split
 from bel.deploy.published import is_published
-from bel.errors import UserError, command
+from bel.errors import UserError, setting_of
 from bel.tensor_file import DIGEST
 from bel.text import ALL_AXES, harmless, selection
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
-from bel.values import setting_of
 from results.analysis.leaderboard import find_runs
 from results.retest import published
 from results.retest.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.retest.table import print_table
+from results.store.faults import store_command
 from results.store.predictions import FILES, fetch, write
 from results.store.registry import find_version
 from results.store.runs import find_run
@@ -45,7 +46,7 @@ ALONE = (
 )
 
 
-@command
+@store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Re-test a checkpoint, or the best trial of each table of a sweep; 1 where a validation error is not the logged one."""
     parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")

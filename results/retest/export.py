@@ -17,16 +17,16 @@ from mlflow.entities import Run
 from torch import Tensor
 
 from bel.angles import Axis
-from bel.atomic import replacing
 from bel.deploy.module import Deployed, write_onnx, write_pt2, write_torchscript
-from bel.errors import UserError, command
-from bel.places import refuse_file
+from bel.errors import UserError
+from bel.files import refuse_file, replacing
 from bel.precision import plain_fp32
 from bel.text import listed
 from bel.training import checkpoint
 from results.analysis.leaderboard import find_runs
 from results.retest.evaluate import FREE
 from results.retest.subject import fetch_state
+from results.store.faults import store_command
 
 FOLDER = Path("runs/export")
 ALLOWED = 1e-3  # degrees by which a file's predictions may differ from torch's
@@ -67,7 +67,7 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
-@command
+@store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the model of a run or a checkpoint, the decoder included; 1 where the file does not predict as torch does."""
     parser = argparse.ArgumentParser(

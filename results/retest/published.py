@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bel.config import TrainConfig
 from bel.data.images import opened
-from bel.data.prepare.prepared import load, open_prepared, place, request, usable
+from bel.data.loading import load, request
+from bel.data.prepare.prepared import open_prepared, place, usable
 from bel.data.prepare.verified import DamagedError
 from bel.data.readers.base import Entry, NoImagesError, Source
 from bel.deploy.published import read, summary

@@ -19,9 +19,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
-from bel.mlflow_store import fault, reason, sqlite_path, wait_until_made
-from bel.store_file import settle, sqlite_url
 from bel.text import LONG_PARAMETERS
+from results.store.faults import fault, reason, sqlite_path, wait_until_made
+from results.store.sqlite_file import settle, sqlite_url
 
 PARENT = "mlflow.parentRunId"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # what was asked for, not the store

@@ -4,7 +4,8 @@ import errno
 
 import pytest
 
-from bel.errors import UserError, command, sentence
+from bel.errors import UserError, sentence
+from bel.text import command
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@ import torch
 import torchvision
 
 from bel.errors import UserError
-from bel.model import build_model, imagenet_weights, optimiser_groups
+from bel.model import imagenet_weights
 from bel.precision import pick_device
+from bel.training.build import build_model, optimiser_groups
 from tests.conftest import PROJECT, without_gpu
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.precision import autocasts, bf16_from, plain_fp32
 from bel.training.loop import fit
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from tqdm import tqdm
 
-from bel.errors import UserError, command
+from bel.errors import UserError
 from bel.text import (
     SHOWN,
     axis_cells,
@@ -15,6 +15,7 @@ from bel.text import (
     beyond_range,
     cell,
     columns,
+    command,
     harmless,
     in_a_word,
     listed,

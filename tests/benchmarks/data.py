@@ -18,10 +18,11 @@ from torchvision import transforms
 
 from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, gather_here, train_batches
+from bel.data.loading import load
 from bel.data.prepare.crops import expanded_box
-from bel.data.prepare.prepared import Prepared, load
+from bel.data.prepare.prepared import Prepared
 from bel.data.readers.biwi import BIWI_TRAIN
-from bel.model import build_model, optimiser_groups
+from bel.training.build import build_model, optimiser_groups
 from bel.training.optimiser import Optimiser
 
 DATASETS = Path(__file__).parents[2] / "datasets"

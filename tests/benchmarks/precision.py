@@ -10,8 +10,8 @@ import time
 import torch
 
 from bel.config import TrainConfig
-from bel.model import build_model, optimiser_groups
 from bel.training.accumulate import Chunks
+from bel.training.build import build_model, optimiser_groups
 from bel.training.optimiser import Optimiser
 from bel.training.step import Step
 

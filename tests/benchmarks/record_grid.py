@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import Prepared, load
-from bel.data.splits import split
+from bel.data.loading import load, split
+from bel.data.prepare.prepared import Prepared
 from bel.source import code_version
 from bel.training.loop import fit
 

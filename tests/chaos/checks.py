@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training.loop import fit
 from tests.chaos.campaign import GO_ON, Campaign
 from tests.chaos.faults import ENDS, SPARE

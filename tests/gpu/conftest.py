@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 import torch
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.heads import HEADS
 from bel.precision import pick_device
 from bel.training import checkpoint

@@ -29,9 +29,9 @@ from torchvision import transforms
 from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, placed, train_batches
 from bel.data.prepare.crops import expanded_box
-from bel.model import build_model, optimiser_groups
 from bel.precision import pick_device, plain_fp32
 from bel.training.accumulate import Chunks
+from bel.training.build import build_model, optimiser_groups
 from bel.training.optimiser import Optimiser
 from bel.training.run_context import RunContext
 from bel.training.step import WARM_UP, Step

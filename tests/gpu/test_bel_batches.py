@@ -8,8 +8,7 @@ import torch
 from tests.bel.test_train import AUGMENTED
 
 from bel.data.batches import eval_batches, placed, train_batches
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.errors import UserError
 from tests.gpu.conftest import allowed, unlike
 

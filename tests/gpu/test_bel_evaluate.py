@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bel.data.batches import eval_batches
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.heads import HEADS
 from bel.heads.decoders import STEPPED
 from bel.training import checkpoint

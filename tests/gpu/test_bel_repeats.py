@@ -5,10 +5,9 @@ import math
 import pytest
 from tests.bel.test_train import AUGMENTED
 
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
-from bel.model import optimiser_groups
+from bel.data.loading import load, split
 from bel.training import checkpoint
+from bel.training.build import optimiser_groups
 from bel.training.loop import fit
 from bel.training.optimiser import Optimiser
 from tests.gpu.conftest import LOSSES, losses, numbers, run, unlike

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.errors import UserError
 from bel.training.loop import fit
 from tests.gpu.conftest import allowed, held, losses, run

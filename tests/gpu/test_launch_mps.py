@@ -18,7 +18,7 @@ from launch.driver.mps import ask, start_mps
 TRAIN = """
 import json, sys, torch
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training.loop import fit
 config = TrainConfig.make(json.loads(sys.argv[1]))
 for epoch in fit(config, load(config, "train")):

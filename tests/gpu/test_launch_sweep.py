@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training.loop import fit
 from tests.conftest import PROJECT, SWEEP, children
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from launch import train
 from launch.identity import data_facts
 from results.retest import evaluate

@@ -8,7 +8,7 @@ import ray
 from tests.launch.test_proposer import Bench
 from tests.launch.test_searches import started  # noqa: F401 - a fixture
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training.loop import fit
 from launch.console import progress as screen
 from launch.console.progress import Screen

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.data.synthetic import synthesise
 from bel.training import checkpoint
 from bel.training.loop import fit

@@ -41,7 +41,7 @@ def test_an_output_that_is_a_file_is_one_line(flags, tmp_path, capsys):
 def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
     assert train.main([*flags, "--out", str(tmp_path / "whole")]) == 0
     from bel.config import TrainConfig
-    from bel.data.prepare.prepared import load
+    from bel.data.loading import load
     from bel.training import checkpoint
     from bel.training.loop import fit
 

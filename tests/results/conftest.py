@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.model import build_model
 from bel.training import checkpoint
+from bel.training.build import build_model
 
 FIELDS = {
     "protocol": "biwi",

@@ -22,12 +22,12 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from bel.atomic import discard
 from bel.data.prepare.lock import locked, remove_stale
 from bel.data.prepare.verified import CHECKSUM, IMAGES, MANIFEST, TARGETS, checksum, content_digest
 from bel.data.prepare.worker import Job, Row, Task, WorkerDiedError, answers, row_digest
 from bel.data.readers.base import Entry, Source
 from bel.errors import UserError
+from bel.files import discard
 
 CHUNK, CHUNK_BYTES = 64, 16_000_000  # of a job, at most: 240 pixels make 11 MB
 FEW = 4 * CHUNK  # images that one process has done before others have started

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.data.labels import refuse_off_range, refuse_units
+from bel.data.labels import refuse_units
 from bel.data.prepare.build import Order, Progress, build, partial
 from bel.data.prepare.crops import shape
 from bel.data.prepare.verified import DamagedError, State, digest_of, open_verified, state_of
@@ -24,11 +24,9 @@ from bel.data.readers.boxes import read_boxes
 from bel.errors import UserError
 
 if TYPE_CHECKING:
-    from bel.config import TrainConfig
     from bel.data.protocols import Protocol
 
 VERSION = 2  # of the pixels: raise it when a change alters them
-ON_MISSING = ("error", "skip")
 MOST_WORKERS = 32
 
 
@@ -75,36 +73,6 @@ class Request:
 def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
     """Progress that shows nothing."""
     return items
-
-
-def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepared:
-    """The prepared `train` or `test` source of a config's protocol, made first where there is none.
-
-    Raises `UserError` where images cannot be used, or most labels are beyond an axis's range.
-    """
-    data = prepare(request(config, part), progress)
-    refuse_off_range(data.targets, config.definition.axes, data.folder)
-    return data
-
-
-def request(config: TrainConfig, part: str) -> Request:
-    """What a config asks for; only train is thinned by `frame_stride`."""
-    source: Source = getattr(config.definition, part)
-    assert config.crop is not None
-    root = Path(config.data_root)
-    return Request(
-        source,
-        root,
-        Path(config.cache_dir),
-        config.crop,
-        config.prepared_size,
-        margin=config.margin or 0.0,
-        boxes=None if config.boxes is None else root / config.boxes,
-        stride=config.frame_stride if part == "train" else 1,
-        skip=config.on_missing == "skip",
-        exif=config.exif or "apply",
-        protocol=config.definition,
-    )
 
 
 def prepare(wanted: Request, progress: Progress = silent, workers: int | None = None) -> Prepared:

@@ -18,9 +18,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from bel.atomic import replacing
 from bel.data.prepare.worker import row_digest
 from bel.errors import UserError, sentence
+from bel.files import replacing
 
 IMAGES, TARGETS, MANIFEST = "images.npy", "targets.npy", "manifest.json"
 CHECKSUM = "checksum"  # in a manifest, of the rest of it

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bel.data.readers.base import Box
 from bel.data.readers.cells import headed, read_cells
-from bel.errors import UserError
-from bel.values import real
+from bel.errors import UserError, real
 
 CORNERS = ["x0", "y0", "x1", "y1"]
 NAMES = ("stem", "image", "file", "name", "frame")  # columns of what a box is of

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bel.data.groups import holdout
 from bel.data.readers.base import Box, Entry, Label, Listing, NoImagesError, Source, absent
 from bel.data.readers.cells import read_table, with_points
 from bel.data.readers.table_spec import TableSpec
-from bel.errors import UserError
-from bel.values import real
+from bel.errors import UserError, real
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,6 @@ def draw(path: Path, rows: list[Row], spec: TableSpec, part: str) -> list[Row]:
 
     Rows without a group count as train's. Raises `UserError` where all are of one group.
     """
-    from bel.data.splits import holdout  # here, because torch is slow to import for a process that only reads labels
-
     assert spec.test_fraction is not None and spec.test_seed is not None
     grouped = [row for row in rows if row.group]
     groups = [row.group for row in grouped]

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bel.angles import MOST_LEVELS, Axis
-from bel.errors import UserError, one_of
-from bel.values import TINY, convert_to, refuse_unknown, within
+from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, within
 
 KEYS = (
     "name",

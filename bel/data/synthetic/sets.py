@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bel.atomic import replacing
 from bel.data.synthetic.identity import draw_traits
 from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, TABLE, Request, Sitter, label, plan
 from bel.data.synthetic.mesh import build_head
@@ -19,6 +18,7 @@ from bel.data.synthetic.render import FOCAL
 from bel.data.synthetic.rows import COLUMNS
 from bel.data.synthetic.scene import Scene, draw_scene, relight, shoot
 from bel.errors import UserError, one_of
+from bel.files import replacing
 
 RENDERER = 1  # raise it whenever the same arguments would give other files
 FAR, NEAR = 0.4, 0.8  # the head's height over the picture's, from frame to frame where the distance is a target

@@ -9,7 +9,7 @@ import torch
 from bel.codes.library import CODES, check_code, code_digest, code_matrix, normal_code
 from bel.errors import UserError
 
-PUBLISHED = json.loads((Path(__file__).parents[1] / "golden" / "codes.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parents[2] / "golden" / "codes.json").read_text())
 
 
 def test_all_published_matrices_are_there():

@@ -7,8 +7,9 @@ import torch
 from torchvision.transforms.functional import center_crop
 
 from bel.data.batches import MEAN, STD, ahead, eval_batches, normalise, placed, train_batches
-from bel.data.prepare.prepared import Prepared, load
-from bel.model import build_model
+from bel.data.loading import load
+from bel.data.prepare.prepared import Prepared
+from bel.training.build import build_model
 from bel.training.evaluate import evaluate
 
 CPU = torch.device("cpu")

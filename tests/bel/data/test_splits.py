@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from bel.data.prepare.prepared import load
+from bel.data.groups import fold_of, holdout
+from bel.data.loading import load, split
 from bel.data.readers.base import Entry
-from bel.data.splits import fold_of, holdout, refuse_leak, split, split_hash
+from bel.data.splits import refuse_leak, split_hash
 from bel.errors import UserError
 
 UNEVEN = [f"{i % 17:02}" for i in range(500)] + ["big"] * 200

@@ -10,8 +10,8 @@ import torchvision
 from bel.codes.library import code_matrix
 from bel.deploy.published import is_published, layout, read
 from bel.errors import UserError
-from bel.model import build_model
 from bel.training import checkpoint
+from bel.training.build import build_model
 from bel.training.checkpoint import read as read_file
 from tests.conftest import PROJECT
 

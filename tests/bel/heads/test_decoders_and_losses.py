@@ -8,7 +8,7 @@ from bel.codes.library import CODES, code_matrix
 from bel.heads import decoders as decode
 from bel.heads import losses
 
-GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden" / "decode_loss.npz"))
+GOLDEN = dict(np.load(Path(__file__).parents[2] / "golden" / "decode_loss.npz"))
 CASES = sorted({key.split("/")[0] for key in GOLDEN})
 
 

@@ -10,7 +10,8 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS
 from bel.heads.stagewise import STAGES
-from bel.model import Model, optimiser_groups
+from bel.model import Model
+from bel.training.build import optimiser_groups
 
 AXES = {"yaw": (-40, 60), "pitch": (-20, 40), "roll": (-30, 60)}  # least value, range in degrees, one level a degree
 KINDS = [("bel", code) for code in CODES] + [(head, None) for head in HEADS if head != "bel"]

@@ -4,7 +4,7 @@ import pytest
 from tests.bel.test_train import same, timeless
 
 from bel.data.batches import placed
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.errors import Diverged
 from bel.precision import pick_device
 from bel.training.loop import fit, steps

@@ -9,7 +9,7 @@ import torch
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.model import build_model, optimiser_groups
+from bel.training.build import build_model, optimiser_groups
 from bel.training.checkpoint import RULES, config_of, load, restore, save, whole
 from bel.training.optimiser import Optimiser
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.errors import Diverged, UserError, sentence
 from bel.training import checkpoint
 from bel.training.evaluate import constant_median, evaluate

@@ -8,13 +8,13 @@ import torch
 from tests.bel.test_train import same, timeless
 
 from bel.data.batches import train_batches
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.errors import UserError
-from bel.model import Model, build_model, optimiser_groups
+from bel.model import Model
 from bel.precision import plain_fp32
 from bel.training import checkpoint
 from bel.training.accumulate import Chunks
+from bel.training.build import build_model, optimiser_groups
 from bel.training.loop import fit, learning_rate
 from bel.training.optimiser import Optimiser
 

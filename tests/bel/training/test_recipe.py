@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
-from bel.data.splits import split
+from bel.data.loading import load, split
 from bel.heads import HEADS
-from bel.model import Model, optimiser_groups
+from bel.model import Model
 from bel.training import checkpoint
+from bel.training.build import optimiser_groups
 from bel.training.loop import fit, learning_rate
 from bel.training.optimiser import Optimiser
 

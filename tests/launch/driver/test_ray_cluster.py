@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training.loop import fit
 from launch import sweep
 from launch.driver import driver as shift

@@ -6,7 +6,7 @@ import pytest
 import torch
 from ray import tune
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.source import code_version
 from launch.driver.trainable import Trial as Trainable
 from launch.driver.trainable import taken_over

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
-from bel.model import build_model
+from bel.data.loading import load
+from bel.training.build import build_model
 from launch.tracking import figures as pictures
 from launch.tracking.figures import draw_code, draw_curve, draw_labels
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from bel.data.splits import holdout
+from bel.data.groups import holdout
 from launch import sweep
 from results.analysis.ranking import BY_IMAGE, OBJECTIVE, place, pooled, table_place
 from results.commands import main as command

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.errors import UserError
 from launch import train
 from launch.tracking.logger import Records

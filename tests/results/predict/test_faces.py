@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from bel.config import TrainConfig
+from bel.data.loading import request
 from bel.data.prepare.crops import center, present
-from bel.data.prepare.prepared import prepare, request
+from bel.data.prepare.prepared import prepare
 from bel.data.readers.boxes import read_boxes
 from results.predict import command as predict
 from results.predict import faces

@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training import checkpoint
 from bel.training.loop import fit
 from results.retest import evaluate, export

@@ -15,8 +15,9 @@ from bel.config import TrainConfig
 from bel.data.batches import constants, normalise
 from bel.deploy.module import atan2, hypot
 from bel.heads import HEADS
-from bel.model import BACKBONES, build_model
+from bel.model import BACKBONES
 from bel.training import checkpoint
+from bel.training.build import build_model
 from results.retest import export
 from results.retest.subject import fetch_state
 from tests.conftest import children, working_in

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
+from bel.data.loading import load
 from bel.training import checkpoint
 from bel.training.loop import fit
 from launch import train

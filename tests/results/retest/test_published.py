@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.prepare.prepared import load
-from bel.model import BACKBONES, build_model
+from bel.data.loading import load
+from bel.model import BACKBONES
+from bel.training.build import build_model
 from results.retest import evaluate
 from tests.results.conftest import state_of
 

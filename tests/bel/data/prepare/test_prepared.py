@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from bel.data.loading import load
 from bel.data.prepare import build, worker
 from bel.data.prepare.crops import cut, expanded_box, landmark_box, landmarks
-from bel.data.prepare.prepared import Request, load, prepare, verify
+from bel.data.prepare.prepared import Request, prepare, verify
 from bel.data.prepare.worker import WorkerDiedError
 from bel.data.readers.base import Entry, Label
 from bel.data.readers.biwi import BIWI_TRAIN

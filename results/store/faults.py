@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sqlite3
@@ -9,6 +10,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
+
+from bel.text import command
 
 SERVICES = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3"}  # packages whose errors are a store's
 ADVICE = {  # by a pattern of a message, the first that is found
@@ -36,6 +39,9 @@ def explain(error: BaseException) -> str | None:
     said = " ".join(re.split(r"\n\[SQL|\n\(Background", str(error))[0].split()) or type(error).__name__
     advice = next((what for pattern, what in ADVICE.items() if re.search(pattern, said)), SET)
     return f"{said[:LONGEST]}: {advice}"
+
+
+store_command = functools.partial(command, explain=explain)  # of a command that reads or writes a store
 
 
 def reason(error: BaseException) -> str:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from bel.errors import UserError
-from bel.places import refuse_file, refuse_folder
+from bel.files import refuse_file, refuse_folder
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
-from bel.errors import command
-from bel.mlflow_store import fault, sqlite_path, wait_until_made
+from bel.text import command
 from launch.tracking.connect import reach_store
 from results.commands import main as bel_results
 from results.retest import evaluate
+from results.store.faults import fault, sqlite_path, wait_until_made
 from tests.conftest import empty_store
 
 SQLITE = {

@@ -12,9 +12,9 @@ from sqlalchemy import URL
 
 from bel import store_file
 from bel.errors import UserError
-from bel.store_file import BEAT, STORE, settle
 from launch.tracking.parent_run import find_experiment
 from results.store.runs import CHECKPOINT, artifact
+from results.store.sqlite_file import BEAT, STORE, settle
 from tests.conftest import working_in
 
 

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from bel.atomic import replacing, writing_in
+from bel.files import replacing, writing_in
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from bel.atomic import replacing
+from bel.files import replacing
 with replacing(Path(sys.argv[1])) as work:
     work.mkdir() if sys.argv[2:] else None
     (work / "part" if sys.argv[2:] else work).write_text("half")

@@ -1,0 +1,53 @@
+"""What a run trains, built from its config: the network, and the learning rates of its parameters."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bel.config import TrainConfig
+from bel.heads import HEADS
+from bel.model import BACKBONES, Model, drop_classifier, load_trunk, probe
+from bel.training.optimiser import Group
+
+
+def build_model(config: TrainConfig, initial: bool = True) -> Model:
+    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it).
+
+    Raises `UserError` where the trunk cannot take the config's images or weights.
+    """
+    trunk = BACKBONES[config.backbone]()
+    features = drop_classifier(trunk, config.backbone)
+    if initial and config.weights != "none":
+        load_trunk(trunk, config)
+    if initial:
+        probe(trunk, config)
+    return Model(trunk, HEADS[config.head].build(features, config))
+
+
+def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
+    """Parameters by rate and steps a batch; each is in exactly one group, or frozen and in none where its rate is 0."""
+    grouped: dict[tuple[float, int], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor, steps = pace(name, config)
+        if factor:
+            grouped.setdefault((factor, steps), []).append(parameter)
+        else:
+            parameter.requires_grad_(False)
+    return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items()]
+
+
+def pace(name: str, config: TrainConfig) -> tuple[float, int]:
+    """A parameter's learning rate over the run's, and how often Adam steps it on a batch.
+
+    The published training freezes conv1 and bn1 (whose statistics move on), yields each parameter of layer1 to layer4
+    three times, and those of a shortcut four times.
+    """
+    kind, published = HEADS[config.head], config.recipe == "published"
+    if name.startswith("head."):
+        own = kind.rates.get(name.rpartition(".")[2], config.head_lr_factor)
+        return own, kind.published_steps if published else 1
+    if not published:
+        return 1.0, 1
+    if name.startswith(("trunk.conv1.", "trunk.bn1.")):
+        return 0.0, 1
+    return 1.0, 4 if ".downsample." in name else 3
