@@ -9,13 +9,13 @@ from pathlib import Path
 
 # What no number depends on: commands, messages, made-up data, checks of data, export. A module that is new here counts.
 LEFT_OUT = (
-    "atomic.py",
     "codes/properties.py",
     "data/checking",
     "data/command.py",
     "data/synthetic",
     "deploy/module.py",
     "files.py",
+    "run_layout.py",
     "text.py",
 )
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

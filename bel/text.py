@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bel.errors import UserError, sentence, shown
+from bel.run_layout import CLAMPED
 
 # What a terminal obeys, or nobody sees: controls, ends of lines, changes of direction, zero widths, halves of characters.
 UNSEEN = re.compile(
@@ -102,7 +103,6 @@ def selection(*splits: str) -> Selection:
     return Selection("val MAE", "validation", chosen)
 
 
-FACTS = {"training": "clamped_", "selection": "val_clamped_"}  # how the facts of a run that say a share by axis begin
 FEW = 3  # axes that a sentence names
 
 
@@ -130,7 +130,7 @@ def beyond_of(facts: Iterable[Mapping[str, str]]) -> str:
     """`beyond_range` of what runs trained and selected on: by axis the largest share among them."""
     shares: dict[str, dict[str, float]] = {}
     for values in facts:
-        for part, start in FACTS.items():
+        for part, start in CLAMPED.items():
             for name in (name for name in values if name.startswith(start)):
                 found, axis = shares.setdefault(part, {}), name.removeprefix(start)
                 found[axis] = max(found.get(axis, 0.0), float(values[name]))
@@ -185,7 +185,6 @@ def listed(names: Iterable[str], most: int = SHOWN, between: str = ", ") -> str:
 
 
 LONG = 40  # characters of a value in a name
-LONG_PARAMETERS = "long_parameters.json"  # artifact of a run: parameters that MLflow would cut, of which it has digests
 
 
 def in_a_word(value: object) -> str:

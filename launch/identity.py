@@ -15,8 +15,8 @@ from bel.data.prepare.prepared import Prepared, usable
 from bel.data.splits import refuse_leak
 from bel.errors import UserError
 from bel.model import weights_digest
+from bel.run_layout import CLAMPED
 from bel.source import code_version
-from bel.text import FACTS
 from launch.spec.sampling import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 
@@ -50,7 +50,7 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
     if parts.held is not data:
         facts["held_digest"] = parts.held.digest
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
-    for part, start in FACTS.items():
+    for part, start in CLAMPED.items():
         facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
     return facts
 

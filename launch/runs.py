@@ -11,15 +11,12 @@ from typing import Any
 from mlflow.entities import Run as Logged
 
 from bel.config import TrainConfig
+from bel.run_layout import DECIDED, Outcome
 from launch.identity import Facts, data_key
 from launch.spec.search import Objective
 from results.analysis.ranking import pooled
 
-FINISHED, STOPPED, DIVERGED, FAILED, CUT = "finished", "stopped", "diverged", "failed", "cut"
-DECIDED = (FINISHED, STOPPED, DIVERGED)  # outcomes that the same sweep does not ask for again
-RUNNING, WAITING = "running", "waiting"
-
-Known = Mapping[str, tuple[Logged, str, bool]]  # key -> run, its outcome, whether another sweep trained it
+Known = Mapping[str, tuple[Logged, Outcome, bool]]  # key -> run, its outcome, whether another sweep trained it
 Identify = Callable[[TrainConfig, dict[str, str]], str]
 Entry = dict[str, float]  # metrics of an epoch, its number ("epoch") and when it ended ("time")
 
@@ -28,7 +25,7 @@ Entry = dict[str, float]  # metrics of an epoch, its number ("epoch") and when i
 class Run:
     """One training run: what is trained, and what came of it so far.
 
-    The driver's thread alone changes it, by methods of `Book` alone; other threads get a copy.
+    The driver's thread alone changes it, by methods of `SweepRuns` alone; other threads get a copy.
     """
 
     key: str
@@ -37,7 +34,7 @@ class Run:
     facts: dict[str, str]
     group: str  # key of the first repeat of its configuration
     history: list[Entry] = field(default_factory=list)
-    outcome: str = WAITING
+    outcome: Outcome = Outcome.WAITING
     reason: str = ""
     machine: dict[str, str] = field(default_factory=dict)
     deaths: int = 0  # workers that died with it since its last epoch
@@ -46,7 +43,7 @@ class Run:
     resumed: int = 0  # epochs that earlier calls did
     kept: bool = True  # whether its checkpoint is
     logged: Logged | None = None  # what MLflow has of it, where it was decided before this call
-    lent: bool = False  # by another sweep that trained the very same
+    reused: bool = False  # by another sweep that trained the very same
 
     @property
     def epoch(self) -> int:
@@ -79,7 +76,7 @@ class Run:
         return self.metrics.get(objective.metric, worst)
 
 
-class Book:
+class SweepRuns:
     """All runs of a sweep by key, in the order in which they were met."""
 
     def __init__(
@@ -89,11 +86,11 @@ class Book:
         label: Callable[[TrainConfig], str],
         identify: Identify,
         known: Known,
-        fetchable: Callable[[Logged, str], bool] = lambda run, outcome: True,
+        fetchable: Callable[[Logged, Outcome], bool] = lambda run, outcome: True,
     ) -> None:
         self.facts, self.find, self.label, self.identify = facts, find, label, identify
         self.known, self.fetchable = dict(known), fetchable
-        self.runs: dict[str, Run] = {}
+        self.by_key: dict[str, Run] = {}
 
     def facts_of(self, config: TrainConfig) -> dict[str, str]:
         """What is known of the images that a config trains and selects on; prepared here, where an interval needs others."""
@@ -112,18 +109,21 @@ class Book:
         """The run of a config: a new one, or as MLflow knows it."""
         facts = self.facts_of(config)
         key = self.identify(config, facts)
-        if key not in self.runs:
+        if key not in self.by_key:
             run = Run(key, config, self.label(config), facts, group=key)
             if known := self.decided(key):
-                run.logged, run.outcome, run.lent = known
-                run.history, run.run_id = [dict(run.logged.data.metrics)], None if run.lent else run.logged.info.run_id
-            self.runs[key] = run
-        return self.runs[key]
+                run.logged, run.outcome, run.reused = known
+                run.history, run.run_id = (
+                    [dict(run.logged.data.metrics)],
+                    None if run.reused else run.logged.info.run_id,
+                )
+            self.by_key[key] = run
+        return self.by_key[key]
 
-    def decided(self, key: str) -> tuple[Logged, str, bool] | None:
+    def decided(self, key: str) -> tuple[Logged, Outcome, bool] | None:
         """What MLflow has of a run that need not be trained; another sweep's is lent where its files can be fetched."""
         known = self.known.get(key)
-        if known and known[2] and key not in self.runs and not self.fetchable(known[0], known[1]):
+        if known and known[2] and key not in self.by_key and not self.fetchable(known[0], known[1]):
             del self.known[key]
             return None
         return known
@@ -131,13 +131,13 @@ class Book:
     def recall(self, configs: list[TrainConfig]) -> None:
         """Enter the runs of a configuration, if one of them was decided in an earlier call."""
         found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
-        noted = any(self.identify(config, self.facts_of(config)) in self.runs for config in configs)
+        noted = any(self.identify(config, self.facts_of(config)) in self.by_key for config in configs)
         if noted or any(known and not known[2] for known in found):
             self.repeats(configs)
 
     def enter(self, key: str, result: Mapping[str, Any]) -> Run:
         """A run with the epochs that its worker tells of, each once."""
-        run = self.runs[key]
+        run = self.by_key[key]
         for entry in result["past"]:
             if entry["epoch"] > run.epoch:
                 run.history.append(entry)
@@ -150,18 +150,18 @@ class Book:
 
     def begin(self, key: str, now: float) -> Run:
         """A run whose worker begins, or goes on."""
-        run = self.runs[key]
-        run.outcome, run.begun = RUNNING, run.begun or now
+        run = self.by_key[key]
+        run.outcome, run.begun = Outcome.RUNNING, run.begun or now
         return run
 
-    def end(self, run: Run, outcome: str, reason: str | None = None) -> None:
+    def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
         """A run has ended."""
         run.outcome, run.reason = outcome, run.reason if reason is None else reason
 
     def wait(self, run: Run) -> None:
         """A run goes out again, after its worker died if it had begun."""
-        run.deaths += run.outcome != WAITING
-        run.outcome = WAITING
+        run.deaths += run.outcome != Outcome.WAITING
+        run.outcome = Outcome.WAITING
 
     def drop(self, run: Run) -> None:
         """A run's checkpoint is no longer kept."""
@@ -171,7 +171,7 @@ class Book:
         """A run as it ended in an earlier call that did not come to write it."""
         run = self.run(config)
         for name, value in ending.items():
-            setattr(run, name, value)
+            setattr(run, name, Outcome(value) if name == "outcome" else value)
         return run
 
     def written(self, ids: Mapping[str, str]) -> None:
@@ -181,16 +181,16 @@ class Book:
 
     def __iter__(self) -> Iterator[Run]:
         """Runs in the order in which they were met."""
-        return iter(list(self.runs.values()))
+        return iter(list(self.by_key.values()))
 
-    def having(self, *outcomes: str) -> list[Run]:
+    def having(self, *outcomes: Outcome) -> list[Run]:
         """Runs of these outcomes."""
         return [run for run in self if run.outcome in outcomes]
 
     @property
     def ended(self) -> list[Run]:
         """Runs that need not run again, and those that failed."""
-        return self.having(*DECIDED, FAILED)
+        return self.having(*DECIDED, Outcome.FAILED)
 
 
 def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:

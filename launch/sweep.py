@@ -29,7 +29,7 @@ from bel.config import TrainConfig
 from bel.data.prepare.build import Progress
 from bel.errors import UserError
 from bel.training.build import build_model
-from launch.driver.driver import Shift
+from launch.driver.driver import Driver
 from launch.driver.estimate import announce
 from launch.driver.probing import settle_gpu
 from launch.driver.ray_cluster import start_ray
@@ -43,10 +43,10 @@ from launch.identity import (
     refuse_large_batches,
     refuse_other_images,
 )
-from launch.runs import Book
+from launch.runs import SweepRuns
 from launch.schedule.repeats import on_seeds, repeats
-from launch.schedule.workload import Job
-from launch.spec.combinations import highs, lows, make_config
+from launch.schedule.workload import Workload
+from launch.spec.combinations import lower_bounds, make_config, upper_bounds
 from launch.spec.sampling import make_plan
 from launch.spec.sweep_file import Sweep, read_sweep
 from launch.tracking.connect import reach_store
@@ -70,25 +70,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep = read_sweep(arguments.file, arguments.set)
     storage = Folder.usable("--storage", arguments.storage, f"{sweep.name}-01234567/trials")
     plan = make_plan(sweep)
-    configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
+    configs = [make_config(sweep, values | lower_bounds(sweep)) for values in plan.combinations]
     check(sweep, configs)
     start_ray(sweep, arguments.address)
     reach_store()
     sweep = settle_gpu(sweep, configs)
-    configs = [make_config(sweep, values | lows(sweep)) for values in plan.legal]
+    configs = [make_config(sweep, values | lower_bounds(sweep)) for values in plan.combinations]
     runs = [run for config in configs for run in (*on_seeds(sweep, config), *repeats(sweep, config))]
     find = partial(facts_by_data, progress=bar)
     facts = find(runs)
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
-    refuse_large_batches([make_config(sweep, values | highs(sweep)) for values in plan.legal] + runs, facts)
+    refuse_large_batches(
+        [make_config(sweep, values | upper_bounds(sweep)) for values in plan.combinations] + runs, facts
+    )
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
     store = patiently(lambda: (look if arguments.plan else open_store)(sweep, key, arguments.fresh))
-    book = Book(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, fetchable)
-    job = Job(sweep, plan, book)
+    sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, fetchable)
+    workload = Workload(sweep, plan, sweep_runs)
     with store.lease or nullcontext():
         if arguments.plan or not arguments.quiet:
-            announce(job, full=arguments.plan)
-        return 0 if arguments.plan else Shift(job, store, storage, arguments.quiet).work()
+            announce(workload, full=arguments.plan)
+        return 0 if arguments.plan else Driver(workload, store, storage, arguments.quiet).work()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:

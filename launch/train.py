@@ -18,12 +18,13 @@ from bel.data.loading import load, split
 from bel.data.prepare.prepared import Prepared
 from bel.errors import UserError
 from bel.files import refuse_folder, replacing, writing_in
+from bel.run_layout import CHECKPOINT, CONFIG, LAST, PREDICTIONS
 from bel.text import beyond_range, command, harmless, selection
 from bel.training import checkpoint
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
 from launch.spec.dimensions import mapping
-from launch.tracking.predictions import PREDICTIONS, write_predictions
+from launch.tracking.predictions import write_predictions
 
 CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")
 OFTEN, SELDOM = 0.2, 60.0  # seconds between two states of the bar, and between two lines where there is none
@@ -32,11 +33,11 @@ BAR = "{desc} |{bar}| {elapsed}"
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train one network and write best.pt and last.pt into a folder; with --resume go on from its last.pt."""
+    """Train one network and write its checkpoints into a folder; with --resume go on from the last one."""
     parser = argparse.ArgumentParser(prog="bel-train", description="Train one network, without Ray and MLflow.")
-    parser.add_argument("file", type=Path, nargs="?", help="YAML of config fields, e.g. the config.yaml of a trial")
+    parser.add_argument("file", type=Path, nargs="?", help=f"YAML of config fields, e.g. the {CONFIG} of a trial")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the checkpoints (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on after the epoch of OUT/last.pt")
+    parser.add_argument("--resume", action="store_true", help=f"go on after the epoch of OUT/{LAST}")
     for f in fields(TrainConfig):
         flag = f"--{f.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
@@ -58,7 +59,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def train(config: TrainConfig, out: Path, resume: bool) -> None:
     """Run `fit` behind a progress bar and save after every epoch. Raises `UserError` over a folder that is in use."""
     refuse_folder("--out", out)
-    last, best = out / "last.pt", out / "best.pt"
+    last, best = out / LAST, out / CHECKPOINT
     if last.exists() and not resume:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = state_of(last) if resume else None
@@ -70,14 +71,14 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     bar = tqdm(total=config.epochs, bar_format=BAR, dynamic_ncols=True, delay=0.1, miniters=0, disable=not watched)
     epochs = paced(config, data, state, partial(show, bar), OFTEN if watched else SELDOM)
     out.mkdir(parents=True, exist_ok=True)
-    with writing_in(out, last.name, best.name, PREDICTIONS):
+    with writing_in(out, last.name, best.name, PREDICTIONS["val"]):
         pass  # what a run that was killed left is gone, though this one may not write it again
     with bar:
         for epoch in epochs:
             state = epoch.state()
-            if epoch.is_best:  # before last.pt, which knows of it
+            if epoch.is_best:  # before the last one, which knows of it
                 checkpoint.save(state, best)
-                with replacing(out / PREDICTIONS) as path:
+                with replacing(out / PREDICTIONS["val"]) as path:
                     write_predictions(epoch.validation, path)
             checkpoint.save(state, last)
             bar.update(epoch.number - bar.n)

@@ -11,6 +11,7 @@ import yaml
 from mlflow.tracking._tracking_service import utils
 
 from bel.data.command import main as data
+from bel.run_layout import CHECKPOINT
 from launch import sweep, train
 from results.commands import main as command
 from results.predict import command as predict
@@ -85,7 +86,7 @@ def every_command(capsys) -> None:
     checked(command.main, "report", parent.info.run_id, "-o", "report.html")
     checked(export.main, "--run-id", run, "--to", "torchscript")
     checked(train.main, "best.yaml", "--out", "runs/one")
-    checked(evaluate.main, "--checkpoint", "runs/one/best.pt")
+    checked(evaluate.main, "--checkpoint", f"runs/one/{CHECKPOINT}")
     checked(predict.main, next(Path("data").glob("**/*.png")), "--run-id", run)
     checked(views.main)
     said = capsys.readouterr()

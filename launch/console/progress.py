@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bel.run_layout import Outcome
 from bel.text import harmless, selection
 from launch.console.standings import RANKS, tables
 from launch.pace import Pace, duration
-from launch.runs import CUT, FINISHED, RUNNING, STOPPED, Book, Run
+from launch.runs import Run, SweepRuns
 
 EVERY = 1.0  # seconds between two states of the table
 LINE = 60.0  # seconds without a line, where there is no table, after which one says how far the runs are
@@ -22,13 +23,13 @@ NAMED = 3  # runs in it
 MOST_TABLES = 3  # of which the best is shown
 
 
-class Screen:
+class ProgressDisplay:
     """Lines and a table on stdout; `quiet` leaves out all but what went wrong. `pace` says how far a worker is."""
 
     def __init__(
-        self, book: Book, total: int, quiet: bool, pace: Callable[[Run], Pace | None] = lambda run: None
+        self, sweep_runs: SweepRuns, total: int, quiet: bool, pace: Callable[[Run], Pace | None] = lambda run: None
     ) -> None:
-        self.book, self.total, self.quiet, self.pace = book, total, quiet, pace
+        self.sweep_runs, self.total, self.quiet, self.pace = sweep_runs, total, quiet, pace
         self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
         self.console = Console(file=getattr(sys.stdout, "obeyed", sys.stdout), highlight=False, soft_wrap=True)
         self.began = self.shown = time.monotonic()
@@ -52,11 +53,11 @@ class Screen:
 
     def ended(self, run: Run) -> None:
         """A line about a run that ended."""
-        text = f"after epoch {run.epoch}" if run.outcome == CUT else run.reason
-        if run.outcome in (FINISHED, STOPPED):
+        text = f"after epoch {run.epoch}" if run.outcome == Outcome.CUT else run.reason
+        if run.outcome in (Outcome.FINISHED, Outcome.STOPPED):
             text = f"epoch {run.epoch}  {selection(run.config.selection).heading} {run.value(RANKS):.3f}"
-        done = len(self.book.ended)
-        bad = run.outcome not in (FINISHED, STOPPED, CUT)
+        done = len(self.sweep_runs.ended)
+        bad = run.outcome not in (Outcome.FINISHED, Outcome.STOPPED, Outcome.CUT)
         self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
 
     def refresh(self) -> None:
@@ -64,7 +65,7 @@ class Screen:
         if self.quiet or time.monotonic() - self.shown < (EVERY if self.live else LINE):
             return
         self.shown = time.monotonic()
-        found = [(run, self.pace(run)) for run in self.book.having(RUNNING)]
+        found = [(run, self.pace(run)) for run in self.sweep_runs.having(Outcome.RUNNING)]
         self.paces = {run.key: pace for run, pace in found if pace and pace.epoch > run.epoch}
         if self.live:
             self.live.update(Group(self.table(), Text(self.summary())), refresh=True)
@@ -73,7 +74,7 @@ class Screen:
 
     def line(self) -> str:
         """The summary, and how far some of the runs are."""
-        runs = [run for run in self.book.having(RUNNING) if run.key in self.paces]
+        runs = [run for run in self.sweep_runs.having(Outcome.RUNNING) if run.key in self.paces]
         more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
         return "; ".join([self.summary(), *(f"{run.name} {self.paces[run.key]}" for run in runs[:NAMED]), *more])
 
@@ -81,10 +82,10 @@ class Screen:
         """The runs that are being trained."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
-        heading = selection(*(run.config.selection for run in self.book.having(RUNNING))).heading
+        heading = selection(*(run.config.selection for run in self.sweep_runs.having(Outcome.RUNNING))).heading
         for name in ("epoch", "of it", "step", "images/s", "left", heading, "best"):
             table.add_column(name, justify="right", no_wrap=True)
-        for run in self.book.having(RUNNING):
+        for run in self.sweep_runs.having(Outcome.RUNNING):
             names = ("val/mae_groups", RANKS.metric)
             values = [f"{run.metrics[name]:.3f}" if name in run.metrics else "" for name in names]
             pace = self.paces.get(run.key)
@@ -95,8 +96,8 @@ class Screen:
 
     def summary(self) -> str:
         """Progress of the whole sweep, the best so far, and when it may end."""
-        text = f"{len(self.book.ended)} of {max(self.total, len(self.book.runs))} trials"
-        for table in tables(self.book)[:MOST_TABLES]:
+        text = f"{len(self.sweep_runs.ended)} of {max(self.total, len(self.sweep_runs.by_key))} trials"
+        for table in tables(self.sweep_runs)[:MOST_TABLES]:
             best = table[0].best
             on_test = " on TEST" if best.config.selection == "test" else ""
             text += f", best {table[0].error:.3f}{on_test} ({best.name})"
@@ -104,13 +105,15 @@ class Screen:
 
     def eta(self) -> str:
         """When the sweep ends at the pace so far, counted in epochs and parts of them."""
-        now = [run for run in self.book if not run.before]
+        now = [run for run in self.sweep_runs if not run.before]
         begun = sum(pace.part for pace in self.paces.values())
         done = sum(run.epoch - run.resumed for run in now) + begun
         if not done or not now:
             return ""
         longest = sum(run.config.epochs for run in now) / len(now)
-        ended = [run.epoch for run in now if run.outcome in (FINISHED, STOPPED)]
+        ended = [run.epoch for run in now if run.outcome in (Outcome.FINISHED, Outcome.STOPPED)]
         usual = sum(ended) / len(ended) if ended else longest
-        left = max(self.total - len(self.book.ended), 0) * usual - sum(run.epoch for run in self.book.having(RUNNING))
+        left = max(self.total - len(self.sweep_runs.ended), 0) * usual - sum(
+            run.epoch for run in self.sweep_runs.having(Outcome.RUNNING)
+        )
         return f", about {duration(max(left - begun, 0) * (time.monotonic() - self.began) / done)} left"

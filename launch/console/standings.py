@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from launch.runs import FINISHED, STOPPED, Book, Run, mean
+from bel.run_layout import Outcome
+from launch.runs import Run, SweepRuns, mean
 from launch.spec.search import OBJECTIVES
 from results.analysis.ranking import place, table_place, whole_seeds
 
@@ -45,14 +46,14 @@ class Standing:
 
     def place(self, lacks: bool) -> tuple[bool, bool, float, str]:
         """Its place beside others."""
-        stopped = any(run.outcome == STOPPED for run in self.runs)
+        stopped = any(run.outcome == Outcome.STOPPED for run in self.runs)
         return place(self.error, self.runs[0].name, lacks, stopped)
 
 
-def tables(book: Book) -> list[list[Standing]]:
+def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
     """What may be compared of the runs that came to an error, the best first; tables as in a leaderboard."""
     configurations: dict[str, list[Run]] = {}
-    for run in book.having(FINISHED, STOPPED):
+    for run in sweep_runs.having(Outcome.FINISHED, Outcome.STOPPED):
         configurations.setdefault(run.configuration, []).append(run)
     found: dict[tuple[str, ...], list[Standing]] = {}
     for runs in configurations.values():

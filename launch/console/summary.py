@@ -9,17 +9,18 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from bel.run_layout import BY_IMAGE, Outcome
 from bel.text import axis_cells, axis_titles, beyond_of, columns, selection, short
 from bel.training.evaluate import unit, width
 from launch.console.standings import RANKS, Standing, tables
-from launch.runs import FINISHED, Book, Run, by_configuration, mean
+from launch.runs import Run, SweepRuns, by_configuration, mean
 from launch.spec.sweep_file import Sweep
-from results.analysis.ranking import BY_IMAGE, title
+from results.analysis.ranking import title
 
 
-def print_tables(sweep: Sweep, book: Book) -> None:
+def print_tables(sweep: Sweep, sweep_runs: SweepRuns) -> None:
     """Print the trials that came to an error, one table for what may be compared, with the best of each."""
-    for table in tables(book):
+    for table in tables(sweep_runs):
         folds = table[0].runs[0].config.folds
         if not (folds and sweep.search.tune):  # a contender's folds are no ranking each: their means are
             rows = [(rank, run) for rank, one in enumerate(table, 1) for run in (*one.ordered, *one.rest)]
@@ -32,7 +33,7 @@ def print_tables(sweep: Sweep, book: Book) -> None:
             f"\nre-test the best on the test split:\n  {beside('bel-eval')} --run-id {table[0].best.run_id}", flush=True
         )
     if len(sweep.search.objective) > 1:
-        print_front(sweep, book.having(FINISHED))
+        print_front(sweep, sweep_runs.having(Outcome.FINISHED))
 
 
 def print_means(table: list[Standing], seeds: int, folds: int) -> None:

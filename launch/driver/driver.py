@@ -18,28 +18,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bel.config import TrainConfig
 from bel.errors import shown
+from bel.run_layout import Outcome
 from bel.source import code_version
-from launch.console.progress import Screen
+from launch.console.progress import ProgressDisplay
 from launch.console.standings import tables
 from launch.console.summary import print_folds, print_questions, print_tables
-from launch.driver.callback import Tracker
+from launch.driver.callback import SweepCallback
 from launch.driver.live_progress import heard
 from launch.driver.ray_cluster import RayDied, joined, ray_died, restart_ray
 from launch.driver.trainable import taken_over
 from launch.driver.tuner import tuner
 from launch.identity import file_digests
 from launch.pace import Pace
-from launch.runs import FAILED, FINISHED, STOPPED, Run
+from launch.runs import Run
 from launch.schedule.repeats import best_of_each, repeats
 from launch.schedule.schedulers import ByKey, scheduler
-from launch.schedule.searcher import Proposer
-from launch.schedule.stopper import FULL, INTERRUPTED, LOST, Stop
+from launch.schedule.searcher import TrialSearcher
+from launch.schedule.stopper import FULL, INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import Listed, Source, Suggested, database_url, open_study
-from launch.schedule.workload import Job
-from launch.spec.combinations import lows, make_config
+from launch.schedule.workload import Workload
+from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.sampling import Plan
 from launch.tracking.claim import claim
-from launch.tracking.logger import Records
+from launch.tracking.logger import RunLogger
 from launch.tracking.provenance import kept_changes, provenance
 from launch.tracking.store import Store, judged_before
 from launch.tracking.trial_folder import Folder
@@ -49,19 +50,19 @@ PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store th
 HURRY = 5.0  # after a second Ctrl-C
 
 
-class Shift:
-    """One call's work on a job: runs what is not decided yet, writes all of it, prints the table."""
+class Driver:
+    """One call's work on a workload: runs what is not decided yet, writes all of it, prints the table."""
 
-    def __init__(self, job: Job, store: Store, storage: Folder, quiet: bool) -> None:
-        self.job, self.sweep, self.book, self.store = job, job.sweep, job.book, store
+    def __init__(self, workload: Workload, store: Store, storage: Folder, quiet: bool) -> None:
+        self.workload, self.sweep, self.sweep_runs, self.store = workload, workload.sweep, workload.sweep_runs, store
         self.storage = storage
-        self.folder = storage.of(f"{job.sweep.name}-{store.key[:8]}")
+        self.folder = storage.of(f"{workload.sweep.name}-{store.key[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         tags = provenance() | {"code_version": code_version()}
-        self.records = Records(store, self.trials, tags, kept_changes())
-        self.screen = Screen(self.book, job.total, quiet, self.pace)
-        self.stop = Stop(self.book)
-        self.tracker = Tracker(self.sweep, self.book, self.records, self.stop, self.screen, store.hours)
+        self.logger = RunLogger(store, self.trials, tags, kept_changes())
+        self.display = ProgressDisplay(self.sweep_runs, workload.total, quiet, self.pace)
+        self.stop = SweepStopper(self.sweep_runs)
+        self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stop, self.display, store.hours)
 
     def pace(self, run: Run) -> Pace | None:
         """How far the worker of a run said that it is."""
@@ -70,10 +71,10 @@ class Shift:
     def work(self) -> int:
         """Run the stages and conclude; the exit code."""
         patience, broken = PATIENCE, False
-        self.screen.say(f"parent run {self.store.parent_id}")
-        claim(self.folder, self.store, self.screen.say)
+        self.display.say(f"parent run {self.store.parent_id}")
+        claim(self.folder, self.store, self.display.say)
         self.tune.remove()  # of a driver that was killed
-        self.records.replay(self.book)
+        self.logger.replay(self.sweep_runs)
         try:
             with self.stop.on_signals():
                 self.stages()
@@ -84,12 +85,12 @@ class Shift:
             self.stop.ask(INTERRUPTED, "an error")  # so that the parent is not taken for finished
             raise
         finally:
-            self.tracker.close()
-            self.records.progress(self.tracker.hours)
-            self.records.finish(self.status())
-            self.screen.close()
-            written = self.records.writer.drain(patience, self.screen.say)
-            self.book.written(dict(self.records.ids))
+            self.callback.close()
+            self.logger.progress(self.callback.hours)
+            self.logger.finish(self.status())
+            self.display.close()
+            written = self.logger.writer.drain(patience, self.display.say)
+            self.sweep_runs.written(dict(self.logger.ids))
             if not self.lost:  # else another driver may be at work there
                 self.tune.remove()
             if broken:
@@ -99,21 +100,21 @@ class Shift:
     @property
     def lost(self) -> str:
         """Why this process must not go on with the sweep."""
-        return self.records.writer.lost or (self.store.lease.why if self.store.lease else "")
+        return self.logger.writer.lost or (self.store.lease.why if self.store.lease else "")
 
     def stages(self) -> None:
         """Each protocol that is searched by itself; then the folds of a tuned sweep."""
-        for number, plan in enumerate(self.job.strata):
+        for number, plan in enumerate(self.workload.strata):
             if not self.stop.reason:
-                self.stage(plan, self.source(number, plan), self.job.repeats)
+                self.stage(plan, self.source(number, plan), self.workload.repeats)
         if self.sweep.search.tune and not self.stop.reason:
-            best = best_of_each(self.sweep, self.job.configs, self.book)
-            self.stage(self.job.plan, Listed(best), lambda config: repeats(self.sweep, config))
+            best = best_of_each(self.sweep, self.workload.configs, self.sweep_runs)
+            self.stage(self.workload.plan, Listed(best), lambda config: repeats(self.sweep, config))
 
     def source(self, number: int, plan: Plan) -> Source:
         """Where a stage's configurations come from."""
         if not self.sweep.search.suggests:
-            return Listed(self.job.listed[number])
+            return Listed(self.workload.listed[number])
         database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
@@ -123,28 +124,30 @@ class Shift:
     def stage(self, plan: Plan, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:
         """Let Tune run what a source gives, unless all of it is decided."""
         for config in source.before:
-            self.book.recall(repeated(config))
-        proposer = Proposer(self.sweep, source, repeated, self.book, self.stop, self.records.adopt, self.order)
-        if proposer.look_ahead():
-            self.tracker.proposer = proposer
-            protocols = {make_config(self.sweep, v | lows(self.sweep)).protocol_name for v in plan.legal}
+            self.sweep_runs.recall(repeated(config))
+        searcher = TrialSearcher(
+            self.sweep, source, repeated, self.sweep_runs, self.stop, self.logger.adopt, self.order
+        )
+        if searcher.look_ahead():
+            self.callback.searcher = searcher
+            protocols = {make_config(self.sweep, v | lower_bounds(self.sweep)).protocol_name for v in plan.combinations}
             metric = self.sweep.search.objectives[0].metric
             before = judged_before(self.store, protocols, metric) if self.sweep.search.early else {}
-            schedule = scheduler(self.sweep, self.job.longest, self.book, before)
-            while not self.tuned(proposer, schedule):
-                self.tracker.ray_died()
+            schedule = scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
+            while not self.tuned(searcher, schedule):
+                self.callback.ray_died()
                 if self.stop.reason:
                     break
-                self.screen.say("Ray has died on this machine: it is started again, and the trials go on", always=True)
+                self.display.say("Ray has died on this machine: it is started again, and the trials go on", always=True)
                 self.tune.remove()
                 restart_ray()
                 if not isinstance(schedule, ByKey):  # it knows trials of the Tune that is gone
-                    schedule = scheduler(self.sweep, self.job.longest, self.book, before)
+                    schedule = scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
 
-    def tuned(self, proposer: Proposer, schedule: TrialScheduler | None) -> bool:
-        """Let Tune run what the proposer gives; False where Ray dies on the way."""
+    def tuned(self, searcher: TrialSearcher, schedule: TrialScheduler | None) -> bool:
+        """Let Tune run what the searcher gives; False where Ray dies on the way."""
         try:
-            tuner(self.sweep, proposer, self.tracker, schedule, self.tune).fit()
+            tuner(self.sweep, searcher, self.callback, schedule, self.tune).fit()
             return True
         except RayDied:
             pass
@@ -170,23 +173,25 @@ class Shift:
         """MLflow's status of the parent."""
         if self.stop.reason in (INTERRUPTED, FULL, LOST):
             return "KILLED"
-        return "FAILED" if self.book.having(FAILED) else "FINISHED"
+        return "FAILED" if self.sweep_runs.having(Outcome.FAILED) else "FINISHED"
 
     def conclude(self, written: bool) -> int:
         """Print the table and what is to be done next; the exit code."""
-        print_tables(self.sweep, self.book)
-        if self.sweep.search.tune and any(run.config.folds for run in self.book.ended):
+        print_tables(self.sweep, self.sweep_runs)
+        if self.sweep.search.tune and any(run.config.folds for run in self.sweep_runs.ended):
             print_folds(self.sweep, self.store.parent_id)
-        if len(self.book.having(FINISHED, STOPPED)) > 1:
+        if len(self.sweep_runs.having(Outcome.FINISHED, Outcome.STOPPED)) > 1:
             print_questions(self.store.parent_id)
-        idle = not self.book.having(FINISHED, STOPPED) and not self.stop.reason  # a spent budget is no fault
-        code = 1 if self.book.having(FAILED) or idle else 0
-        refused = self.records.writer.refused
+        idle = (
+            not self.sweep_runs.having(Outcome.FINISHED, Outcome.STOPPED) and not self.stop.reason
+        )  # a spent budget is no fault
+        code = 1 if self.sweep_runs.having(Outcome.FAILED) or idle else 0
+        refused = self.logger.writer.refused
         if refused:
             print(f"MLflow refused {len(refused)} writes, the first of them: {refused[0]}", file=sys.stderr)
             code = 1
-        if self.records.unstored:
-            lacking = ", ".join(self.records.unstored[:3])
+        if self.logger.unstored:
+            lacking = ", ".join(self.logger.unstored[:3])
             print(
                 f"files of {lacking} did not arrive in the store: the same command trains them again", file=sys.stderr
             )
@@ -200,16 +205,18 @@ class Shift:
             code = {INTERRUPTED: 130, FULL: 2, LOST: 1}.get(self.stop.reason, code)
         if not written:
             print(
-                f"the MLflow store is away ({self.records.writer.reason}): what it lacks is in {shown(self.trials.url)}, and "
+                f"the MLflow store is away ({self.logger.writer.reason}): what it lacks is in {shown(self.trials.url)}, and "
                 "the same command writes it",
                 file=sys.stderr,
             )
             code = code or 1
         elif not refused:
             with suppress(MlflowException, SQLAlchemyError):  # a count is not worth an error
-                count, size = self.records.kept(self.book.having(FINISHED, STOPPED))
-                self.screen.say(f"checkpoints kept: {count} of {len(self.book.ended)} trials, {size / 1e9:.3f} GB")
-            if not self.stop.reason and not self.book.having(FAILED):
+                count, size = self.logger.kept(self.sweep_runs.having(Outcome.FINISHED, Outcome.STOPPED))
+                self.display.say(
+                    f"checkpoints kept: {count} of {len(self.sweep_runs.ended)} trials, {size / 1e9:.3f} GB"
+                )
+            if not self.stop.reason and not self.sweep_runs.having(Outcome.FAILED):
                 self.folder.remove()
         self.notify(code)
         return code
@@ -218,7 +225,7 @@ class Shift:
         """Run the command that the sweep names for its end, which finds in its environment what came of it."""
         if not self.sweep.on_end:
             return
-        first = next((table[0] for table in tables(self.book)), None)
+        first = next((table[0] for table in tables(self.sweep_runs)), None)
         told = {
             "BEL_SWEEP": self.sweep.name,
             "BEL_PARENT": self.store.parent_id,

@@ -6,21 +6,21 @@ import ray
 
 from bel.text import beyond_of, selection
 from launch.driver.probing import measure, network
-from launch.schedule.workload import Job
+from launch.schedule.workload import Workload
 from launch.spec.sweep_file import Sweep
 
 GB = 1e9
 VALIDATION = 1 / 3  # of the time of a training image
 
 
-def announce(job: Job, full: bool) -> None:
+def announce(workload: Workload, full: bool) -> None:
     """Say what is legal, on which data, and how much is to do; in full also how long, how much disk and memory."""
-    legal, dropped = len(job.plan.legal), sum(job.plan.dropped.values())
+    legal, dropped = len(workload.plan.combinations), sum(workload.plan.dropped.values())
     print(f"{legal} legal combinations of lists, {dropped} dropped")
-    for reason, number in job.plan.dropped.most_common():
+    for reason, number in workload.plan.dropped.most_common():
         print(f"dropped {number} combinations: {reason}")
     by_split: dict[str, list[dict[str, str]]] = {}
-    for values in job.book.facts.values():
+    for values in workload.sweep_runs.facts.values():
         by_split.setdefault(values["split_hash"], []).append(values)
     for values, *others in by_split.values():
         images = selection(values["selection_split"]).images
@@ -31,36 +31,37 @@ def announce(job: Job, full: bool) -> None:
         )
         if beyond := beyond_of([values, *others]):
             print(f"note: {beyond}")
-    s, done, lent = job.sweep, job.done, job.lent
+    s, done, reused = workload.sweep, workload.done, workload.reused
+    left = max(workload.total - done - reused, 0)
     print(
-        f"sweep {s.name}: {max(job.total - done - lent, 0)} trials to run ({s.search.method}, scheduler {s.search.scheduler}), "
-        f"{done} finished before, {lent} by other sweeps",
+        f"sweep {s.name}: {left} trials to run ({s.search.method}, scheduler {s.search.scheduler}), "
+        f"{done} finished before, {reused} by other sweeps",
         flush=True,
     )
     if full:
-        print_costs(job)
+        print_costs(workload)
 
 
-def print_costs(job: Job) -> None:
+def print_costs(workload: Workload) -> None:
     """Epochs, images, time, disk and memory of what is left to run, from a probe of each distinct network."""
-    resources = job.sweep.resources
+    resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
-    configs = job.all_runs
+    configs = workload.all_runs
     probes = measure(configs, resources.cpu, resources.gpu)
     epochs = images = seconds = 0.0
     for config in configs:
-        facts = job.book.facts_of(config)
+        facts = workload.sweep_runs.facts_of(config)
         trained = config.epochs * int(facts["train_images"])
         validated = config.epochs * int(facts["val_images"])
         epochs, images = epochs + config.epochs, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
-    share = max(job.total - job.done - job.lent, 0) / max(len(configs), 1)
-    slots = places(job.sweep)
-    less = "; early stopping takes less" if job.sweep.search.early else ""
+    share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
+    slots = places(workload.sweep)
+    less = "; early stopping takes less" if workload.sweep.search.early else ""
     print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
     print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
     weights = max(p.weights for p in probes.values())
-    kept = min(job.sweep.keep, job.total) * weights
+    kept = min(workload.sweep.keep, workload.total) * weights
     print(
         f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
     )

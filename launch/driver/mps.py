@@ -73,7 +73,7 @@ def serves() -> bool:
 
 
 def stop_mps(lock: IO[str]) -> None:
-    """Stop the service after the last trial, unless another driver of this user has it."""
+    """SweepStopper the service after the last trial, unless another driver of this user has it."""
     ray.shutdown()
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device
+from bel.run_layout import CHECKPOINT, CONFIG, LABELS_FIGURE, LAST, PREDICTIONS, SPLIT, Outcome
 from bel.source import code_version
 from bel.training import checkpoint
 from bel.training.checkpoint import environment
@@ -31,8 +32,8 @@ from launch.pace import paced
 from launch.spec import yaml_text
 from launch.spec.search import PBT_FIELDS
 from launch.tracking.figures import draw_labels
-from launch.tracking.predictions import PREDICTIONS, write_predictions
-from launch.tracking.trial_folder import BEST, LAST, Folder
+from launch.tracking.predictions import write_predictions
+from launch.tracking.trial_folder import Folder
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -119,7 +120,7 @@ class Trial(tune.Trainable):
             self.folder = Folder(self.key)
             self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
-            self.begin(*(stored(self.folder, name, self.notes.append) for name in (LAST, BEST)))
+            self.begin(*(stored(self.folder, name, self.notes.append) for name in (LAST, CHECKPOINT)))
         except Exception as error:
             self.trouble = error
 
@@ -153,13 +154,17 @@ class Trial(tune.Trainable):
                 raise self.trouble
             if len(self.history) < self.train_config.epochs:
                 self.advance()
-            ended = {"done": True, "outcome": "finished"} if len(self.history) == self.train_config.epochs else {}
+            ended = (
+                {"done": True, "outcome": Outcome.FINISHED.value}
+                if len(self.history) == self.train_config.epochs
+                else {}
+            )
         except Exception as error:
             if gpu_failed(error):
                 raise
             full = isinstance(error, OSError) and error.errno in FULL
-            outcome = "full" if full else "diverged" if isinstance(error, Diverged) else "failed"
-            ended = {"done": True, "outcome": outcome, "reason": sentence(error)}
+            outcome = Outcome.CUT if full else Outcome.DIVERGED if isinstance(error, Diverged) else Outcome.FAILED
+            ended = {"done": True, "outcome": outcome.value, "disk_full": full, "reason": sentence(error)}
         if ended:
             forget(self.key)
         past, self.reported = self.history[self.reported :], len(self.history)
@@ -180,8 +185,8 @@ class Trial(tune.Trainable):
         history = [*self.history, {**epoch.metrics, **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of it, and a run goes on from its last one
-            self.keep(BEST, self.best)
-            with self.folder.writing(PREDICTIONS) as path:
+            self.keep(CHECKPOINT, self.best)
+            with self.folder.writing(PREDICTIONS["val"]) as path:
                 write_predictions(epoch.validation, path)
         self.last = state | {"history": history}
         self.keep(LAST, self.last)
@@ -194,11 +199,11 @@ class Trial(tune.Trainable):
 
     def describe(self, state: dict[str, Any]) -> None:
         """Write the config, the split and a picture of the labels."""
-        with self.folder.writing("config.yaml") as path:
+        with self.folder.writing(CONFIG) as path:
             path.write_text(yaml_text.dump(self.train_config.as_dict()))
-        with self.folder.writing("split.json") as path:
+        with self.folder.writing(SPLIT) as path:
             path.write_text(json.dumps(state["data"], indent=1))
-        with self.folder.writing("labels.png") as path:
+        with self.folder.writing(LABELS_FIGURE) as path:
             draw_labels(self.train_config, self.data, path)
 
     def machine(self) -> dict[str, str]:
@@ -209,17 +214,17 @@ class Trial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the state for a scheduler that hands it to another trial."""
         checkpoint.save(self.last, Path(checkpoint_dir) / LAST)
-        checkpoint.save(self.best, Path(checkpoint_dir) / BEST)
-        with self.folder.reading(PREDICTIONS) as path:
+        checkpoint.save(self.best, Path(checkpoint_dir) / CHECKPOINT)
+        with self.folder.reading(PREDICTIONS["val"]) as path:
             if path:
-                shutil.copy(path, Path(checkpoint_dir) / PREDICTIONS)
+                shutil.copy(path, Path(checkpoint_dir) / PREDICTIONS["val"])
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Go on from a state that a scheduler chose, perhaps another trial's, whose epochs past the own ones are reported."""
-        self.last, best = (checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, BEST))
+        self.last, best = (checkpoint.load(Path(checkpoint_dir) / name) for name in (LAST, CHECKPOINT))
         self.last["config"] = self.train_config.as_dict()  # the fields with which it goes on
         self.begin(self.last, best)
-        for name, state in ((BEST, best), (LAST, self.last)):
+        for name, state in ((CHECKPOINT, best), (LAST, self.last)):
             self.keep(name, state)
-        with self.folder.writing(PREDICTIONS) as path:
-            shutil.copy(Path(checkpoint_dir) / PREDICTIONS, path)
+        with self.folder.writing(PREDICTIONS["val"]) as path:
+            shutil.copy(Path(checkpoint_dir) / PREDICTIONS["val"], path)

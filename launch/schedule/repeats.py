@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bel.config import TrainConfig
-from launch.runs import FINISHED, Book, mean
+from bel.run_layout import Outcome
+from launch.runs import SweepRuns, mean
 from launch.spec.sweep_file import Sweep
 
 
@@ -39,14 +40,14 @@ def folds_to_come(sweep: Sweep, configs: list[TrainConfig]) -> int:
     return contenders * (sweep.search.folds or 0) * (sweep.search.seeds or 1)
 
 
-def best_of_each(sweep: Sweep, configs: list[TrainConfig], book: Book) -> list[TrainConfig]:
+def best_of_each(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
     """Of each contender the config with the least mean error on the hold-out, of those that finished with every seed."""
     assert sweep.search.tune is not None
     objective = sweep.search.objectives[0]
     best: dict[tuple[tuple[str, str], ...], tuple[float, TrainConfig]] = {}
     for config in configs:
-        runs = [book.run(seed) for seed in on_seeds(sweep, config)]
-        if all(run.outcome == FINISHED for run in runs):
+        runs = [sweep_runs.run(seed) for seed in on_seeds(sweep, config)]
+        if all(run.outcome == Outcome.FINISHED for run in runs):
             who, error = contender(config, sweep.search.tune), round(mean(runs, objective), 9)
             if who not in best or error < best[who][0]:
                 best[who] = error, config

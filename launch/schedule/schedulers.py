@@ -16,7 +16,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from launch.runs import Book, Entry
+from launch.runs import Entry, SweepRuns
 from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
 
@@ -33,9 +33,9 @@ class Known:
 class ByKey(FIFOScheduler):
     """Judges the runs that are first of their configuration, all of them on the same seed and fold, on all their epochs."""
 
-    def __init__(self, inner: TrialScheduler, book: Book) -> None:
+    def __init__(self, inner: TrialScheduler, sweep_runs: SweepRuns) -> None:
         super().__init__()
-        self.inner, self.book = inner, book
+        self.inner, self.sweep_runs = inner, sweep_runs
         self.told: dict[str, int] = {}  # key -> the last epoch that the inner scheduler knows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -56,12 +56,12 @@ class ByKey(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Tune asks after each epoch but a run's last one."""
-        run = self.book.enter(trial.config["key"], result)
+        run = self.sweep_runs.enter(trial.config["key"], result)
         return self.judge(run.key, run.history) if run.judged else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The last epoch counts for the others."""
-        run = self.book.runs[trial.config["key"]]
+        run = self.sweep_runs.by_key[trial.config["key"]]
         if run.judged:
             self.judge(run.key, run.history)
 
@@ -92,7 +92,9 @@ class Population(PopulationBasedTraining):
         return trial.config | {"values": config["values"]}, operations
 
 
-def scheduler(sweep: Sweep, longest: int, book: Book, before: dict[str, list[Entry]]) -> TrialScheduler | None:
+def scheduler(
+    sweep: Sweep, longest: int, sweep_runs: SweepRuns, before: dict[str, list[Entry]]
+) -> TrialScheduler | None:
     """The scheduler that a sweep asks for, which knows the epochs of runs `before` this call; None for none.
 
     `longest` is the most epochs that a run takes.
@@ -103,7 +105,7 @@ def scheduler(sweep: Sweep, longest: int, book: Book, before: dict[str, list[Ent
         return None
     if name == "pbt":
         return population(sweep, common, longest)
-    made = ByKey(inner_scheduler(name, common, longest), book)
+    made = ByKey(inner_scheduler(name, common, longest), sweep_runs)
     for key, history in before.items():
         made.judge(key, history)
     return made

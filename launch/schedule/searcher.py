@@ -11,8 +11,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from bel.config import TrainConfig
-from launch.runs import DECIDED, FAILED, FINISHED, WAITING, Book, Run, mean
-from launch.schedule.stopper import Stop
+from bel.run_layout import DECIDED, Outcome
+from launch.runs import Run, SweepRuns, mean
+from launch.schedule.stopper import SweepStopper
 from launch.schedule.suggestions import Source
 from launch.spec.sweep_file import Sweep
 
@@ -27,7 +28,7 @@ class Group:
     runs: list[Run]
 
 
-class Proposer(Searcher):
+class TrialSearcher(Searcher):
     """Tune's searcher. With early stopping the first repeat decides alone whether the others are worth their time.
 
     So runs are compared on the same seed and fold, and a search learns the mean of all repeats or that there is none.
@@ -38,15 +39,15 @@ class Proposer(Searcher):
         sweep: Sweep,
         source: Source,
         repeats: Callable[[TrainConfig], list[TrainConfig]],
-        book: Book,
-        stop: Stop,
+        sweep_runs: SweepRuns,
+        stop: SweepStopper,
         adopt: Callable[[Run], None],
         order: Callable[[Run], dict[str, Any]],
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
         self.source, self.repeats, self.early, self.budget = source, repeats, sweep.search.early, sweep.budget
-        self.book, self.stop, self.adopt, self.order = book, stop, adopt, order
+        self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.queue: deque[Run] = deque()
         self.out: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
         self.groups: dict[str, Group] = {}
@@ -60,7 +61,7 @@ class Proposer(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune's `config` of the next run; None while one that is out may bring more, `FINISHED` where none will."""
+        """Tune's `config` of the next run; None while one that is out may bring more, `Outcome.FINISHED` where none will."""
         if self.stop.reason:
             return self.FINISHED
         if self.look_ahead():
@@ -75,9 +76,9 @@ class Proposer(Searcher):
             config = None if self.spent() else self.source.ask()
             if config is None:
                 return False
-            runs = self.book.repeats(self.repeats(config))
+            runs = self.sweep_runs.repeats(self.repeats(config))
             for run in runs:
-                if run.lent:
+                if run.reused:
                     self.adopt(run)
             self.groups[runs[0].group] = Group(config, runs)
             self.proceed(self.groups[runs[0].group])
@@ -85,24 +86,24 @@ class Proposer(Searcher):
 
     def spent(self) -> bool:
         """Whether the budget allows no further configuration."""
-        ran = {run.key for run in self.book if run.outcome != WAITING and not run.lent} | self.out
+        ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.out
         many = self.budget.trials is not None and len(ran) >= self.budget.trials
         return many or (self.budget.patience is not None and self.since >= self.budget.patience)
 
     def proceed(self, group: Group) -> None:
         """Queue the repeats whose turn has come, or close the group where all that shall run has ended."""
         first = group.runs[0]
-        turn = [first] if self.early and first.outcome != FINISHED else group.runs
-        waiting = [r for r in turn if r.outcome == WAITING and r.key not in self.out and r not in self.queue]
+        turn = [first] if self.early and first.outcome != Outcome.FINISHED else group.runs
+        waiting = [r for r in turn if r.outcome == Outcome.WAITING and r.key not in self.out and r not in self.queue]
         self.queue.extend(waiting)
-        if all(run.outcome in (*DECIDED, FAILED) for run in turn):
+        if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):
             del self.groups[first.group]
             self.close(group.config, turn)
 
     def close(self, config: TrainConfig, runs: list[Run]) -> None:
         """Tell the source, and count for the patience."""
         self.source.tell(config, runs)
-        value = mean(runs, self.objective) if all(run.outcome == FINISHED for run in runs) else math.inf
+        value = mean(runs, self.objective) if all(run.outcome == Outcome.FINISHED for run in runs) else math.inf
         self.since = 0 if value < self.best else self.since + 1
         self.best = min(self.best, value)
 
@@ -113,7 +114,7 @@ class Proposer(Searcher):
 
     def again(self, run: Run) -> bool:
         """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
-        self.book.wait(run)
+        self.sweep_runs.wait(run)
         if run.deaths > MOST_DEATHS:
             return False
         self.out.discard(run.key)

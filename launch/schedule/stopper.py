@@ -11,16 +11,17 @@ from typing import Any
 
 from ray import tune
 
-from launch.runs import RUNNING, Book
+from bel.run_layout import Outcome
+from launch.runs import SweepRuns
 
 INTERRUPTED, HOURS, FULL, LOST = "interrupted", "hours", "full", "lost"
 
 
-class Stop(tune.Stopper):
+class SweepStopper(tune.Stopper):
     """Ends each run after its present epoch once there is a reason, and the sweep when none is left running."""
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    def __init__(self, sweep_runs: SweepRuns) -> None:
+        self.sweep_runs = sweep_runs
         self.reason = ""
         self.text = ""
 
@@ -29,7 +30,7 @@ class Stop(tune.Stopper):
         return {}
 
     def ask(self, reason: str, text: str) -> None:
-        """Stop, for the first reason that is given."""
+        """SweepStopper, for the first reason that is given."""
         if not self.reason:
             self.reason, self.text = reason, text
 
@@ -39,7 +40,7 @@ class Stop(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether what only waits shall be dropped."""
-        return bool(self.reason) and not self.book.having(RUNNING)
+        return bool(self.reason) and not self.sweep_runs.having(Outcome.RUNNING)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
 from bel.config import TrainConfig
-from launch.runs import FAILED, FINISHED, STOPPED, Run, mean
+from bel.run_layout import Outcome
+from launch.runs import Run, mean
 from launch.spec.combinations import Values, make_config
 from launch.spec.sampling import Plan, as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
@@ -107,7 +108,7 @@ class Suggested:
         """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
         if self.sweep.intervals:  # whole numbers, few enough to be exhausted
             return False
-        left = [values for values in self.plan.legal if str(make_config(self.sweep, values)) not in self.seen]
+        left = [values for values in self.plan.combinations if str(make_config(self.sweep, values)) not in self.seen]
         if not left:
             return False
         values: Values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
@@ -121,12 +122,12 @@ class Suggested:
         """
         trial = self.open.pop(str(config))
         objectives = self.sweep.search.objectives
-        if any(run.outcome == FAILED for run in runs):
+        if any(run.outcome == Outcome.FAILED for run in runs):
             return
-        if all(run.outcome == FINISHED for run in runs):
+        if all(run.outcome == Outcome.FINISHED for run in runs):
             self.study.tell(trial, [mean(runs, objective) for objective in objectives])
             return
-        for entry in runs[0].history if runs[0].outcome == STOPPED else ():
+        for entry in runs[0].history if runs[0].outcome == Outcome.STOPPED else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
         self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from bel.config import TrainConfig
-from launch.runs import Book
+from launch.runs import SweepRuns
 from launch.schedule.repeats import folds_to_come, on_seeds, repeats
-from launch.spec.combinations import highs, lows, make_config
+from launch.spec.combinations import lower_bounds, make_config, upper_bounds
 from launch.spec.sampling import Plan, draw, strata
 from launch.spec.sweep_file import Sweep
 
 
-class Job:
+class Workload:
     """What a sweep has to run."""
 
-    def __init__(self, sweep: Sweep, plan: Plan, book: Book) -> None:
-        self.sweep, self.plan, self.book = sweep, plan, book
+    def __init__(self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns) -> None:
+        self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
         self.strata = strata(sweep, plan)
         lists = [] if sweep.search.suggests else [draw(sweep, stratum) for stratum in self.strata]
         self.listed = [[make_config(sweep, values) for values in drawn] for drawn in lists]
@@ -34,16 +34,18 @@ class Job:
         if self.listed:
             total = sum(len(self.repeats(config)) for config in self.configs) + folds_to_come(self.sweep, self.configs)
         else:
-            one = self.repeats(make_config(self.sweep, self.plan.legal[0] | lows(self.sweep)))
+            one = self.repeats(make_config(self.sweep, self.plan.combinations[0] | lower_bounds(self.sweep)))
             trials = self.sweep.search.trials or 0
-            most = [trials if self.sweep.intervals else min(trials, len(plan.legal)) for plan in self.strata]
+            most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.strata]
             total = sum(most) * len(one)
         return min(total, self.sweep.budget.trials or total)
 
     @property
     def all_runs(self) -> list[TrainConfig]:
         """The runs of all listed configurations; of a search those of every legal combination, which stand for it."""
-        configs = self.configs or [make_config(self.sweep, values | lows(self.sweep)) for values in self.plan.legal]
+        configs = self.configs or [
+            make_config(self.sweep, values | lower_bounds(self.sweep)) for values in self.plan.combinations
+        ]
         runs = [run for config in configs for run in self.repeats(config)]
         if self.sweep.search.tune:
             contenders = configs[:: len(self.sweep.finite[self.sweep.search.tune])]
@@ -53,15 +55,19 @@ class Job:
     @property
     def done(self) -> int:
         """How many trials earlier calls have decided."""
-        return sum(not lent for _, _, lent in self.book.known.values())
+        return sum(not lent for _, _, lent in self.sweep_runs.known.values())
 
     @property
-    def lent(self) -> int:
+    def reused(self) -> int:
         """How many of the listed trials other sweeps have finished."""
-        keys = {self.book.identify(c, self.book.facts_of(c)) for c in self.all_runs} if self.listed else set()
-        return sum(known[2] for known in map(self.book.decided, keys) if known)
+        keys = (
+            {self.sweep_runs.identify(c, self.sweep_runs.facts_of(c)) for c in self.all_runs} if self.listed else set()
+        )
+        return sum(known[2] for known in map(self.sweep_runs.decided, keys) if known)
 
     @property
     def longest(self) -> int:
         """The most epochs that a run takes."""
-        return max(make_config(self.sweep, values | highs(self.sweep)).epochs for values in self.plan.legal)
+        return max(
+            make_config(self.sweep, values | upper_bounds(self.sweep)).epochs for values in self.plan.combinations
+        )

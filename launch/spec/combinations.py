@@ -69,7 +69,7 @@ def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
     for rule in sweep.exclude:
         if holds(rule, values, sweep.space):
             raise UserError(excluded(rule))
-    return make_config(sweep, values | lows(sweep))
+    return make_config(sweep, values | lower_bounds(sweep))
 
 
 def excluded(rule: Conditions) -> str:
@@ -77,12 +77,12 @@ def excluded(rule: Conditions) -> str:
     return f"excluded by {written(rule)}"
 
 
-def lows(sweep: Sweep) -> Values:
+def lower_bounds(sweep: Sweep) -> Values:
     """The lower end of every interval, to complete a combination."""
     return {name: dimension.low for name, dimension in sweep.intervals.items()}
 
 
-def highs(sweep: Sweep) -> Values:
+def upper_bounds(sweep: Sweep) -> Values:
     """The upper end of every interval."""
     return {name: dimension.high for name, dimension in sweep.intervals.items()}
 
@@ -125,7 +125,7 @@ def refuse_bad_ends(sweep: Sweep, legal: list[Values]) -> None:
         where = [values for values in legal if varies(sweep, name, values)]
         for values, probe in itertools.product(where, dimension.probes(PROBES // len(where))):
             try:
-                make_config(sweep, values | lows(sweep) | {name: probe})
+                make_config(sweep, values | lower_bounds(sweep) | {name: probe})
             except UserError as error:
                 raise UserError(f"space.{name} is not legal at {probe:g}: {error}") from None
         if sweep.search.method == "grid":

@@ -17,7 +17,7 @@ from launch.spec.combinations import (
     check_combination,
     combinations,
     listed,
-    lows,
+    lower_bounds,
     make_config,
     refuse_bad_ends,
     refuse_bad_points,
@@ -35,7 +35,7 @@ TRIES = 20  # draws for each trial that is wanted, after which a random search t
 class Plan:
     """The legal combinations of the finite dimensions, and how many others were dropped, by reason."""
 
-    legal: list[Values]
+    combinations: list[Values]
     dropped: Counter[str]
 
 
@@ -49,13 +49,13 @@ def make_plan(sweep: Sweep) -> Plan:
         except UserError as error:
             dropped.append((values, str(error)))
     plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped))
-    if not plan.legal:
+    if not plan.combinations:
         where = "no combination of space is legal: " if sweep.space else ""
         raise UserError(f"{where}{plan.dropped.most_common(1)[0][0]}")
     refuse_idle_rules(sweep, plan.dropped)
-    refuse_useless(sweep, plan.legal, dropped)
-    refuse_bad_ends(sweep, plan.legal)
-    refuse_bad_points(sweep, plan.legal)
+    refuse_useless(sweep, plan.combinations, dropped)
+    refuse_bad_ends(sweep, plan.combinations)
+    refuse_bad_points(sweep, plan.combinations)
     refuse_unlike(sweep, plan)
     refuse_tuning_on_test(sweep, plan)
     return plan
@@ -69,7 +69,7 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
     if not compares(sweep):
         return
-    configs = [make_config(sweep, legal | lows(sweep)) for legal in plan.legal]
+    configs = [make_config(sweep, legal | lower_bounds(sweep)) for legal in plan.combinations]
     for name in COMPARABLE:
         varied = name in sweep.intervals or len({str(getattr(config, name)) for config in configs}) > 1
         if varied and not (name == "protocol" and name in sweep.finite):
@@ -81,7 +81,7 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
 
 def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a tuned sweep would choose its values on the test split."""
-    if sweep.search.tune and any(make_config(sweep, values).selection != "val" for values in plan.legal):
+    if sweep.search.tune and any(make_config(sweep, values).selection != "val" for values in plan.combinations):
         raise UserError(
             "search.tune chooses on held-out training groups, and recipe published selects on test: set recipe to clean"
         )
@@ -97,21 +97,21 @@ def strata(sweep: Sweep, plan: Plan) -> list[Plan]:
     if not compares(sweep) or "protocol" not in sweep.finite:
         return [plan]
     by_protocol: dict[str | None, list[Values]] = {}
-    for legal in plan.legal:
+    for legal in plan.combinations:
         by_protocol.setdefault(legal.get("protocol"), []).append(legal)
     return [Plan(legal, Counter() if i else plan.dropped) for i, legal in enumerate(by_protocol.values())]
 
 
 def points(sweep: Sweep, plan: Plan) -> list[Values]:
     """The points of the sweep that belong to a plan, in order."""
-    return [point for point in sweep.points if listed(sweep, point) in plan.legal]
+    return [point for point in sweep.points if listed(sweep, point) in plan.combinations]
 
 
 def draw(sweep: Sweep, plan: Plan) -> list[Values]:
     """The trials of a grid or of a random search, in order: its points first, then others, none twice."""
     first = points(sweep, plan)
     if sweep.search.method == "grid":
-        return [*first, *(legal for legal in plan.legal if legal not in first)]
+        return [*first, *(legal for legal in plan.combinations if legal not in first)]
     trials = sweep.search.trials or 0
     drawn: dict[str, Values] = {}
     for values in itertools.chain(first, itertools.islice(at_random(sweep, plan), TRIES * trials)):
@@ -125,10 +125,10 @@ def at_random(sweep: Sweep, plan: Plan) -> Iterator[Values]:
     """Combinations at random: of lists alone each once, else without end."""
     generator = np.random.default_rng(sweep.search.seed or 0)
     if not sweep.intervals:
-        yield from (plan.legal[i] for i in generator.permutation(len(plan.legal)))
+        yield from (plan.combinations[i] for i in generator.permutation(len(plan.combinations)))
         return
     while True:
-        legal = plan.legal[generator.integers(len(plan.legal))]
+        legal = plan.combinations[generator.integers(len(plan.combinations))]
         yield legal | {
             name: dimension.sample(generator)
             for name, dimension in sweep.intervals.items()
@@ -155,7 +155,7 @@ def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
 
 def decide(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> Values:
     """A legal combination of which `pick` chooses each value, among those that can still become legal."""
-    candidates, values = plan.legal, {}
+    candidates, values = plan.combinations, {}
     for name in sweep.finite:
         offered = tuple(dict.fromkeys(c[name] for c in candidates if name in c))
         if offered:

@@ -9,11 +9,11 @@ from typing import Any
 import mlflow
 
 from bel.errors import UserError, shown
+from bel.run_layout import DRIVER
 from launch.tracking.lease import alive, driver
 from launch.tracking.store import Store, knows
 from launch.tracking.trial_folder import Folder
 
-OWNER = "driver.json"  # in a sweep's folder: the parent run whose states are there, and who trains them
 NOTED = ("parent", "store", "driver")
 
 
@@ -23,7 +23,7 @@ def claim(folder: Folder, store: Store, say: Callable[[str], Any]) -> None:
     Raises `UserError` where a driver of this machine is at work there for another store.
     """
     me = driver(os.getpid())
-    before = folder.read_json(OWNER)
+    before = folder.read_json(DRIVER)
     if not (isinstance(before, dict) and all(isinstance(before.get(name), str) for name in NOTED)):
         before = None  # none, or damaged
     if before and before["parent"] != store.parent_id:
@@ -36,4 +36,4 @@ def claim(folder: Folder, store: Store, say: Callable[[str], Any]) -> None:
             folder.remove()
         else:
             say(f"taking up what was trained for a store that is gone, from {shown(folder.url)}")
-    folder.write_json(OWNER, {"parent": store.parent_id, "store": shown(mlflow.get_tracking_uri()), "driver": me})
+    folder.write_json(DRIVER, {"parent": store.parent_id, "store": shown(mlflow.get_tracking_uri()), "driver": me})

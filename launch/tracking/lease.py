@@ -23,11 +23,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
+from bel.run_layout import HEARTBEAT
 from launch.tracking.writer import Lost, is_away, patiently
 from results.store.faults import sqlite_path
-from results.store.sqlite_file import BEAT, EVERY
+from results.store.sqlite_file import EVERY
 
-ENDED = "ended"  # BEAT says its driver's number, and a word that changes or is this
+ENDED = "ended"  # HEARTBEAT says its driver's number, and a word that changes or is this
 STALE = 60.0  # seconds without a beat, after which another driver takes over
 NO_STORE = re.compile("no such table|relation .* does not exist|database .* does not exist")
 
@@ -77,7 +78,7 @@ def latest(parent: Run) -> tuple[int, str]:
 def left(parent: Run) -> bool:
     """Whether a parent's last driver has ended, or is dead for certain."""
     number, holder = latest(parent)
-    return not number or parent.data.tags.get(BEAT) == f"{number} {ENDED}" or alive(holder) is False
+    return not number or parent.data.tags.get(HEARTBEAT) == f"{number} {ENDED}" or alive(holder) is False
 
 
 def clock() -> float:
@@ -132,7 +133,7 @@ class Lease:
         if number != self.number:
             host, pid = holder.split()[:2]
             self.lose(f"process {pid} on {host} has taken this sweep over, because this one did not answer")
-        client.set_tag(self.parent_id, BEAT, f"{number} {uuid.uuid4().hex[:8]}")
+        client.set_tag(self.parent_id, HEARTBEAT, f"{number} {uuid.uuid4().hex[:8]}")
         self.confirmed = at
 
     def lose(self, why: str) -> None:
@@ -169,7 +170,7 @@ class Lease:
                 client = MlflowClient(self.uri)
                 if kind:
                     client.set_terminated(self.parent_id, "KILLED")
-                client.set_tag(self.parent_id, BEAT, f"{self.number} {ENDED}")
+                client.set_tag(self.parent_id, HEARTBEAT, f"{self.number} {ENDED}")
 
 
 def take(client: MlflowClient, parent_id: str, say: Callable[[str], Any]) -> Lease:
@@ -197,7 +198,7 @@ def refuse_alive(client: MlflowClient, parent: Run, say: Callable[[str], Any]) -
         now = patiently(lambda: client.get_run(parent.info.run_id))
         if latest(now)[0] != number or left(now):
             return
-        if now.data.tags.get(BEAT) != parent.data.tags.get(BEAT):
+        if now.data.tags.get(HEARTBEAT) != parent.data.tags.get(HEARTBEAT):
             break
     else:
         if alive(holder) is not True:

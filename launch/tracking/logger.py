@@ -15,31 +15,42 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from bel.config import TrainConfig
-from bel.text import LONG_PARAMETERS
-from bel.training import checkpoint
-from launch.runs import CUT, DECIDED, DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book, Entry, Run
-from launch.tracking.figures import draw_code, draw_curve
-from launch.tracking.params import parameters, split_long
-from launch.tracking.store import (
+from bel.run_layout import (
+    CHANGES,
+    CHECKPOINT,
+    CODE_FIGURE,
+    CURVE_FIGURE,
+    DECIDED,
     DROPPED,
-    FILES,
+    END,
     HOURS,
-    JUDGED,
-    LENT,
+    LAST,
+    LONG_PARAMETERS,
     OUTCOME,
     PARENT,
     REGISTERED,
+    REUSED_FROM,
+    SCHEDULED,
     TRIAL,
-    Store,
-    fetchable,
-    search,
+    Outcome,
 )
-from launch.tracking.trial_folder import BEST, END, LAST, Folder
+from bel.training import checkpoint
+from launch.runs import Entry, Run, SweepRuns
+from launch.tracking.figures import draw_code, draw_curve
+from launch.tracking.params import parameters, split_long
+from launch.tracking.store import FILES, Store, fetchable, search
+from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
 
 ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
 PROGRESS = "progress"
-STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED", DIVERGED: "FAILED", FAILED: "FAILED", CUT: "KILLED"}
+STATUS = {
+    Outcome.FINISHED: "FINISHED",
+    Outcome.STOPPED: "FINISHED",
+    Outcome.DIVERGED: "FAILED",
+    Outcome.FAILED: "FAILED",
+    Outcome.CUT: "KILLED",
+}
 
 
 def snapshot(run: Run) -> Run:
@@ -47,7 +58,7 @@ def snapshot(run: Run) -> Run:
     return replace(run, history=list(run.history))
 
 
-class Records:
+class RunLogger:
     """The runs of a sweep in its store; every write is one thread's, in order, and does nothing the second time."""
 
     def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes) -> None:
@@ -86,7 +97,7 @@ class Records:
 
     def lacking(self, run: Run) -> list[str]:
         """Files of a run that came to an error which are not in its folder, as after `rm -r runs`."""
-        return sorted({*FILES, BEST} - set(self.folder.of(run.key).names()))
+        return sorted({*FILES, CHECKPOINT} - set(self.folder.of(run.key).names()))
 
     def open(self, run: Run, client: MlflowClient, begun: float = 0) -> None:
         """The write of `begin`."""
@@ -103,7 +114,7 @@ class Records:
             history = client.get_metric_history(self.ids[run.key], "epoch")
             self.steps[run.key] = max((metric.step for metric in history), default=0)
         else:
-            tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, JUDGED: str(run.judged)}
+            tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, SCHEDULED: str(run.judged)}
             start = int((begun or run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
             self.ids[run.key] = made.info.run_id
@@ -128,7 +139,7 @@ class Records:
                     client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
                 self.steps[run.key] = step
 
-    def close(self, run: Run, outcome: str, at: int, client: MlflowClient) -> None:
+    def close(self, run: Run, outcome: Outcome, at: int, client: MlflowClient) -> None:
         """The write of `end`."""
         if run.key not in self.ids:
             self.open(run, client)
@@ -137,9 +148,11 @@ class Records:
             self.upload(run, outcome, folder, client)
             if not fetchable(client.get_run(run_id), outcome, run.kept):
                 self.unstored.append(run.name)
-                outcome = CUT
+                outcome = Outcome.CUT
         tags = (
-            run.machine | ({"error": run.reason} if run.reason else {}) | ({OUTCOME: outcome} if outcome != CUT else {})
+            run.machine
+            | ({"error": run.reason} if run.reason else {})
+            | ({OUTCOME: str(outcome)} if outcome != Outcome.CUT else {})
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, STATUS[outcome], at)
@@ -147,25 +160,25 @@ class Records:
             self.guard()  # what was written to a store that is gone is needed by the next one
             folder.remove()
 
-    def upload(self, run: Run, outcome: str, folder: Folder, client: MlflowClient) -> None:
+    def upload(self, run: Run, outcome: Outcome, folder: Folder, client: MlflowClient) -> None:
         """Store what is in a run's folder, and the pictures of what it learned."""
         run_id = self.ids[run.key]
-        with tempfile.TemporaryDirectory() as work, folder.reading(BEST) as best:
+        with tempfile.TemporaryDirectory() as work, folder.reading(CHECKPOINT) as best:
             if best:
                 learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code needs no weights
-                draw_code(run.config, learned, Path(work) / "code.png")
-                draw_curve(run.history, Path(work) / "learning_curve.png", run.config.selection)
+                draw_code(run.config, learned, Path(work) / CODE_FIGURE)
+                draw_curve(run.history, Path(work) / CURVE_FIGURE, run.config.selection)
             if self.diff:
-                (Path(work) / "changes.diff").write_bytes(self.diff)
+                (Path(work) / CHANGES).write_bytes(self.diff)
             client.log_artifacts(run_id, work)
         for name in folder.names():
-            if name not in (LAST, END) and (name != BEST or (run.kept and outcome != DIVERGED)):
+            if name not in (LAST, END) and (name != CHECKPOINT or (run.kept and outcome != Outcome.DIVERGED)):
                 with folder.reading(name) as path:
                     client.log_artifact(run_id, str(path))
 
     def drop(self, run: Run) -> None:
         """Delete the checkpoint of a run that is no longer among those that are kept."""
-        if run.logged is None or run.lent or DROPPED not in run.logged.data.tags:
+        if run.logged is None or run.reused or DROPPED not in run.logged.data.tags:
             self.writer.put(partial(self.delete, snapshot(run)))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
@@ -174,8 +187,8 @@ class Records:
         if REGISTERED in logged.data.tags:
             return
         repository = get_artifact_repository(logged.info.artifact_uri)
-        if any(file.path == BEST for file in repository.list_artifacts()):
-            repository.delete_artifacts(BEST)
+        if any(file.path == CHECKPOINT for file in repository.list_artifacts()):
+            repository.delete_artifacts(CHECKPOINT)
         client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
 
     def kept(self, runs: list[Run]) -> tuple[int, int]:
@@ -183,18 +196,18 @@ class Records:
         client = MlflowClient()
         ids = [self.ids[run.key] for run in runs if run.kept and run.key in self.ids]
         files = [file for run_id in ids for file in client.list_artifacts(run_id)]
-        sizes = [file.file_size or 0 for file in files if file.path == BEST]
+        sizes = [file.file_size or 0 for file in files if file.path == CHECKPOINT]
         return len(sizes), sum(sizes)
 
-    def replay(self, book: Book) -> None:
+    def replay(self, sweep_runs: SweepRuns) -> None:
         """Write what an earlier call noted of runs that ended, and did not come to write."""
         for name in self.folder.names():
             ending = self.folder.of(name).read_json(END)
             if ending is None:
                 continue
-            run = book.restore(TrainConfig.make(ending["values"]), {key: ending[key] for key in ENDING})
-            if run.outcome in (FINISHED, STOPPED) and self.lacking(run):
-                book.end(run, WAITING)
+            run = sweep_runs.restore(TrainConfig.make(ending["values"]), {key: ending[key] for key in ENDING})
+            if run.outcome in (Outcome.FINISHED, Outcome.STOPPED) and self.lacking(run):
+                sweep_runs.end(run, Outcome.WAITING)
                 self.folder.of(name).remove()
             else:
                 self.begin(run)
@@ -243,6 +256,6 @@ class Records:
             client.log_artifacts(self.ids[run.key], client.download_artifacts(source.info.run_id, "", work))
         origin = ("host", "device", "git_commit", MLFLOW_GIT_COMMIT, "git_dirty", "packages")
         kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
-        tags = kept | {LENT: source.data.tags.get(LENT, source.info.run_id), OUTCOME: run.outcome}
+        tags = kept | {REUSED_FROM: source.data.tags.get(REUSED_FROM, source.info.run_id), OUTCOME: str(run.outcome)}
         client.log_batch(self.ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(self.ids[run.key], STATUS[run.outcome], source.info.end_time)

@@ -12,7 +12,8 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from bel.codes.library import short_name
 from bel.config import TrainConfig
 from bel.heads import HEADS
-from bel.text import LONG_PARAMETERS, in_a_word
+from bel.run_layout import LONG_PARAMETERS
+from bel.text import in_a_word
 from bel.training.evaluate import unit
 from launch.identity import file_digests
 from launch.spec.sweep_file import Sweep

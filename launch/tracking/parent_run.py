@@ -16,24 +16,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from bel.files import refuse_folder
+from bel.run_layout import FRESH, GENERATION, PARENT, STORE, SWEEP, SWEEP_FILE
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import left, take
 from launch.tracking.provenance import context
-from launch.tracking.store import (
-    FRESH,
-    GENERATION,
-    PARENT,
-    SWEEP,
-    Store,
-    generation,
-    newest,
-    read,
-    refuse_deleted,
-    search,
-)
+from launch.tracking.store import Store, generation, newest, read, refuse_deleted, search
 from launch.tracking.writer import patiently
 from results.store.faults import sqlite_path
-from results.store.sqlite_file import STORE
 
 MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters: a published leaderboard has to fit beside them
 
@@ -142,7 +131,7 @@ def describe(client: MlflowClient, parent: Run, sweep: Sweep, key: str) -> None:
     """Make an elected run known as the sweep's, unless that is done."""
     if SWEEP not in parent.data.tags:
         described = {name: value for name, value in asdict(sweep).items() if name != "on_end"}  # it may hold a token
-        client.log_dict(parent.info.run_id, described, "sweep.json")
+        client.log_dict(parent.info.run_id, described, SWEEP_FILE)
         client.set_tag(parent.info.run_id, SWEEP, key)
 
 

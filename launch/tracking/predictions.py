@@ -10,8 +10,6 @@ from pyarrow import parquet
 
 from bel.training.evaluate import Evaluation
 
-PREDICTIONS = "val_predictions.parquet"
-
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
     """Write `Evaluation.columns` as Parquet, `Evaluation.meaning` as JSON under the key `bel`."""

@@ -13,27 +13,31 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
+from bel.run_layout import (
+    CHECKPOINT,
+    CODE_VERSION,
+    CONFIG,
+    DECIDED,
+    DROPPED,
+    FRESH,
+    GENERATION,
+    HOURS,
+    OUTCOME,
+    PARENT,
+    PREDICTIONS,
+    SCHEDULED,
+    SPLIT,
+    SWEEP,
+    TRIAL,
+    Outcome,
+)
 from bel.source import code_version
 from launch.identity import Facts
-from launch.runs import DECIDED, DIVERGED
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease
-from launch.tracking.predictions import PREDICTIONS
-from launch.tracking.trial_folder import BEST
 from launch.tracking.writer import is_away
 
-PARENT, SWEEP, TRIAL = "mlflow.parentRunId", "bel.sweep", "bel.trial"
-GENERATION = "bel.generation"  # of a parent run: how many `--fresh` calls made another one before
-REGISTERED = "bel.registered"  # by `bel-results best`: a run whose checkpoint is a model of the registry
-OUTCOME, LENT, HOURS, FRESH, JUDGED, DROPPED = (
-    "bel.outcome",
-    "bel.lent_by",
-    "bel.hours",
-    "bel.fresh",
-    "bel.judged",
-    "bel.dropped",
-)
-FILES = ("config.yaml", "split.json", PREDICTIONS)  # of each run that came to an error, beside its checkpoint
+FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that came to an error, beside its checkpoint
 DECIDES = ("name", "base", "space", "exclude", "points", "search")  # what makes a sweep another one
 
 
@@ -44,7 +48,7 @@ class Store:
     experiment_id: str
     parent_id: str
     children: dict[str, Run]  # those of the sweep itself, however they ended
-    known: dict[str, tuple[Run, str, bool]]  # decided ones: run, outcome, whether another sweep trained it
+    known: dict[str, tuple[Run, Outcome, bool]]  # decided ones: run, outcome, whether another sweep trained it
     hours: float = 0.0  # that earlier calls took
     key: str = ""  # of the sweep
     fresh: bool = False  # whether it takes no states or trials from before
@@ -75,7 +79,7 @@ def read(client: MlflowClient, experiment_id: str, key: str, parent: Run | None,
         parent_id, hours = parent.info.run_id, float(parent.data.tags.get(HOURS, 0))
         children = search(client, [experiment_id], {PARENT: parent_id})
         fresh = FRESH in parent.data.tags
-    known = {} if fresh else {run.data.tags[TRIAL]: (run, "finished", True) for run in others(client)}
+    known = {} if fresh else {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in others(client)}
     for run in children:
         known.pop(run.data.tags[TRIAL], None)
         if run.data.tags.get(OUTCOME) in DECIDED and fetchable(run, run.data.tags[OUTCOME]):
@@ -97,15 +101,15 @@ def knows(run_id: str) -> bool:
 def others(client: MlflowClient) -> list[Run]:
     """Trials of any sweep that ran to their end with this code and have their checkpoint, the newest first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    wanted = {OUTCOME: "finished", "code_version": code_version()}
+    wanted = {OUTCOME: Outcome.FINISHED, CODE_VERSION: code_version()}
     found = search(client, experiments, wanted) if experiments else []
     return [run for run in found if DROPPED not in run.data.tags]
 
 
-def fetchable(run: Run, outcome: str, kept: bool = True) -> bool:
+def fetchable(run: Run, outcome: Outcome, kept: bool = True) -> bool:
     """Whether the files of a run that ended are where it says, its checkpoint too where that is kept: else train it again."""
     kept = kept and DROPPED not in run.data.tags
-    needed = set() if outcome == DIVERGED else {*FILES, BEST} if kept else set(FILES)
+    needed = set() if outcome == Outcome.DIVERGED else {*FILES, CHECKPOINT} if kept else set(FILES)
     place = run.info.artifact_uri
     if place.startswith(("/", "file:")):  # without asking the store
         return all((Path(local_file_uri_to_path(place)) / name).is_file() for name in needed)
@@ -122,7 +126,7 @@ def judged_before(store: Store, protocols: set[str], metric: str) -> dict[str, l
     client = MlflowClient()
     found = {}
     for key, (run, _, lent) in store.known.items():
-        if not lent and run.data.tags.get(JUDGED) == "True" and run.data.params.get("protocol") in protocols:
+        if not lent and run.data.tags.get(SCHEDULED) == "True" and run.data.params.get("protocol") in protocols:
             history = client.get_metric_history(run.info.run_id, metric)
             found[key] = [{"epoch": float(m.step), metric: m.value} for m in sorted(history, key=lambda m: m.step)]
     return found

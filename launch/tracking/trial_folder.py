@@ -17,8 +17,6 @@ from fsspec.implementations.local import LocalFileSystem
 from bel.errors import UserError, sentence
 from bel.files import refuse_folder, replacing
 
-LAST, BEST, END = "last.pt", "best.pt", "end.json"
-
 
 class Folder:
     """A folder below a path or an fsspec URL, the same for every process that is told of it."""

@@ -11,12 +11,12 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
-from bel.text import FACTS, in_a_word
-from results.analysis.ranking import BY_IMAGE, OBJECTIVE, pooled, title, whole_seeds
+from bel.run_layout import BY_IMAGE, CLAMPED, CODE_VERSION, OBJECTIVE, PARENT, RANKED, Outcome
+from bel.text import in_a_word
+from results.analysis.ranking import pooled, title, whole_seeds
 from results.analysis.statistics import mean_over
 from results.store.predictions import Floats, Predictions, fetch, joined
-from results.store.runs import PARENT
-from results.store.trials import RANKED, outcome
+from results.store.trials import outcome
 
 # Parameters in which the runs of one configuration differ: its repeats, what follows from them, where files lie, and how steps
 # are launched.
@@ -25,8 +25,6 @@ APART = {
     *REPEAT, "split_hash", "train_images", "val_images", "val_groups", "held_digest",
     "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
-CODE = "code_version"  # a tag
-CLAMPED = tuple(FACTS.values())
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class Configuration:
     @property
     def stopped(self) -> bool:
         """Whether early stopping ended one of its runs, so that its error is of fewer epochs than planned."""
-        return any(outcome(run) == "stopped" for run in self.runs)
+        return any(outcome(run) == Outcome.STOPPED for run in self.runs)
 
     def metric(self, name: str) -> float | None:
         """Mean of a metric over its runs; None where one lacks it."""
@@ -166,9 +164,13 @@ def error_of(run: Run) -> float:
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """The parameters that the runs of one configuration have in common, and the version of the code that trained them."""
-    params = run.data.params | {CODE: run.data.tags.get(CODE, "")}
+    params = run.data.params | {CODE_VERSION: run.data.tags.get(CODE_VERSION, "")}
     return tuple(
-        sorted((key, value) for key, value in params.items() if key not in APART and not key.startswith(CLAMPED))
+        sorted(
+            (key, value)
+            for key, value in params.items()
+            if key not in APART and not key.startswith(tuple(CLAMPED.values()))
+        )
     )
 
 

@@ -15,10 +15,11 @@ from bel.config import TrainConfig
 from bel.data.groups import group_means
 from bel.data.loading import load, split
 from bel.errors import UserError
+from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from bel.training.evaluate import Evaluation, evaluate, overall
 from results.analysis.configurations import error_of, ranked
-from results.analysis.ranking import BY_IMAGE, place, title
+from results.analysis.ranking import place, title
 from results.retest.subject import fetch_state, load_test, open_subject, repeat
 from results.store.runs import on_fold, section_of
 from results.store.trials import trials

@@ -11,12 +11,13 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
+from bel.run_layout import CHECKPOINT, PARENT, RANKED
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, ranked
 from results.analysis.ranking import place, table_place
 from results.analysis.statistics import LEAST, MANY, Difference, means_over
-from results.store.runs import CHECKPOINT, PARENT, find_run
-from results.store.trials import RANKED, outcome, trials
+from results.store.runs import find_run
+from results.store.trials import outcome, trials
 
 
 @dataclass(frozen=True)

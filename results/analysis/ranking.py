@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 # Of a run's best epoch: the error that ranks, for which each group counts once, and the one for which each image does.
-OBJECTIVE, BY_IMAGE = "val/best_mae_groups", "val/best_mae"
 T = TypeVar("T")
 
 

@@ -20,16 +20,15 @@ from mlflow.tracking import MlflowClient
 from bel.data.loading import load, split
 from bel.errors import UserError, sentence
 from bel.files import refuse_file
+from bel.run_layout import CHECKPOINT, CONFIG
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method
 from results.retest.evaluate import FREE, OTHER, repeats, settings
 from results.retest.subject import fetch_state, open_subject
 from results.store import registry
-from results.store.runs import CHECKPOINT
 from results.store.trials import parents, trials
 
-CONFIG = "config.yaml"
 PLACE = re.compile(r"(?m)^cache_dir:.*\n(?:[ \t]+.*\n)*")  # where a run wrote is not where another one is to write
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from mlflow.entities import Run
 
 from bel.errors import UserError
+from bel.run_layout import PARENT, PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
 from results.analysis.pairwise import contrast
-from results.store.predictions import FILES, Predictions, fetch
-from results.store.runs import PARENT, find_run
+from results.store.predictions import Predictions, fetch
+from results.store.runs import find_run
 from results.store.trials import RUN_ID, parents, trials
 from results.tables.pairwise import text
 
@@ -28,7 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--sweep",
         help="sweep (its MLflow experiment, or a run id) whose configurations are meant, over seeds and folds",
     )
-    parser.add_argument("--split", choices=FILES, default="val", help="val, or test, which bel-eval measures first")
+    parser.add_argument(
+        "--split", choices=PREDICTIONS, default="val", help="val, or test, which bel-eval measures first"
+    )
     parser.add_argument("--decoder", help="read-out of all runs; default: the headline of each")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--format", choices=("text", "json"), default="text")
@@ -105,7 +108,7 @@ def predictions(run: Run, split: str) -> Predictions:
             if PARENT in run.data.tags
             else "train it again"
         )
-        raise UserError(f"run {run.info.run_id} ({run.info.run_name}) has no {FILES[split]}: {remedy}")
+        raise UserError(f"run {run.info.run_id} ({run.info.run_name}) has no {PREDICTIONS[split]}: {remedy}")
     return found
 
 

@@ -9,13 +9,13 @@ from mlflow.entities import Run
 from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from bel.errors import UserError
+from bel.run_layout import NOTE, Outcome
 from results.analysis.configurations import error_of, ranked
 from results.analysis.ranking import place
 from results.store.runs import reach
 from results.store.trials import outcome, trials
 from results.store.ui_links import MOST, compared, keep_view, server, viewed
 
-NOTE = "mlflow.note.content"
 BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
 BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
@@ -60,7 +60,9 @@ def described(own: str, markdown: str, links: str, limit: int) -> str:
 def links(parent: Run, runs: Sequence[Run]) -> str:
     """Addresses of a sweep's trials in Markdown: drawn, as a table, and the best in parallel coordinates."""
     found = [run for run in runs if ranked(run)]
-    best = sorted(found, key=lambda run: place(error_of(run), run.info.run_name, stopped=outcome(run) == "stopped"))
+    best = sorted(
+        found, key=lambda run: place(error_of(run), run.info.run_name, stopped=outcome(run) == Outcome.STOPPED)
+    )
     places = {"charts": viewed(parent), "table": viewed(parent, charts=False)}
     if len(best) > 1:
         places[f"the best {len(best[:MOST])} in parallel coordinates"] = compared(best[:MOST])

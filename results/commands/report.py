@@ -14,9 +14,10 @@ from mlflow.entities import Run
 
 from bel.errors import UserError
 from bel.files import refuse_file
+from bel.run_layout import NOTE
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
-from results.commands.publish import BLOCK, NOTE
+from results.commands.publish import BLOCK
 from results.report import best, parts
 from results.report.findings import Findings
 from results.report.page import counted, facts, page, paragraph

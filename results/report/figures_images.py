@@ -21,6 +21,7 @@ from bel.data.prepare.crops import center
 from bel.data.prepare.prepared import Prepared, open_prepared, place, usable
 from bel.data.prepare.verified import DamagedError
 from bel.errors import UserError
+from bel.run_layout import CONFIG
 from bel.tensor_file import refuse_odd
 from bel.training.checkpoint import config_values
 from results.analysis.configurations import Configuration
@@ -41,17 +42,15 @@ class Tile:
 
 def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
     """The config that a run was trained with, some fields changed for this machine. Raises `UserError` where it has none."""
-    with artifact(run, "config.yaml") as path:
+    with artifact(run, CONFIG) as path:
         if path is None:
-            raise UserError(f"run {run.info.run_id} has no config.yaml")
+            raise UserError(f"run {run.info.run_id} has no {CONFIG}")
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
             refuse_odd(values, 0)
             fields = dict(values)
         except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-            raise UserError(
-                f"the config.yaml of run {run.info.run_id} is none of ours: {type(error).__name__}"
-            ) from error
+            raise UserError(f"the {CONFIG} of run {run.info.run_id} is none of ours: {type(error).__name__}") from error
     return TrainConfig.make(config_values({"config": fields}) | {"weights": "none"} | dict(changes))
 
 

@@ -10,9 +10,10 @@ from html import escape
 import numpy as np
 from mlflow.tracking import MlflowClient
 
+from bel.run_layout import OBJECTIVE
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board
-from results.analysis.ranking import OBJECTIVE, place
+from results.analysis.ranking import place
 from results.report import figures, figures_space
 from results.report.figures import Marked
 from results.report.findings import Findings

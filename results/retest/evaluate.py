@@ -24,6 +24,7 @@ from bel.data.protocols import published_names
 from bel.data.splits import Split
 from bel.deploy.published import is_published
 from bel.errors import UserError, setting_of
+from bel.run_layout import PREDICTIONS
 from bel.tensor_file import DIGEST
 from bel.text import ALL_AXES, harmless, selection
 from bel.training import checkpoint
@@ -33,7 +34,7 @@ from results.retest import published
 from results.retest.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.retest.table import print_table
 from results.store.faults import store_command
-from results.store.predictions import FILES, fetch, write
+from results.store.predictions import fetch, write
 from results.store.registry import find_version
 from results.store.runs import find_run
 
@@ -196,12 +197,12 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
         tags=[RunTag(f"test.{name}", str(value)) for name, value in facts.items()],
     )
-    print(f"logged test metrics and {FILES['test']} to run {run.info.run_id}")
+    print(f"logged test metrics and {PREDICTIONS['test']} to run {run.info.run_id}")
 
 
 def log_predictions(run: Run, evaluation: Evaluation) -> None:
     """Keep every prediction on the test split as an artifact of a run."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / FILES["test"]
+        path = Path(folder) / PREDICTIONS["test"]
         write(evaluation, path)
         MlflowClient().log_artifact(run.info.run_id, str(path))

@@ -18,9 +18,9 @@ from bel.errors import UserError
 from bel.heads.decoders import STEPPED
 from bel.model import Model
 from bel.precision import pick_device
+from bel.run_layout import BY_IMAGE
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, evaluate, unit, width
-from results.analysis.ranking import BY_IMAGE
 from results.store.runs import fetch_checkpoint
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ

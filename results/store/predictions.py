@@ -17,12 +17,12 @@ from pyarrow import parquet
 
 from bel.data.groups import group_means
 from bel.errors import UserError, sentence
+from bel.run_layout import PREDICTIONS
 from results.store.runs import artifact
 
 if TYPE_CHECKING:
     from bel.training.evaluate import Evaluation
 
-FILES = {split: f"{split}_predictions.parquet" for split in ("val", "test")}
 MOST_ROWS, MOST_BITS = 5_000_000, 10_000  # of a file, and of an axis
 Floats = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
 
 def fetch(run: Run, split: str = "val", bits: bool = True) -> Predictions | None:
     """The predictions of a run on a split; None where it has none (an older run, or one that never came to an epoch)."""
-    with artifact(run, FILES[split]) as path:
+    with artifact(run, PREDICTIONS[split]) as path:
         return None if path is None else read(path, bits)
 
 

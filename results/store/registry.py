@@ -24,14 +24,13 @@ from mlflow.tracking import MlflowClient
 from bel.config import TrainConfig
 from bel.deploy.module import Deployed
 from bel.errors import UserError
+from bel.run_layout import BY_IMAGE, CHECKPOINT, OBJECTIVE, REGISTERED
 from bel.text import selection
 from bel.training import checkpoint
-from results.analysis.ranking import BY_IMAGE, OBJECTIVE
-from results.store.runs import CHECKPOINT, UNKNOWN, reach
+from results.store.runs import UNKNOWN, reach
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
-REGISTERED = "bel.registered"  # tag of a run whose checkpoint its sweep no longer drops
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 
 

@@ -19,13 +19,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
-from bel.text import LONG_PARAMETERS
+from bel.run_layout import CHECKPOINT, LONG_PARAMETERS, SWEEP_FILE
 from results.store.faults import fault, reason, sqlite_path, wait_until_made
 from results.store.sqlite_file import settle, sqlite_url
 
-PARENT = "mlflow.parentRunId"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # what was asked for, not the store
-CHECKPOINT, SWEEP_FILE = "best.pt", "sweep.json"
 
 
 def find_run(run_id: str) -> Run:

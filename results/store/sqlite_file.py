@@ -12,15 +12,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from bel.errors import UserError
+from bel.run_layout import HEARTBEAT, STORE
 
-STORE = "bel.store"  # tag of an experiment: the SQLite file that it was made in
 EXPERIMENTS = """
     select e.experiment_id, e.name, e.artifact_location, t.value, e.lifecycle_stage = 'active'
         and exists (select 1 from runs r where r.experiment_id = e.experiment_id and r.lifecycle_stage = 'active')
     from experiments e left join experiment_tags t on t.experiment_id = e.experiment_id and t.key = ?
     where e.artifact_location like 'file:%'
 """
-BEAT, EVERY = "bel.beat", 5.0  # tag of a sweep's run that changes while its driver is at work, and seconds between
+EVERY = 5.0  # seconds between two beats of a driver at work
 BEATS = """
     select t.run_uuid, t.value from tags t join runs r on r.run_uuid = t.run_uuid where t.key = ? and r.status = 'RUNNING'
 """
@@ -97,7 +97,7 @@ def at_work(database: Path) -> bool:
 def beats(database: Path) -> list[tuple[str, str]]:
     """The beats of all sweeps that have not ended, by their run."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
-        return sorted(store.execute(BEATS, (BEAT,)))
+        return sorted(store.execute(BEATS, (HEARTBEAT,)))
 
 
 def moved(database: Path) -> list[Moved]:

@@ -11,10 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from results.store.runs import PARENT, UNKNOWN, find_run, reach, whole
+from bel.run_layout import OUTCOME, PARENT, RANKED, TRIAL, Outcome
+from results.store.runs import UNKNOWN, find_run, reach, whole
 
-OUTCOME, TRIAL = "bel.outcome", "bel.trial"
-RANKED = ("finished", "stopped")  # outcomes with an error, which a table can rank
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -75,7 +74,12 @@ def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
     return [whole(run) for run in found.values()]
 
 
-def outcome(run: Run) -> str:
-    """How a trial ended: finished, stopped, diverged, failed, cut or running."""
-    unknown = {"FINISHED": "finished", "RUNNING": "running", "KILLED": "cut"}
-    return str(run.data.tags.get(OUTCOME) or unknown.get(run.info.status, "failed"))
+STATUS = {"FINISHED": Outcome.FINISHED, "RUNNING": Outcome.RUNNING, "KILLED": Outcome.CUT}  # of a run without the tag
+
+
+def outcome(run: Run) -> Outcome:
+    """What became of a trial; a run without our tag, or with one of another version, is judged by its status in MLflow."""
+    try:
+        return Outcome(run.data.tags[OUTCOME])
+    except (KeyError, ValueError):
+        return STATUS.get(run.info.status, Outcome.FAILED)

@@ -16,11 +16,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError, shown
-from results.analysis.ranking import BY_IMAGE, OBJECTIVE
-from results.store.runs import PARENT, reach, section_of
+from bel.run_layout import BY_IMAGE, OBJECTIVE, PARENT, SWEEP
+from results.store.runs import reach, section_of
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
-SWEEP = "bel.sweep"  # tag of a parent run
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
 ALWAYS = ("head", "code", "loss", "lr")  # columns of every view
 MOST = 20  # runs that an address names: a description has to hold it

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from mlflow.entities import Run
 
+from bel.run_layout import BY_IMAGE
 from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless, markdown_row
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.configurations import error_of
 from results.analysis.folds import Contender
-from results.analysis.ranking import BY_IMAGE
 from results.analysis.statistics import LEVEL, paired
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from bel.files import replacing, writing_in
+from bel.run_layout import CHECKPOINT, LAST
 
 WRITER = """
 import sys, time
@@ -40,19 +41,19 @@ def writer():
 
 @pytest.mark.parametrize("kind", [(), ("folder",)])
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path, writer, kind):
-    killed = writer(tmp_path / "last.pt", *kind)
+    killed = writer(tmp_path / LAST, *kind)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert [path.name for path in tmp_path.iterdir()] == [f".last.pt.{killed.pid}"]
-    with replacing(tmp_path / "last.pt") as work:
+    with replacing(tmp_path / LAST) as work:
         work.write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
 
 
 def test_what_another_process_is_writing_is_left(tmp_path, writer):
-    living = writer(tmp_path / "last.pt")
+    living = writer(tmp_path / LAST)
     for _ in range(2):
-        with replacing(tmp_path / "last.pt") as work:
+        with replacing(tmp_path / LAST) as work:
             work.write_text("whole")
         assert (tmp_path / f".last.pt.{living.pid}").read_text() == "half"
 
@@ -61,13 +62,13 @@ def test_files_of_other_names_are_left_and_after_an_error_the_older_one(tmp_path
     others = [".last.pt.old", ".last.pt2.17", "last.pt.17", ".best.pt.17", "x.last.pt.17"]
     for name in [*others, ".last.pt.17", ".last.pt.17.onnx"]:
         (tmp_path / name).touch()
-    (tmp_path / "last.pt").write_text("older")
-    with pytest.raises(RuntimeError), replacing(tmp_path / "last.pt") as work:
+    (tmp_path / LAST).write_text("older")
+    with pytest.raises(RuntimeError), replacing(tmp_path / LAST) as work:
         work.write_text("half")
         raise RuntimeError
-    assert {path.name for path in tmp_path.iterdir()} == {*others, "last.pt"}
-    assert (tmp_path / "last.pt").read_text() == "older"
-    with writing_in(tmp_path, "best.pt", "never.pt"):
+    assert {path.name for path in tmp_path.iterdir()} == {*others, LAST}
+    assert (tmp_path / LAST).read_text() == "older"
+    with writing_in(tmp_path, CHECKPOINT, "never.pt"):
         pass
     assert not (tmp_path / ".best.pt.17").exists()
 

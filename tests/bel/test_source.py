@@ -78,7 +78,7 @@ print(code_version())
 """
 
 
-def version(folder, file="losses.py", more=""):
+def version(folder, file="heads/losses.py", more=""):
     run = RUN.format(file=file, more=more)
     return subprocess.run([sys.executable, "-c", run], cwd=folder, capture_output=True, text=True, check=True).stdout
 

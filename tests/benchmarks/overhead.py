@@ -30,7 +30,7 @@ def noop(sweep_file: Path) -> float:
     import launch.driver.tuner
     from bel.training.loop import Epoch, fit
     from launch import sweep
-    from launch.driver.callback import Tracker
+    from launch.driver.callback import SweepCallback
     from launch.driver.trainable import Trial
 
     names = ("val/mae", "val/best_mae", "val/mae_groups", "val/best_mae_groups")
@@ -49,7 +49,7 @@ def noop(sweep_file: Path) -> float:
             state = self.made["state"] | {"config": self.train_config.as_dict()}
             self.epochs = iter([Epoch(1, metrics, True, self.made["validation"], lambda: state)])
 
-    class Watch(Tracker):
+    class Watch(SweepCallback):
         """Notes when the first trial starts."""
 
         started: ClassVar[list[float]] = []
@@ -58,7 +58,7 @@ def noop(sweep_file: Path) -> float:
             self.started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.driver.tuner.Trial, launch.driver.driver.Tracker = Noop, Watch  # type: ignore[misc]
+    launch.driver.tuner.Trial, launch.driver.driver.SweepCallback = Noop, Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     assert code == 0, f"the sweep ended with {code}"
     return time.monotonic() - Watch.started[0]
@@ -70,18 +70,18 @@ def real(sweep_file: Path) -> tuple[float, float]:
 
     import launch.driver.driver
     from launch import sweep
-    from launch.driver.callback import Tracker
+    from launch.driver.callback import SweepCallback
 
     started: list[float] = []
 
-    class Watch(Tracker):
+    class Watch(SweepCallback):
         """Notes when the first trial starts."""
 
         def on_trial_start(self, *arguments: Any, **info: Any) -> None:
             started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.driver.driver.Tracker = Watch  # type: ignore[misc]
+    launch.driver.driver.SweepCallback = Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     wall = time.monotonic() - started[0]
     assert code == 0, f"the sweep ended with {code}"

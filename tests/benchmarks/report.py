@@ -23,10 +23,9 @@ from mlflow.tracking import MlflowClient
 
 from bel.codes.library import code_matrix
 from bel.data.protocols import PROTOCOLS
+from bel.run_layout import BY_IMAGE, OBJECTIVE, OUTCOME, PARENT, PREDICTIONS, TRIAL
 from bel.training.evaluate import Evaluation
-from results.analysis.ranking import BY_IMAGE, OBJECTIVE
-from results.store.predictions import FILES, write
-from results.store.runs import PARENT
+from results.store.predictions import write
 
 NAME = "benchmark"
 MAIN = "import sys; from results.commands.main import main; sys.exit(main())"
@@ -85,9 +84,9 @@ def build(folder: Path, runs: int, groups: int, images: int) -> None:
     parent = client.create_run(experiment, run_name=f"{NAME} (random)").info.run_id
     client.set_terminated(parent)
     draw = np.random.default_rng(0)
-    lows = torch.tensor([[axis.low for axis in AXES]], dtype=torch.float64)
+    lower_bounds = torch.tensor([[axis.low for axis in AXES]], dtype=torch.float64)
     spans = torch.tensor([[axis.span for axis in AXES]], dtype=torch.float64)
-    targets = lows + spans * torch.from_numpy(draw.beta(4, 4, (images, len(AXES))))
+    targets = lower_bounds + spans * torch.from_numpy(draw.beta(4, 4, (images, len(AXES))))
     for number in range(runs):
         params = configuration(draw, groups, images)
         error = float(3 + 2 * draw.random() + abs(np.log10(float(params["lr"])) + 3.5))
@@ -96,7 +95,7 @@ def build(folder: Path, runs: int, groups: int, images: int) -> None:
         log(client, run.info.run_id, params, evaluation)
         place = Path(run.info.artifact_uri.removeprefix("file://"))
         place.mkdir(parents=True, exist_ok=True)
-        write(evaluation, place / FILES["val"])
+        write(evaluation, place / PREDICTIONS["val"])
 
 
 def configuration(draw: np.random.Generator, groups: int, images: int) -> dict[str, str]:
@@ -118,7 +117,7 @@ def run_name(params: dict[str, str]) -> str:
 
 def tags(parent: str, number: int) -> dict[str, str]:
     """A trial's tags."""
-    return {PARENT: parent, "bel.trial": f"{number:016x}", "bel.outcome": "finished", "code_version": "benchmark"}
+    return {PARENT: parent, TRIAL: f"{number:016x}", OUTCOME: "finished", "code_version": "benchmark"}
 
 
 def predicted(draw: np.random.Generator, targets: torch.Tensor, groups: int, error: float) -> Evaluation:

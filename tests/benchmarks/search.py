@@ -21,7 +21,8 @@ from typing import Any, cast
 import optuna
 
 from bel.config import TrainConfig
-from launch.runs import FINISHED, STOPPED, Book, Entry, Run
+from bel.run_layout import Outcome
+from launch.runs import Entry, Run, SweepRuns
 from launch.schedule.schedulers import ByKey, scheduler
 from launch.schedule.suggestions import Listed, Source, Suggested, sampler
 from launch.spec.combinations import make_config
@@ -84,7 +85,7 @@ def make_source(sweep: Sweep, plan: Plan) -> Source:
     if not sweep.search.suggests:
         return Listed(make_config(sweep, values) for values in draw(sweep, plan))
     study = optuna.create_study(sampler=sampler(sweep, sweep.search.seed or 0))
-    return Suggested(sweep, plan, study, len(plan.legal))
+    return Suggested(sweep, plan, study, len(plan.combinations))
 
 
 def cell(config: TrainConfig) -> Cell:
@@ -120,7 +121,7 @@ class Pool:
         if run.epoch < run.config.epochs and decision == "CONTINUE":
             self.go_on(now, run)
             return
-        run.outcome = FINISHED if run.epoch == run.config.epochs else STOPPED
+        run.outcome = Outcome.FINISHED if run.epoch == run.config.epochs else Outcome.STOPPED
         self.source.tell(run.config, [run])
         self.begin(now)
 
@@ -140,7 +141,9 @@ class Pool:
 def replay(table: Table, plan: Plan, method: str, stopping: str, seed: int) -> float:
     """The share of the grid's epochs that one search takes."""
     sweep = make_sweep(table, method=method, scheduler=stopping, seed=seed)
-    schedule = scheduler(sweep, table.longest, cast(Book, None), {})  # a book serves Tune's own questions alone
+    schedule = scheduler(
+        sweep, table.longest, cast(SweepRuns, None), {}
+    )  # a sweep_runs serves Tune's own questions alone
     assert schedule is None or isinstance(schedule, ByKey)
     return Pool(table, make_source(sweep, plan), schedule).epochs_to(table.goal) / table.epochs
 
@@ -149,7 +152,7 @@ def shares(table: Table, method: str, stopping: str, seeds: Iterable[int]) -> li
     """What the searches of some seeds take."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = make_plan(make_sweep(table, method="random"))
-    assert len(plan.legal) == len(table.cells)
+    assert len(plan.combinations) == len(table.cells)
     return [replay(table, plan, method, stopping, seed) for seed in seeds]
 
 

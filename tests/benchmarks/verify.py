@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bel.run_layout import CHECKPOINT
+
 HERE = Path(__file__).parents[2]
 ROUNDS, BAR = 7, 1.05
 
@@ -51,7 +53,7 @@ def main() -> int:
             times: dict[Path, list[tuple[float, float]]] = {old: [], new: []}
             for number in range(ROUNDS + 1):  # the first prepares and stamps
                 for code, cache in ((old, "old-cache"), (new, "new-cache")):
-                    options = ["--checkpoint", str(run / "best.pt"), "--set", f"cache_dir={folder}/{cache}"]
+                    options = ["--checkpoint", str(run / CHECKPOINT), "--set", f"cache_dir={folder}/{cache}"]
                     took = python(code, "results.retest.evaluate", *options)
                     times[code] += [took] if number else []
         finally:

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from bel.config import TrainConfig
 from bel.data.loading import load
+from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, TRIAL
 from bel.training.loop import fit
 from tests.chaos.campaign import GO_ON, Campaign
 from tests.chaos.faults import ENDS, SPARE
@@ -48,8 +49,8 @@ def verify(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
 def statuses(parents: list[Run], children: list[Run], trials: int) -> list[Check]:
     """One parent; each configuration finished exactly once."""
     states = Counter(run.info.status for run in children)
-    keys = {run.data.tags["bel.trial"] for run in children}
-    finished = [run for run in children if run.data.tags.get("bel.outcome") == "finished"]
+    keys = {run.data.tags[TRIAL] for run in children}
+    finished = [run for run in children if run.data.tags.get(OUTCOME) == "finished"]
     return [
         Check("parent runs", ", ".join(run.info.status for run in parents), states_of(parents) == ["FINISHED"]),
         Check("child runs by status", str(dict(states)), states == {"FINISHED": trials}),
@@ -80,8 +81,8 @@ def artifacts(client: MlflowClient, children: list[Run]) -> Check:
     ranked = sorted(children, key=lambda run: run.data.metrics.get("val/best_mae_groups", float("inf")))
     wanted = {run.info.run_id for run in ranked[:KEEP]}
     files = {run.info.run_id: {file.path for file in client.list_artifacts(run.info.run_id)} for run in children}
-    found = {run for run, names in files.items() if "best.pt" in names}
-    always = sum({"config.yaml", "split.json", "learning_curve.png"} <= names for names in files.values())
+    found = {run for run, names in files.items() if CHECKPOINT in names}
+    always = sum({CONFIG, SPLIT, CURVE_FIGURE} <= names for names in files.values())
     figures = (
         f"{len(found)} best.pt, {len(wanted - found)} lacking, {len(found - wanted)} too many; {always} with curves"
     )
@@ -152,7 +153,7 @@ def same_as_uninterrupted(campaign: Campaign, client: MlflowClient, children: li
     for note in campaign.notes():
         workers.setdefault(note.key, set()).add(note.pid)
     key = max(workers, key=lambda key: len(workers[key]))
-    run = next(run for run in children if run.data.tags["bel.trial"] == key)
+    run = next(run for run in children if run.data.tags[TRIAL] == key)
     logged: dict[str, list[float]] = {}
     for name in run.data.metrics:
         history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.step)

@@ -109,7 +109,7 @@ def short_lock(campaign: Campaign, fault: Fault) -> None:
 
 
 def server(campaign: Campaign, fault: Fault) -> None:
-    """Stop the MLflow server, one way or the other, and start it again later."""
+    """SweepStopper the MLflow server, one way or the other, and start it again later."""
     assert campaign.server is not None
     number = campaign.random.choice([signal.SIGTERM, signal.SIGKILL])
     seconds = campaign.random.uniform(10, 20)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.bel.test_train import AUGMENTED
 
 from bel.data.batches import eval_batches, placed, train_batches
 from bel.data.loading import load, split
 from bel.errors import UserError
+from tests.bel.training.test_loop import AUGMENTED
 from tests.gpu.conftest import allowed, unlike
 
 

@@ -9,6 +9,7 @@ from bel.data.batches import eval_batches
 from bel.data.loading import load, split
 from bel.heads import HEADS
 from bel.heads.decoders import STEPPED
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.evaluate import evaluate
 from tests.gpu.conftest import re_tested, run, unlike
@@ -54,10 +55,10 @@ def test_evaluation_on_the_gpu_is_that_on_the_cpu(make, head, code):
 def test_a_logged_error_repeats(make, tmp_path, head, eval_batch_size, graph):
     config = make(head=head, eval_batch_size=eval_batch_size, cuda_graph=graph)
     metrics, state = run(config)[-1]
-    checkpoint.save(state, tmp_path / "last.pt")
+    checkpoint.save(state, tmp_path / LAST)
     data = load(config, "train")
     parts, found = split(config, data), []
-    for kept in (state, state, checkpoint.load(tmp_path / "last.pt")):
+    for kept in (state, state, checkpoint.load(tmp_path / LAST)):
         model = checkpoint.restore(kept, config).to(device="cuda", memory_format=config.layout)
         found += [evaluate(model, parts.held, parts.val, config) for _ in range(2)]
     values = [evaluation.metrics("val")["val/mae"] for evaluation in found]

@@ -3,13 +3,14 @@
 import math
 
 import pytest
-from tests.bel.test_train import AUGMENTED
 
 from bel.data.loading import load, split
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.build import optimiser_groups
 from bel.training.loop import fit
 from bel.training.optimiser import Optimiser
+from tests.bel.training.test_loop import AUGMENTED
 from tests.gpu.conftest import LOSSES, losses, numbers, run, unlike
 
 
@@ -59,8 +60,8 @@ def test_a_run_cut_after_every_epoch_is_the_uninterrupted_one(make, tmp_path, fi
         again = next(fit(config, data, resume=cut))
         found = unlike(wanted, numbers([(again.metrics, again.state())])[0])
         assert not found, f"epoch {number} of {config.epochs}:\n{found}"
-        checkpoint.save(again.state(), tmp_path / "last.pt")
-        cut = checkpoint.load(tmp_path / "last.pt")
+        checkpoint.save(again.state(), tmp_path / LAST)
+        cut = checkpoint.load(tmp_path / LAST)
     assert len(whole) == config.epochs
 
 
@@ -68,8 +69,8 @@ def test_a_run_cut_after_every_epoch_is_the_uninterrupted_one(make, tmp_path, fi
 def test_a_checkpoint_goes_on_on_the_other_device(make, tmp_path, first, then):
     begun, config = make(device=first), make(device=then)
     data = load(config, "train")
-    checkpoint.save(next(fit(begun, data)).state(), tmp_path / "last.pt")
-    kept = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(next(fit(begun, data)).state(), tmp_path / LAST)
+    kept = checkpoint.load(tmp_path / LAST)
     ((metrics, state),) = run(config, kept)
     assert math.isfinite(metrics["train/loss"]) and math.isfinite(metrics["val/mae"]), metrics
     assert all(value.isfinite().all() for value in state["weights"].values())

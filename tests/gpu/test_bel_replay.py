@@ -1,10 +1,11 @@
 """A training step that is captured and replayed computes what it computes step by step, to the last bit."""
 
 import pytest
-from tests.bel.test_train import AUGMENTED
 
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.step import Step
+from tests.bel.training.test_loop import AUGMENTED
 from tests.gpu.conftest import LOSSES, allowed, losses, numbers, run, unlike
 
 capture = Step.capture
@@ -62,8 +63,8 @@ def test_the_published_recipe(make, head):
 def test_a_resumed_run(make, tmp_path):
     config = make(epochs=3, backbone="mobilenet_v2")
     whole = numbers(as_one(run(make(epochs=3, backbone="mobilenet_v2", cuda_graph=False))))
-    checkpoint.save(run(make(epochs=3, backbone="mobilenet_v2"))[0][1], tmp_path / "last.pt")
-    rest = run(config, checkpoint.load(tmp_path / "last.pt"))
+    checkpoint.save(run(make(epochs=3, backbone="mobilenet_v2"))[0][1], tmp_path / LAST)
+    rest = run(config, checkpoint.load(tmp_path / LAST))
     assert [metrics["cuda_graph"] for metrics, _ in rest] == [1, 1]
     assert not (found := unlike(whole[1:], numbers(rest))), found
 

@@ -14,6 +14,7 @@ import yaml
 
 from bel.config import TrainConfig
 from bel.data.loading import load
+from bel.run_layout import TRIAL
 from bel.training.loop import fit
 from tests.conftest import PROJECT, SWEEP, children
 
@@ -22,17 +23,17 @@ for package in ("ray", "optuna", "mlflow"):
 
 import mlflow  # noqa: E402 - where it is installed
 import ray  # noqa: E402
-from tests.launch.test_cluster import end_in  # noqa: E402
-from tests.launch.test_forecast import alone  # noqa: E402
 
 from launch import sweep  # noqa: E402
 from launch.driver.probing import settle_gpu  # noqa: E402
-from launch.spec.combinations import lows, make_config  # noqa: E402
+from launch.spec.combinations import lower_bounds, make_config  # noqa: E402
 from launch.spec.sampling import make_plan  # noqa: E402
 from launch.spec.sweep_file import read_sweep  # noqa: E402
 from results.retest import evaluate  # noqa: E402
 from tests.chaos.campaign import Note, counts  # noqa: E402
 from tests.chaos.processes import MARK, kill, ours  # noqa: E402
+from tests.launch.driver.test_estimate import alone  # noqa: E402
+from tests.launch.driver.test_ray_cluster import end_in  # noqa: E402
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_one_line(written, store):
 
 def test_auto_gives_each_trial_the_share_that_was_measured(ray_here, written, capsys):
     asked = read_sweep(written("auto", {"code": {"grid": ["u", "hex16"]}}, resources={"cpu": 0.5, "gpu": "auto"}), [])
-    configs = [make_config(asked, values | lows(asked)) for values in make_plan(asked).legal]
+    configs = [make_config(asked, values | lower_bounds(asked)) for values in make_plan(asked).legal]
     gpu = settle_gpu(asked, configs).resources.gpu
     out = capsys.readouterr().out
     assert isinstance(gpu, int | float) and 0 < gpu <= 1, f"resources.gpu is {gpu!r}: {out}"
@@ -162,7 +163,7 @@ def kept(store):
 def finished():
     """When each trial ended that MLflow knows as finished, by its key."""
     runs = children("cut")[1]
-    return {t.data.tags["bel.trial"]: t.info.end_time for t in runs if t.info.status == "FINISHED"}
+    return {t.data.tags[TRIAL]: t.info.end_time for t in runs if t.info.status == "FINISHED"}
 
 
 def test_a_driver_that_is_killed_goes_on_and_trains_nothing_twice(driver, written, store):

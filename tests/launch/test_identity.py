@@ -3,6 +3,7 @@
 import pytest
 
 from bel.data.loading import load
+from bel.run_layout import CHECKPOINT
 from launch import train
 from launch.identity import data_facts
 from results.retest import evaluate
@@ -30,7 +31,7 @@ def test_a_training_and_a_test_on_clamped_labels_say_so_and_errors_are_of_the_la
     train.train(beyond, tmp_path / "run", resume=False)
     note = "note: labels beyond the range of their axis (% of "
     assert f"{note}training, selection images): a 33.3, 33.3; a head of levels " in capsys.readouterr().out
-    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / CHECKPOINT)]) == 0
     out = capsys.readouterr().out
     assert f"{note}test images): a 33.3; " in out
     error = float(next(line for line in out.splitlines() if line.startswith("argmax")).split()[1])

@@ -5,15 +5,15 @@ import time
 
 import pytest
 import ray
-from tests.launch.test_proposer import Bench
-from tests.launch.test_searches import started  # noqa: F401 - a fixture
 
 from bel.data.loading import load
 from bel.training.loop import fit
-from launch.console import progress as screen
-from launch.console.progress import Screen
+from launch.console import progress
+from launch.console.progress import ProgressDisplay
 from launch.driver.live_progress import forget, heard, tell_driver
 from launch.pace import Pace, duration, paced
+from tests.launch.schedule.test_searcher import Bench
+from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 SAID = re.compile(r"epoch 2/20  37%  step 37/100  812 images/s  4 min left")
 
@@ -63,10 +63,10 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
     for run in runs[:5]:
         run.outcome = "running"
     paces = {run.key: Pace(1, 9, 30, 100, 50.0, 10) for run in runs}
-    shown = Screen(bench.book, 6, False, lambda run: paces[run.key])
+    shown = ProgressDisplay(bench.sweep_runs, 6, False, lambda run: paces[run.key])
     shown.refresh()
     assert capsys.readouterr().out == "", "nothing before a minute is over"
-    monkeypatch.setattr(screen, "LINE", 0.0)
+    monkeypatch.setattr(progress, "LINE", 0.0)
     shown.began = time.monotonic() - 150
     shown.refresh()
     (line,) = capsys.readouterr().out.splitlines()
@@ -80,7 +80,7 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
     runs[0].outcome = "running"
     shown.refresh()
     assert runs[0].key not in shown.paces, "a pace of an epoch that has ended is none"
-    quiet = Screen(bench.book, 6, True, lambda run: paces[run.key])
+    quiet = ProgressDisplay(bench.sweep_runs, 6, True, lambda run: paces[run.key])
     capsys.readouterr()
     quiet.refresh()
     assert capsys.readouterr().out == ""
@@ -88,7 +88,7 @@ def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch
 
 @pytest.mark.slow
 def test_a_sweep_says_how_far_its_trials_are_within_their_epochs(started, capsys, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(screen, "LINE", 1.0)
+    monkeypatch.setattr(progress, "LINE", 1.0)
     large = {"epochs": 1, "image_size": 384, "batch_size": 2}  # an epoch of ten seconds and more
     assert started("pace", {"code": {"grid": ["u"]}}, base=large) == 0
     assert re.search(r"u-38 .*epoch 1/1  \d+%  step \d+/\d+  \d+ images/s  \d+ (s|min) left", capsys.readouterr().out)

@@ -1,10 +1,11 @@
-"""A run of the book has one writer: the book, on the driver's thread."""
+"""A run of the runs of the sweep has one writer: the runs of the sweep, on the driver's thread."""
 
 import ast
 from dataclasses import fields
 
-from launch.runs import FINISHED, Run
-from launch.tracking.logger import Records
+from bel.run_layout import Outcome
+from launch.runs import Run
+from launch.tracking.logger import RunLogger
 from launch.tracking.store import Store
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
@@ -13,9 +14,9 @@ from tests.conftest import PROJECT
 OWN = {field.name for field in fields(Run)} - {"name", "key"}  # names that a class of another kind has too
 
 
-def test_nothing_but_the_book_changes_a_run():
+def test_nothing_but_sweep_runs_changes_a_run():
     for path in sorted((PROJECT / "launch").rglob("*.py")):
-        if path.name == "book.py":
+        if path.name == "runs.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             changed = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in OWN
@@ -26,13 +27,13 @@ def test_nothing_but_the_book_changes_a_run():
 
 def test_the_thread_that_writes_has_a_copy_that_nobody_changes(make, store, monkeypatch):
     monkeypatch.setattr(Writer, "work", lambda self: None)  # what is put stays there
-    records = Records(Store("0", "p", {}, {}), Folder("runs/trials"), {}, b"")
+    logger = RunLogger(Store("0", "p", {}, {}), Folder("runs/trials"), {}, b"")
     run = Run("k", make(), "name", {}, "k", [{"epoch": 1.0}])
-    run.outcome = FINISHED
-    for put in (records.begin, records.epochs, records.end, records.drop):
+    run.outcome = Outcome.FINISHED
+    for put in (logger.begin, logger.epochs, logger.end, logger.drop):
         put(run)
     run.history.append({"epoch": 2.0})
     run.kept, run.reason = False, "later"
-    while not records.writer.writes.empty():
-        (copy, *_) = records.writer.writes.get().args
+    while not logger.writer.writes.empty():
+        (copy, *_) = logger.writer.writes.get().args
         assert copy is not run and copy.history == [{"epoch": 1.0}] and copy.kept and not copy.reason

@@ -15,11 +15,23 @@ from PIL import Image
 from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.data.synthetic import synthesise
+from bel.run_layout import (
+    CHANGES,
+    CHECKPOINT,
+    CODE_FIGURE,
+    CONFIG,
+    CURVE_FIGURE,
+    LABELS_FIGURE,
+    OUTCOME,
+    PREDICTIONS,
+    SPLIT,
+    TRIAL,
+)
 from bel.training import checkpoint
 from bel.training.loop import fit
 from launch import sweep
 from launch.driver import driver as shift
-from launch.driver.callback import Tracker
+from launch.driver.callback import SweepCallback
 from launch.spec.dimensions import FIELDS
 from launch.tracking.lease import driver, latest
 from results.retest import evaluate
@@ -89,24 +101,24 @@ def test_every_epoch_is_a_step_of_every_metric(runs):
 def test_artifacts_are_the_best_checkpoint_the_config_and_pictures(runs, tmp_path):
     for run in runs[1]:
         expected = {
-            "best.pt",
-            "config.yaml",
-            "split.json",
-            "labels.png",
-            "learning_curve.png",
-            "val_predictions.parquet",
+            CHECKPOINT,
+            CONFIG,
+            SPLIT,
+            LABELS_FIGURE,
+            CURVE_FIGURE,
+            PREDICTIONS["val"],
         }
-        found = artifacts(run) - {"changes.diff"}  # which is there where the source differs from its commit
-        assert found == (expected | {"code.png"} if run.data.params["head"] == "bel" else expected)
-        assert run.data.tags["git_dirty"] == "no" or "changes.diff" in artifacts(run)
+        found = artifacts(run) - {CHANGES}  # which is there where the source differs from its commit
+        assert found == (expected | {CODE_FIGURE} if run.data.params["head"] == "bel" else expected)
+        assert run.data.tags["git_dirty"] == "no" or CHANGES in artifacts(run)
         assert {"git_commit", "packages", "host", "device", "code_version"} <= set(run.data.tags)
     bel = next(run for run in runs[1] if run.data.params["head"] == "bel")
     folder = mlflow.MlflowClient().download_artifacts(bel.info.run_id, "", str(tmp_path))
-    state = checkpoint.load(tmp_path / "best.pt")
+    state = checkpoint.load(tmp_path / CHECKPOINT)
     assert state["best"]["val/best_mae"] == bel.data.metrics["val/best_mae"]
     assert state["epoch"] == bel.data.metrics["val/best_epoch"]
-    assert TrainConfig.make(yaml.safe_load((tmp_path / "config.yaml").read_text())).as_dict() == state["config"]
-    for picture in ("code.png", "learning_curve.png"):
+    assert TrainConfig.make(yaml.safe_load((tmp_path / CONFIG).read_text())).as_dict() == state["config"]
+    for picture in (CODE_FIGURE, CURVE_FIGURE):
         with Image.open(f"{folder}/{picture}") as image:
             assert len(set(image.convert("L").tobytes())) > 5
 
@@ -127,8 +139,8 @@ def test_the_same_sweep_again_runs_nothing_and_prints_the_same_table(swept, caps
 
 def test_a_trial_equals_the_same_run_without_ray(swept, runs, tmp_path):
     run = next(run for run in runs[1] if run.data.params["head"] == "bel")
-    mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
-    config = TrainConfig.make(yaml.safe_load((tmp_path / "config.yaml").read_text()))
+    mlflow.MlflowClient().download_artifacts(run.info.run_id, CONFIG, str(tmp_path))
+    config = TrainConfig.make(yaml.safe_load((tmp_path / CONFIG).read_text()))
     alone = [epoch.metrics["val/mae"] for epoch in fit(config, load(config, "train"))]
     logged = [m.value for m in mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/mae")]
     assert alone == logged
@@ -256,7 +268,7 @@ def test_a_trial_that_diverges_is_marked_and_the_others_finish(ray_here, swept, 
     by_weights = {t.data.params["weights"]: t for t in trials}
     assert by_weights["none"].info.status == "FINISHED" and parent.info.status == "FINISHED"
     diverged = by_weights[str(broken_weights)]
-    assert diverged.info.status == "FAILED" and diverged.data.tags["bel.outcome"] == "diverged"
+    assert diverged.info.status == "FAILED" and diverged.data.tags[OUTCOME] == "diverged"
     assert "training loss became nan" in diverged.data.tags["error"]
     out = capsys.readouterr()
     assert "diverged " in out.out and "training loss became nan" in out.out and "Traceback" not in out.out + out.err
@@ -271,17 +283,17 @@ def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     arguments = [str(swept[1]), *(part for setting in settings for part in ("--set", setting))]
 
-    class Spoiling(Tracker):
+    class Spoiling(SweepCallback):
         """A tracker that puts a folder where the worker of code j would write its best state."""
 
         def on_trial_start(self, iteration, trials, trial, **info):
             super().on_trial_start(iteration, trials, trial, **info)
-            run = self.book.runs[trial.config["key"]]
+            run = self.sweep_runs.by_key[trial.config["key"]]
             if run.config.code == "j":
-                (Path(trial.config["folder"]) / "best.pt").mkdir(parents=True)
+                (Path(trial.config["folder"]) / CHECKPOINT).mkdir(parents=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shift, "Tracker", Spoiling)
+        patch.setattr(shift, "SweepCallback", Spoiling)
         assert sweep.main(arguments) == 1
     by_code = {t.data.params["code"]: t for t in children("raises")[1]}
     assert by_code["u"].info.status == "FINISHED" and by_code["j"].info.status == "FAILED"
@@ -360,15 +372,15 @@ def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_pa
         assert again.returncode == 0, again.stdout + again.stderr
         assert f"{states.count('FINISHED')} finished before" in again.stdout
         finished = [t for t in children("cut")[1] if t.info.status == "FINISHED"]
-        assert len(finished) == 4 == len({t.data.tags["bel.trial"] for t in finished})
+        assert len(finished) == 4 == len({t.data.tags[TRIAL] for t in finished})
 
 
-class Killer(Tracker):
+class Killer(SweepCallback):
     """A tracker that kills the worker of epoch 3 as soon as it hears of it."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
-        if result["epoch"] == 3 and not self.book.ended and result["pid"] not in killed:
+        if result["epoch"] == 3 and not self.sweep_runs.ended and result["pid"] not in killed:
             killed.append(result["pid"])
             os.kill(result["pid"], signal.SIGKILL)
 
@@ -378,7 +390,7 @@ killed: list[int] = []
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch, capsys):
-    monkeypatch.setattr(shift, "Tracker", Killer)
+    monkeypatch.setattr(shift, "SweepCallback", Killer)
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0

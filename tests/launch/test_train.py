@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from bel.run_layout import CHECKPOINT, LABELS_FIGURE, LAST, PREDICTIONS
 from launch import train
 from launch.pace import Pace
 from results.retest import evaluate
@@ -21,12 +22,12 @@ def test_one_run_from_flags_writes_checkpoints_that_re_test(flags, tmp_path, cap
     assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
     out = capsys.readouterr()
     assert "bel-eval --checkpoint" in out.out and "epoch 2: train loss" in out.out
-    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    state = torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert {"config", "weights", "optimiser", "epoch", "best"} <= set(state) and state["epoch"] == 2
-    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "best.pt")]) == 0
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / CHECKPOINT)]) == 0
     out = capsys.readouterr().out
     assert "repeats the logged" in out and "difference 0.0e+00" in out and "constant median" in out
-    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / "last.pt")]) == 0
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / LAST)]) == 0
 
 
 def test_an_output_that_is_a_file_is_one_line(flags, tmp_path, capsys):
@@ -45,11 +46,11 @@ def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
     from bel.training import checkpoint
     from bel.training.loop import fit
 
-    config = TrainConfig.make(torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["config"])
+    config = TrainConfig.make(torch.load(tmp_path / "whole" / LAST, weights_only=True)["config"])
     (tmp_path / "cut").mkdir()
-    checkpoint.save(next(fit(config, load(config, "train"))).state(), tmp_path / "cut" / "last.pt")
+    checkpoint.save(next(fit(config, load(config, "train"))).state(), tmp_path / "cut" / LAST)
     assert train.main([*flags, "--out", str(tmp_path / "cut"), "--resume"]) == 0
-    whole, cut = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "cut"))
+    whole, cut = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "cut"))
     assert all(torch.equal(whole["weights"][key], cut["weights"][key]) for key in whole["weights"])
 
 
@@ -58,7 +59,7 @@ def test_a_yaml_and_flags_together(flags, tmp_path, small):
 
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(small | {"code": "j", "epochs": 1}))
     assert train.main([str(tmp_path / "c.yaml"), "--code", "had", "--out", str(tmp_path / "run")]) == 0
-    config = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["config"]
+    config = torch.load(tmp_path / "run" / LAST, weights_only=True)["config"]
     assert (config["code"], config["epochs"]) == ("had", 1)
 
 
@@ -90,15 +91,15 @@ def test_a_gpu_that_is_not_there_is_one_line(flags, tmp_path, capsys):
 def test_a_folder_in_use_is_not_overwritten(flags, tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     assert train.main([*flags, *out]) == 0
-    before = (tmp_path / "run" / "last.pt").read_bytes()
+    before = (tmp_path / "run" / LAST).read_bytes()
     assert train.main([*flags, *out]) == 2
     assert train.main([*flags, *out, "--lr", "0.5", "--resume"]) == 2
     assert "trained with another lr" in capsys.readouterr().err
-    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+    assert (tmp_path / "run" / LAST).read_bytes() == before
 
 
 def test_what_a_killed_run_left_in_the_folder_is_removed(flags, tmp_path):
-    names = (".last.pt.17", ".best.pt.17", ".val_predictions.parquet.17")
+    names = (f".{LAST}.17", f".{CHECKPOINT}.17", f".{PREDICTIONS['val']}.17")
     out = tmp_path / "run"
     assert train.main([*flags, "--epochs", "1", "--out", str(out)]) == 0
     whole = sorted(path.name for path in out.iterdir())
@@ -118,14 +119,14 @@ def flip(path, part=b"bn1.running_mean"):
 def test_a_damaged_last_state_is_said_and_trained_again(flags, tmp_path, capsys):
     out = tmp_path / "run"
     assert train.main([*flags, "--out", str(out)]) == 0
-    weights = torch.load(out / "last.pt", weights_only=True)["weights"]
-    flip(out / "last.pt")
+    weights = torch.load(out / LAST, weights_only=True)["weights"]
+    flip(out / LAST)
     capsys.readouterr()
     assert train.main([*flags, "--out", str(out), "--resume"]) == 0
     printed = capsys.readouterr()
-    assert f"note: {out / 'last.pt'} is not loaded: it is damaged" in printed.err
+    assert f"note: {out / LAST} is not loaded: it is damaged" in printed.err
     assert "training begins again" in printed.err and "epoch 1: train loss" in printed.out
-    again = torch.load(out / "last.pt", weights_only=True)["weights"]
+    again = torch.load(out / LAST, weights_only=True)["weights"]
     assert all(torch.equal(again[name], weights[name]) for name in weights)
 
 
@@ -134,11 +135,11 @@ def test_a_damaged_best_state_is_one_line(flags, tmp_path, capsys):
     from results.retest import export
 
     assert train.main([*flags, "--epochs", "1", "--out", str(tmp_path)]) == 0
-    best = tmp_path / "best.pt"
-    Image.new("RGB", (40, 40)).save(tmp_path / "labels.png")
+    best = tmp_path / CHECKPOINT
+    Image.new("RGB", (40, 40)).save(tmp_path / LABELS_FIGURE)
     flip(best)
     capsys.readouterr()
-    for main, arguments in ((evaluate, []), (export, ["--to", "pt2"]), (command, [str(tmp_path / "labels.png")])):
+    for main, arguments in ((evaluate, []), (export, ["--to", "pt2"]), (command, [str(tmp_path / LABELS_FIGURE)])):
         assert main.main(["--checkpoint", str(best), *arguments]) == 2
         err = capsys.readouterr().err.splitlines()
         assert len(err) == 1 and "it is damaged, or torch.save did not write it (the checksum" in err[0]

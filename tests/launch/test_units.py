@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from bel.data import command as data
+from bel.run_layout import CHECKPOINT, CONFIG
 from launch import sweep, train
 from results.retest import evaluate
 
@@ -36,9 +37,9 @@ def folder(tmp_path_factory):
         "protocol": PROTOCOL, "data_root": str(root), "cache_dir": str(root / "cache"), "image_size": 32, "epochs": 1,
         "backbone": "resnet10", "weights": "none", "batch_size": 4, "head": "direct", "device": "cpu",
     }  # fmt: skip
-    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    (root / CONFIG).write_text(yaml.safe_dump(config))
     (root / "sweep.yaml").write_text(yaml.safe_dump({"name": "units", "base": config}))
-    assert train.main([str(root / "config.yaml"), "--out", str(root / "trained")]) == 0
+    assert train.main([str(root / CONFIG), "--out", str(root / "trained")]) == 0
     return root
 
 
@@ -46,7 +47,7 @@ def run(name, folder, out, protocol):
     """A command on the table in a folder."""
     (out / "p.json").write_text(json.dumps(protocol))
     chosen = ["--protocol", str(out / "p.json"), "--data-root", str(folder), "--cache-dir", str(out / "cache")]
-    config = yaml.safe_load((folder / "config.yaml").read_text()) | {"protocol": protocol}
+    config = yaml.safe_load((folder / CONFIG).read_text()) | {"protocol": protocol}
     (out / "c.yaml").write_text(yaml.safe_dump(config))
     (out / "s.yaml").write_text(yaml.safe_dump({"name": "units", "base": config}))
     calls = {
@@ -57,7 +58,7 @@ def run(name, folder, out, protocol):
         "labels": lambda: data.main(["labels", *chosen]),
         "train": lambda: train.main([str(out / "c.yaml"), "--out", str(out / "run")]),
         "plan": lambda: sweep.main([str(out / "s.yaml"), "--plan"]),
-        "test": lambda: evaluate.main(["--checkpoint", str(folder / "trained" / "best.pt")]),
+        "test": lambda: evaluate.main(["--checkpoint", str(folder / "trained" / CHECKPOINT)]),
     }
     return calls[name]()
 

@@ -11,10 +11,10 @@ from bel.errors import UserError
 from launch import sweep
 from launch.driver.estimate import announce
 from launch.identity import data_key, facts_by_data, file_digests, identify, refuse_other_images
-from launch.runs import Book
+from launch.runs import SweepRuns
 from launch.schedule.repeats import on_seeds, repeats
-from launch.schedule.workload import Job
-from launch.spec.combinations import lows, make_config
+from launch.schedule.workload import Workload
+from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.sampling import make_plan
 from launch.spec.sweep_file import read_sweep
 from launch.tracking.params import label
@@ -79,19 +79,19 @@ def arguments(everything, cache):
 
 
 def planned(argv):
-    """What `--plan` does but measure: the job of a command line, with what it says."""
+    """What `--plan` does but measure: the workload of a command line, with what it says."""
     given = sweep.options(argv)
     asked = read_sweep(given.file, given.set)
     plan = make_plan(asked)
-    configs = [make_config(asked, values | lows(asked)) for values in plan.legal]
+    configs = [make_config(asked, values | lower_bounds(asked)) for values in plan.combinations]
     runs = [run for config in configs for run in (*on_seeds(asked, config), *repeats(asked, config))]
     find = partial(facts_by_data, progress=lambda _: lambda items, total: items)
     facts = find(runs)
     refuse_other_images(asked, [facts[data_key(config)] for config in configs])
     assert sweep_key(asked, facts, [file_digests(config) for config in configs])
-    job = Job(asked, plan, Book(facts, find, partial(label, sweep=asked), partial(identify, asked), {}))
-    announce(job, full=False)
-    return job
+    workload = Workload(asked, plan, SweepRuns(facts, find, partial(label, sweep=asked), partial(identify, asked), {}))
+    announce(workload, full=False)
+    return workload
 
 
 @pytest.mark.parametrize("kind", [NATIVE, *PROTOCOLS])
@@ -101,10 +101,10 @@ def test_every_sweep_is_planned_with_every_kind_of_protocol(arguments, capsys, n
         with pytest.raises(UserError, match=r"search.tune chooses on held-out .* selects on test: set recipe to clean"):
             planned(arguments(name, kind))
         return
-    job = planned(arguments(name, kind))
+    workload = planned(arguments(name, kind))
     out = capsys.readouterr().out
     assert re.search(rf"^sweep {name}: [1-9]\d* trials to run", out, re.MULTILINE) and "data " in out
-    names = [job.book.run(config).name for config in job.all_runs[:50]]
+    names = [workload.sweep_runs.run(config).name for config in workload.all_runs[:50]]
     assert len(set(names)) == len(names) and max(map(len, names)) < 120
 
 

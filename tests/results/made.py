@@ -10,9 +10,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 
 from bel.angles import Axis
+from bel.run_layout import CONFIG, OUTCOME, PREDICTIONS, SWEEP, SWEEP_FILE, TRIAL
 from bel.training.evaluate import Evaluation, unit
 from results.store import predictions
-from results.store.predictions import FILES, Predictions
+from results.store.predictions import Predictions
 
 AXES = tuple(Axis(name, -75, 150, 150) for name in ("yaw", "pitch", "roll"))
 PARAMS = {
@@ -20,7 +21,7 @@ PARAMS = {
     "selection": "val", "selection_split": "val", "split_seed": "0", "split_hash": "0123456789ab", "val_images": "70",
     "val_groups": "7", "train_images": "300", "data_digest": "ba9876543210", "weights_digest": "none", "epochs": "4",
 }  # fmt: skip
-TAGS = {"bel.outcome": "finished", "code_version": "c0de", "mlflow.parentRunId": "p" * 32}
+TAGS = {OUTCOME: "finished", "code_version": "c0de", "mlflow.parentRunId": "p" * 32}
 
 
 def predictions_of(errors, groups, decoders=("expected",), meaning=None):
@@ -70,7 +71,7 @@ def run_with(folder, name, evaluation, split="val", **fields):
     """A run with a real file of predictions; its logged error is theirs."""
     place = folder / name.replace(" ", "_")
     place.mkdir(exist_ok=True)
-    predictions.write(evaluation, place / FILES[split])
+    predictions.write(evaluation, place / PREDICTIONS[split])
     return made_run(name, place, **{"error": evaluation.mae(evaluation.headline)} | fields)
 
 
@@ -111,13 +112,13 @@ def stored_sweep(name, evaluations, params=None):
     """A finished sweep in the present store: a trial of each evaluation, by code; returns the ids of the trials."""
     client = MlflowClient()
     experiment = client.create_experiment(name)
-    parent = client.create_run(experiment, tags={"bel.sweep": "0" * 16}, run_name=name)
-    client.log_dict(parent.info.run_id, {"space": {"code": {}}, "search": {"tune": None}}, "sweep.json")
+    parent = client.create_run(experiment, tags={SWEEP: "0" * 16}, run_name=name)
+    client.log_dict(parent.info.run_id, {"space": {"code": {}}, "search": {"tune": None}}, SWEEP_FILE)
     ids = []
     for code, evaluation in evaluations.items():
         own = PARAMS | {"unit": unit(evaluation.axes), "code": code} | (params or {})
         own |= {f"levels_{axis.name}": str(axis.levels) for axis in evaluation.axes}
-        tags = TAGS | {"mlflow.parentRunId": parent.info.run_id, "bel.trial": code}
+        tags = TAGS | {"mlflow.parentRunId": parent.info.run_id, TRIAL: code}
         run_id = client.create_run(experiment, tags=tags, run_name=f"{code}-150 ce lr=1e-4 s0").info.run_id
         values = evaluation.metrics("val")
         best = {key.replace("/", "/best_"): value for key, value in values.items() if key.count("/") == 1}
@@ -128,9 +129,9 @@ def stored_sweep(name, evaluations, params=None):
             params=[Param(key, value) for key, value in own.items()],
         )
         with tempfile.TemporaryDirectory() as folder:
-            for file in FILES.values():
+            for file in PREDICTIONS.values():
                 predictions.write(evaluation, Path(folder) / file)
-            (Path(folder) / "config.yaml").write_text("protocol: biwi\nhead: bel\ncode: u\n")
+            (Path(folder) / CONFIG).write_text("protocol: biwi\nhead: bel\ncode: u\n")
             client.log_artifacts(run_id, folder)
         client.set_terminated(run_id, "FINISHED")
         ids.append(run_id)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from tests.bel.test_heads import batches, config_of, model_of
 
 from bel.heads import losses
+from tests.bel.heads.test_heads import batches, config_of, model_of
 
 
 def case(head, loss=None, axes=1, **options):

@@ -1,13 +1,13 @@
 """Several runs in one process, a step of each in turn: each is what it is alone, whatever becomes of the others."""
 
 import pytest
-from tests.bel.test_train import same, timeless
 
 from bel.data.batches import placed
 from bel.data.loading import load
 from bel.errors import Diverged
 from bel.precision import pick_device
 from bel.training.loop import fit, steps
+from tests.bel.training.test_loop import same, timeless
 
 
 def in_turns(runs):

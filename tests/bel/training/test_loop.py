@@ -6,6 +6,7 @@ from PIL import Image
 
 from bel.data.loading import load, split
 from bel.errors import Diverged, UserError, sentence
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.evaluate import constant_median, evaluate
 from bel.training.loop import best_epoch, fit, learning_rate, refuse_divergence, selecting
@@ -60,8 +61,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(make, tmp_path):
     data = load(config, "train")
     whole = [(numbers(e), e.state()) for e in fit(config, data)]
     begun = fit(config, data)
-    checkpoint.save(next(begun).state(), tmp_path / "last.pt")
-    rest = [(numbers(e), e.state()) for e in fit(config, data, resume=checkpoint.load(tmp_path / "last.pt"))]
+    checkpoint.save(next(begun).state(), tmp_path / LAST)
+    rest = [(numbers(e), e.state()) for e in fit(config, data, resume=checkpoint.load(tmp_path / LAST))]
     assert [n for n, _ in rest] == [n for n, _ in whole[1:]]
     assert same(rest[-1][1], whole[-1][1])
 
@@ -86,8 +87,8 @@ def test_a_run_cut_after_every_epoch_equals_the_uninterrupted_one(make, tmp_path
         again = next(fit(config, data, resume=cut))
         assert timeless(again.metrics) == timeless(epoch.metrics) and again.is_best == epoch.is_best
         assert same(again.state(), epoch.state())  # weights, Adam's moments and steps, best, metrics, facts
-        checkpoint.save(again.state(), tmp_path / "last.pt")
-        cut = checkpoint.load(tmp_path / "last.pt")
+        checkpoint.save(again.state(), tmp_path / LAST)
+        cut = checkpoint.load(tmp_path / LAST)
     assert epoch.number == config.epochs
 
 

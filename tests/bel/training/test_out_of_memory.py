@@ -5,18 +5,19 @@ import weakref
 
 import pytest
 import torch
-from tests.bel.test_train import same, timeless
 
 from bel.data.batches import train_batches
 from bel.data.loading import load, split
 from bel.errors import UserError
 from bel.model import Model
 from bel.precision import plain_fp32
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.accumulate import Chunks
 from bel.training.build import build_model, optimiser_groups
 from bel.training.loop import fit, learning_rate
 from bel.training.optimiser import Optimiser
+from tests.bel.training.test_loop import same, timeless
 
 
 @pytest.fixture
@@ -137,8 +138,8 @@ def test_a_resumed_run_goes_on_in_chunks_and_equals_the_uninterrupted_one(make, 
     data = load(config, "train")
     room(4)
     whole = [(timeless(epoch.metrics), epoch.state()) for epoch in fit(config, data)]
-    checkpoint.save(whole[cut - 1][1], tmp_path / "last.pt")
-    state = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(whole[cut - 1][1], tmp_path / LAST)
+    state = checkpoint.load(tmp_path / LAST)
     assert state["chunks"] == 2
     rest = [(timeless(epoch.metrics), epoch.state()) for epoch in fit(config, data, resume=state)]
     assert same([list(pair) for pair in rest], [list(pair) for pair in whole[cut:]])

@@ -10,6 +10,7 @@ from bel.config import TrainConfig
 from bel.data.loading import load, split
 from bel.heads import HEADS
 from bel.model import Model
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.build import optimiser_groups
 from bel.training.loop import fit, learning_rate
@@ -137,8 +138,8 @@ def test_a_published_run_freezes_the_stem_drops_the_rate_and_selects_on_test(pub
 def test_a_published_run_that_was_cut_at_the_drop_goes_on_as_if_it_had_not_been(published, tmp_path):
     data = load(published, "train")
     whole = [epoch.state() for epoch in fit(published, data)]
-    checkpoint.save(next(fit(published, data)).state(), tmp_path / "last.pt")
-    rest = [epoch.state() for epoch in fit(published, data, resume=checkpoint.load(tmp_path / "last.pt"))]
+    checkpoint.save(next(fit(published, data)).state(), tmp_path / LAST)
+    rest = [epoch.state() for epoch in fit(published, data, resume=checkpoint.load(tmp_path / LAST))]
     for name, value in whole[-1]["weights"].items():
         assert torch.equal(value, rest[-1]["weights"][name]), name
 

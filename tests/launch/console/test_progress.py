@@ -12,11 +12,11 @@ import time
 
 import pytest
 import yaml
-from tests.launch.test_proposer import Bench, entries
-from tests.launch.test_searches import started  # noqa: F401 - a fixture
 
-from launch.console.progress import Screen
+from launch.console.progress import ProgressDisplay
 from tests.conftest import PROJECT, SWEEP, without_gpu
+from tests.launch.schedule.test_searcher import Bench, entries
+from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 TWO = {"code": {"grid": ["u", "hex16"]}}
 ENDED = re.compile(r"\[\d/2\] (u-38|hex16-38) bce lr=1e-3 s0 +finished epoch 1  val MAE \d+\.\d{3}")
@@ -42,30 +42,30 @@ def test_lines_where_stdout_is_no_terminal_and_only_the_table_where_it_is_quiet(
 def test_what_went_wrong_is_said_in_the_quiet_too(capsys):
     bench = Bench(TWO, {})
     runs = bench.all()
-    screen = Screen(bench.book, 2, quiet=True)
+    display = ProgressDisplay(bench.sweep_runs, 2, quiet=True)
     for run, outcome in zip(runs, ("finished", "failed"), strict=True):
         run.history, run.outcome, run.reason = entries(5.0), outcome, "no GPU"
-        screen.ended(run)
-    screen.say("parent run")
-    screen.close()
+        display.ended(run)
+    display.say("parent run")
+    display.close()
     assert capsys.readouterr().out.split() == f"[2/2] {runs[1].name} failed no GPU".split()
 
 
 def test_the_time_that_is_left_follows_the_pace_so_far():
     bench = Bench({"head_lr_factor": {"grid": [float(n) for n in range(1, 5)]}}, {})  # four runs of nine epochs
     runs = bench.all()
-    screen = Screen(bench.book, 4, quiet=False)
-    assert screen.summary() == "0 of 4 trials", "no word before the first epoch"
-    screen.began = time.monotonic() - 600
+    display = ProgressDisplay(bench.sweep_runs, 4, quiet=False)
+    assert display.summary() == "0 of 4 trials", "no word before the first epoch"
+    display.began = time.monotonic() - 600
     bench.end(runs[0], *[5.0] * 9)
-    assert screen.summary() == f"1 of 4 trials, best 5.000 ({runs[0].name}), about 30 min left"
+    assert display.summary() == f"1 of 4 trials, best 5.000 ({runs[0].name}), about 30 min left"
     runs[1].outcome, runs[1].history = "running", entries(*[6.0] * 3)
-    assert "about 20 min left" in screen.summary(), "24 of 36 epochs are left, and 12 took ten minutes"
+    assert "about 20 min left" in display.summary(), "24 of 36 epochs are left, and 12 took ten minutes"
     bench.end(runs[2], 6.0, 6.0, 6.0, outcome="stopped")
     runs[2].resumed = 3
-    assert "about 8 min left" in screen.summary(), "runs are as long as those that ended, six epochs: nine are left"
-    screen.total = 4000
-    assert re.search(r"about \d+\.\d h left", screen.summary())
+    assert "about 8 min left" in display.summary(), "runs are as long as those that ended, six epochs: nine are left"
+    display.total = 4000
+    assert re.search(r"about \d+\.\d h left", display.summary())
 
 
 def seen(output, width=200):

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from tests.launch.test_proposer import LISTS, Bench, entries
 
+from bel.run_layout import Outcome
 from launch.console.standings import tables
-from launch.driver.callback import Tracker
-from launch.runs import STOPPED
+from launch.driver.callback import SweepCallback
+from tests.launch.schedule.test_searcher import LISTS, Bench, entries
 
 
 def ended(bench, run, error, outcome="finished", groups="2"):
@@ -18,7 +18,7 @@ def ended(bench, run, error, outcome="finished", groups="2"):
 
 def order(bench):
     """The names of the runs that stand for the configurations of the first table."""
-    return [one.best.name for one in tables(bench.book)[0]]
+    return [one.best.name for one in tables(bench.sweep_runs)[0]]
 
 
 def test_whole_configurations_first_then_unstopped_ones_then_the_least_mean_over_groups():
@@ -29,9 +29,9 @@ def test_whole_configurations_first_then_unstopped_ones_then_the_least_mean_over
         ended(bench, first, errors[0])
         if errors[1] is not None:
             ended(bench, second, errors[1])
-    pairs[3][0].outcome = STOPPED
+    pairs[3][0].outcome = Outcome.STOPPED
     assert order(bench) == [pairs[0][1].name, pairs[1][0].name, pairs[3][0].name, pairs[2][0].name]
-    assert [one.error for one in tables(bench.book)[0]] == [4.0, 4.5, 2.0, 1.0]
+    assert [one.error for one in tables(bench.sweep_runs)[0]] == [4.0, 4.5, 2.0, 1.0]
 
 
 def test_folds_count_by_their_groups_and_seeds_without_all_of_them_do_not():
@@ -39,7 +39,7 @@ def test_folds_count_by_their_groups_and_seeds_without_all_of_them_do_not():
     runs = bench.all()
     for run, error in zip(runs[:3], (3, 6, 99), strict=True):
         ended(bench, run, error, groups="1" if run.config.fold else "2")
-    (table,) = tables(bench.book)
+    (table,) = tables(bench.sweep_runs)
     assert table[0].error == pytest.approx(4.0) and table[0].rest == [runs[2]] and table[0].lacks(1)
 
 
@@ -47,7 +47,7 @@ def test_seeds_of_the_space_are_repeats_as_a_leaderboard_takes_them():
     bench = Bench({"code": {"grid": ["u", "j"]}, "seed": {"grid": [0, 1]}}, {})
     for run, error in zip(bench.all(), (1, 9, 4, 4), strict=True):
         ended(bench, run, error)
-    (table,) = tables(bench.book)
+    (table,) = tables(bench.sweep_runs)
     assert [(one.error, one.seeds) for one in table] == [(4.0, 2), (5.0, 2)]
 
 
@@ -56,9 +56,9 @@ def test_what_is_kept_is_the_best_and_until_the_end_what_may_become_it():
     runs = bench.all()
     for run, error in zip(runs[:5], (5, 5, 6, 6, 1), strict=True):
         ended(bench, run, error)
-    records = SimpleNamespace(drop=lambda run: None)
-    tracker = Tracker(bench.sweep, bench.book, records, bench.stop, None, 0.0)
-    tracker.retain()
+    logger = SimpleNamespace(drop=lambda run: None)
+    callback = SweepCallback(bench.sweep, bench.sweep_runs, logger, bench.stop, None, 0.0)
+    callback.retain()
     assert [run.kept for run in runs[:5]] == [True, True, False, False, True], "its other seed is on its way"
-    tracker.retain(over=True)
+    callback.retain(over=True)
     assert [run.kept for run in runs[:5]] == [True, True, False, False, False]

@@ -5,13 +5,13 @@ import os
 import mlflow
 import optuna
 import pytest
-from tests.launch.test_searches import history, started  # noqa: F401 - a fixture
 
+from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, TRIAL
 from launch.driver import driver as shift
-from launch.driver.callback import Tracker
-from launch.tracking.store import DROPPED, LENT
+from launch.driver.callback import SweepCallback
 from results.retest import evaluate
 from tests.conftest import children
+from tests.launch.schedule.test_searches import history, started  # noqa: F401 - a fixture
 
 FIVE = {"code": {"grid": ["u", "j", "hex16", "b1jdj", "had"]}}
 
@@ -23,7 +23,7 @@ def states(name):
 
 
 def has_checkpoint(run):
-    return "best.pt" in {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    return CHECKPOINT in {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_budgets_end_a_sweep_well_and_more_of_them_goes_on(started, capsys):  # 
     assert "1 trials to run" in capsys.readouterr().out
 
 
-class Hourly(Tracker):
+class Hourly(SweepCallback):
     """A tracker for which an epoch takes an hour."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -54,20 +54,20 @@ def test_hours_stop_after_the_present_epochs_and_more_hours_go_on(started, capsy
     assert parent.info.status == "FINISHED" and not trials, "it was over before the first"
     said = capsys.readouterr()
     assert "budget.hours 1e-06 are over" in said.err and "the same command goes on" in said.err
-    monkeypatch.setattr(shift, "Tracker", Hourly)
+    monkeypatch.setattr(shift, "SweepCallback", Hourly)
     assert started("brief", FIVE, base={"epochs": 4}, budget={"hours": 0.9}) == 0
     again, trials = children("brief")
     assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED"
     assert 1 <= len(trials) <= 2 and {trial.info.status for trial in trials} == {"KILLED"}
     steps = [history(trial)[0] for trial in trials]
     assert all(done in ([1], [1, 2]) for done in steps), "the epoch that is on its way is the last"
-    assert 0 < float(again.data.tags["bel.hours"]) - sum(map(len, steps)) < 0.5
+    assert 0 < float(again.data.tags[HOURS]) - sum(map(len, steps)) < 0.5
     assert started("brief", FIVE, "--set", "budget.trials=2", base={"epochs": 4}, budget={"hours": 99}) == 0
     again, trials = children("brief")
     assert again.info.run_id == parent.info.run_id and len(trials) == 2
     assert {trial.info.status for trial in (again, *trials)} == {"FINISHED"}
     assert all(history(trial)[0] == [1, 2, 3, 4] for trial in trials)
-    assert 0 < float(again.data.tags["bel.hours"]) - 8 < 0.5, "no epoch twice"
+    assert 0 < float(again.data.tags[HOURS]) - 8 < 0.5, "no epoch twice"
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, 
     capsys.readouterr()
     assert evaluate.main(["--run-id", ranked[4].info.run_id]) == 2
     err = capsys.readouterr().err.strip()
-    assert err.startswith("error: ") and "has no best.pt" in err and "\n" not in err
+    assert err.startswith("error: ") and f"has no {CHECKPOINT}" in err and "\n" not in err
     assert evaluate.main(["--run-id", parent.info.run_id]) == 0
     capsys.readouterr()
     assert started("keeps", FIVE, base={"epochs": 2}, keep=2, on_end="exit 7") == 0, "which changes nothing"
@@ -132,7 +132,7 @@ def test_a_fresh_sweep_trains_again_and_is_the_one_that_goes_on(started):  # noq
         if "mlflow.parentRunId" in run.data.tags:
             by_parent[run.data.tags["mlflow.parentRunId"]].append(run)
     assert [len(found) for found in by_parent.values()] == [1, 2] and len(runs) == 5
-    assert all(LENT not in run.data.tags for run in runs) and {run.info.status for run in runs} == {"FINISHED"}
+    assert all(REUSED_FROM not in run.data.tags for run in runs) and {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.slow
@@ -142,11 +142,11 @@ def test_what_another_sweep_trained_is_lent_with_all_that_it_has(started, capsys
     capsys.readouterr()
     assert started("borrower", two, base={"epochs": 2}, search={"method": "tpe", "trials": 5}) == 0
     parent, borrowed = children("borrower")
-    lent = {run.data.tags["bel.trial"]: run for run in children("lender")[1]}
+    lent = {run.data.tags[TRIAL]: run for run in children("lender")[1]}
     assert len(borrowed) == 2 and {run.info.status for run in (parent, *borrowed)} == {"FINISHED"}
     for run in borrowed:
-        source = lent[run.data.tags["bel.trial"]]
-        assert run.data.tags[LENT] == source.info.run_id and run.data.metrics == source.data.metrics
+        source = lent[run.data.tags[TRIAL]]
+        assert run.data.tags[REUSED_FROM] == source.info.run_id and run.data.metrics == source.data.metrics
         for name in source.data.metrics:
             assert history(run, name) == history(source, name)
         assert has_checkpoint(run) and run.data.params == source.data.params
@@ -157,7 +157,7 @@ def test_what_another_sweep_trained_is_lent_with_all_that_it_has(started, capsys
     assert started("grid", two, base={"epochs": 2}) == 0
     said = capsys.readouterr().out
     assert "0 trials to run" in said and "2 by other sweeps" in said
-    grid = {run.data.tags[LENT] for run in children("grid")[1]}
+    grid = {run.data.tags[REUSED_FROM] for run in children("grid")[1]}
     assert grid == {run.info.run_id for run in lent.values()}, "of those who trained them, not of another borrower"
     database = f"sqlite:///{os.getcwd()}/runs/optuna.db"
     (name,) = optuna.get_all_study_names(database)

@@ -10,14 +10,14 @@ import time
 import mlflow
 import pytest
 import yaml
-from tests.launch.test_proposer import Bench
-from tests.launch.test_searches import started  # noqa: F401 - a fixture
 
 from bel.errors import UserError
 from launch.driver.estimate import places
 from launch.driver.probing import fewest, trials_on_gpu
 from launch.driver.ray_cluster import refuse_unreachable
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
+from tests.launch.schedule.test_searcher import Bench
+from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 FOUR = {"code": {"grid": ["u", "hex16"]}, "code_bits": {"grid": [38, 76, 512]}}  # hex16 has no 512 levels
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bel.codes.library import code_matrix
+from bel.run_layout import CODE_FIGURE
 from launch import sweep
 from results.commands import main as command
 from results.retest import evaluate
@@ -163,8 +164,8 @@ def test_a_code_in_a_file_is_part_of_a_trial_and_of_its_checkpoint(ray_here, ren
 def test_a_learned_code_has_a_picture(tuned, tmp_path):
     with working_in(tuned):
         run = next(run for run in children("tuned")[1] if run.data.params["head"] == "rlel")
-        picture = mlflow.MlflowClient().download_artifacts(run.info.run_id, "code.png", str(tmp_path))
-    assert (tmp_path / "code.png").stat().st_size > 10_000 and picture
+        picture = mlflow.MlflowClient().download_artifacts(run.info.run_id, CODE_FIGURE, str(tmp_path))
+    assert (tmp_path / CODE_FIGURE).stat().st_size > 10_000 and picture
 
 
 @pytest.mark.parametrize(

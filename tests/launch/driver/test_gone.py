@@ -12,15 +12,16 @@ from contextlib import closing, suppress
 import mlflow
 import pytest
 import yaml
-from tests.launch.test_lease import OTHER_HOST
 
+from bel.run_layout import CHECKPOINT
 from launch import sweep
 from launch.driver import driver as shift
-from launch.driver.callback import Tracker
+from launch.driver.callback import SweepCallback
 from launch.tracking.lease import latest
 from launch.tracking.store import FILES
 from results.retest import evaluate
 from tests.conftest import PROJECT, SWEEP, children, working_in
+from tests.launch.tracking.test_lease import OTHER_HOST
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ def stored(run):
 def test_runs_deleted_in_the_middle_are_trained_again_and_stored(ray_here, write, store, monkeypatch, capsys):
     removed = []
 
-    class Removing(Tracker):
+    class Removing(SweepCallback):
         """A tracker that removes the folder of all states once an epoch is left, when the first files are in it."""
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -56,12 +57,12 @@ def test_runs_deleted_in_the_middle_are_trained_again_and_stored(ray_here, write
                 removed.append(trial)
                 shutil.rmtree(store / "runs", ignore_errors=True)
 
-    monkeypatch.setattr(shift, "Tracker", Removing)
+    monkeypatch.setattr(shift, "SweepCallback", Removing)
     assert sweep.main([write("removed", epochs=3)]) == 0
     assert removed and "gone from its folder: it is trained again" in capsys.readouterr().out
     parent, trials = children("removed")
     assert len(trials) == 2 and {run.info.status for run in (parent, *trials)} == {"FINISHED"}
-    assert all({*FILES, "best.pt"} <= stored(run) for run in trials)
+    assert all({*FILES, CHECKPOINT} <= stored(run) for run in trials)
     for run in trials:
         steps = [m.step for m in mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/mae")]
         assert steps == [1, 2, 3]
@@ -74,7 +75,7 @@ def test_trials_whose_artifacts_are_gone_are_trained_again_and_lent_to_nobody(ra
     capsys.readouterr()
     assert sweep.main([other, "--plan"]) == 0 and "2 by other sweeps" in capsys.readouterr().out
     _, (first, second) = children("gone")
-    (store / "mlruns" / "gone" / first.info.run_id / "artifacts" / "best.pt").unlink()
+    (store / "mlruns" / "gone" / first.info.run_id / "artifacts" / CHECKPOINT).unlink()
     assert sweep.main([other, "--plan"]) == 0 and "1 by other sweeps" in capsys.readouterr().out
     assert sweep.main([path, "--plan"]) == 0 and "1 trials to run" in capsys.readouterr().out
     shutil.rmtree(store / "mlruns")
@@ -82,7 +83,7 @@ def test_trials_whose_artifacts_are_gone_are_trained_again_and_lent_to_nobody(ra
     assert sweep.main([path]) == 0
     parent, trials = children("gone")
     assert {run.info.run_id for run in trials} == {first.info.run_id, second.info.run_id}
-    assert all({*FILES, "best.pt"} <= stored(run) for run in trials)
+    assert all({*FILES, CHECKPOINT} <= stored(run) for run in trials)
     assert evaluate.main(["--run-id", parent.info.run_id]) == 0
 
 

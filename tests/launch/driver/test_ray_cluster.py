@@ -20,7 +20,7 @@ from bel.data.loading import load
 from bel.training.loop import fit
 from launch import sweep
 from launch.driver import driver as shift
-from launch.driver.callback import Tracker
+from launch.driver.callback import SweepCallback
 from launch.spec.dimensions import FIELDS
 from tests.chaos.processes import MARK, is_raylet, kill, ours
 from tests.conftest import PROJECT, SWEEP, children, working_in
@@ -38,7 +38,7 @@ def end_in(seconds, process):
 @pytest.fixture
 def cluster():
     """A running cluster: its process, which listens for nodes to kill, and its address."""
-    script = PROJECT / "tests" / "launch" / "cluster_here.py"
+    script = PROJECT / "tests" / "launch" / "driver" / "cluster_here.py"
     process = subprocess.Popen(
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,
@@ -137,7 +137,7 @@ def target(file):
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-class Listening(Tracker):
+class Listening(SweepCallback):
     """A tracker that looks at who listens while a trial trains."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
@@ -150,7 +150,7 @@ found: list[set[str]] = []
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel tells of listeners in another way here")
 def test_only_this_machine_can_reach_what_a_sweep_starts(ray_here, rendered, cache, store, monkeypatch):
-    monkeypatch.setattr(shift, "Tracker", Listening)
+    monkeypatch.setattr(shift, "SweepCallback", Listening)
     base = SWEEP["base"] | {
         "data_root": str(rendered),
         "cache_dir": str(cache),

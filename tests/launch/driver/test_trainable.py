@@ -7,6 +7,7 @@ import torch
 from ray import tune
 
 from bel.data.loading import load
+from bel.run_layout import CHECKPOINT, LAST
 from bel.source import code_version
 from launch.driver.trainable import Trial as Trainable
 from launch.driver.trainable import taken_over
@@ -84,7 +85,7 @@ def test_a_worker_of_other_code_says_what_is_true_where_it_is(ordered, host, say
     assert ("run the command again" in told["reason"]) is (host == socket.gethostname())
 
 
-@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+@pytest.mark.parametrize("name", [LAST, CHECKPOINT])
 def test_a_damaged_state_is_said_and_trained_again(ordered, tmp_path, name):
     order = ordered("run", 1e-3)
     first = Trial(order).step()

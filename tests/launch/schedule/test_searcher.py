@@ -8,19 +8,20 @@ import mlflow
 import optuna
 import pytest
 from optuna.trial import TrialState
-from tests.launch.test_space_and_plan import BASE, sweep
 
+from bel.run_layout import OUTCOME, PARENT, SCHEDULED, TRIAL, Outcome
 from launch.identity import data_key, identify
-from launch.runs import CUT, DIVERGED, FAILED, FINISHED, RUNNING, STOPPED, Book
+from launch.runs import SweepRuns
 from launch.schedule.repeats import repeats
 from launch.schedule.schedulers import ByKey, scheduler
-from launch.schedule.searcher import MOST_DEATHS, Proposer
-from launch.schedule.stopper import INTERRUPTED, Stop
+from launch.schedule.searcher import MOST_DEATHS, TrialSearcher
+from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import Listed, Suggested, open_study
 from launch.spec.combinations import make_config
 from launch.spec.sampling import draw, make_plan, points
 from launch.tracking.params import label
-from launch.tracking.store import JUDGED, OUTCOME, PARENT, TRIAL, Store, judged_before
+from launch.tracking.store import Store, judged_before
+from tests.launch.spec.test_sweep_file_and_sampling import BASE, sweep
 
 LISTS = {"head": {"grid": ["bel", "direct"]}, "code": {"grid": ["u", "j", "hex16"]}}  # four legal combinations
 RATE = {"lr": {"loguniform": [1e-5, 1e-3]}}
@@ -34,7 +35,7 @@ def told(config, **changes):
 
 
 class Bench:
-    """A proposer with its book and source; `database` keeps the study, `known` is what MLflow has."""
+    """A proposer with its sweep_runs and source; `database` keeps the study, `known` is what MLflow has."""
 
     def __init__(self, space, search, database="", known=(), name="t", **sections):
         base = (
@@ -44,8 +45,8 @@ class Bench:
         self.plan = make_plan(self.sweep)
         find = lambda configs: {data_key(config): told(config) for config in configs}  # noqa: E731
         tools = (partial(label, sweep=self.sweep), partial(identify, self.sweep))
-        self.book = Book({}, find, *tools, dict(known))
-        self.stop, self.adopted = Stop(self.book), []
+        self.sweep_runs = SweepRuns({}, find, *tools, dict(known))
+        self.stop, self.adopted = SweepStopper(self.sweep_runs), []
         if self.sweep.search.suggests:
             self.study = open_study(self.sweep, name, database or "sqlite:///:memory:")
             source = Suggested(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
@@ -53,15 +54,15 @@ class Bench:
             source = Listed(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
         self.source, self.count = source, 0
         repeated = partial(repeats, self.sweep)
-        self.proposer = Proposer(
-            self.sweep, source, repeated, self.book, self.stop, self.adopted.append, lambda run: {"key": run.key}
+        self.searcher = TrialSearcher(
+            self.sweep, source, repeated, self.sweep_runs, self.stop, self.adopted.append, lambda run: {"key": run.key}
         )
 
     def next(self):
         """The run that Tune would begin now; None to wait, "FINISHED" at the end."""
         self.count += 1
-        order = self.proposer.suggest(f"tune{self.count}")
-        return self.book.runs[order["key"]] if isinstance(order, dict) else order
+        order = self.searcher.suggest(f"tune{self.count}")
+        return self.sweep_runs.by_key[order["key"]] if isinstance(order, dict) else order
 
     def all(self):
         """Runs until Tune has to wait or it is over."""
@@ -70,11 +71,11 @@ class Bench:
             runs.append(run)
         return runs
 
-    def end(self, run, *errors, outcome=FINISHED, bits=8.0):
+    def end(self, run, *errors, outcome=Outcome.FINISHED, bits=8.0):
         """Let a run end after epochs of these validation errors."""
         run.history = entries(*errors, bits=bits)
         run.outcome = outcome
-        self.proposer.ended(run)
+        self.searcher.ended(run)
 
 
 def entries(*errors, bits=8.0):
@@ -107,23 +108,23 @@ def test_a_configuration_is_repeated_over_seeds_and_folds_before_the_next_one():
         bench.end(run, 5)
     assert bench.next() is None
     bench.end(runs[-1], 5)
-    assert bench.next() == Proposer.FINISHED
+    assert bench.next() == TrialSearcher.FINISHED
 
 
 def test_with_early_stopping_the_first_repeat_decides_for_all():
     bench = Bench(LISTS, {"seeds": 3, "scheduler": "asha"})
     firsts = bench.all()
     assert len(firsts) == 4 and {run.config.seed for run in firsts} == {0} and bench.next() is None
-    bench.end(firsts[0], 5, 4, outcome=STOPPED)
-    bench.end(firsts[1], 5, outcome=DIVERGED)
-    bench.end(firsts[2], outcome=FAILED)
+    bench.end(firsts[0], 5, 4, outcome=Outcome.STOPPED)
+    bench.end(firsts[1], 5, outcome=Outcome.DIVERGED)
+    bench.end(firsts[2], outcome=Outcome.FAILED)
     assert bench.next() is None, "what was stopped, diverged or failed is not repeated"
     bench.end(firsts[3], 5, 4, 3)
     others = bench.all()
     assert [run.config.seed for run in others] == [1, 2] and {run.group for run in others} == {firsts[3].key}
     for run in others:
         bench.end(run, 5)
-    assert bench.next() == Proposer.FINISHED
+    assert bench.next() == TrialSearcher.FINISHED
 
 
 def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
@@ -135,7 +136,7 @@ def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
     assert [t.state for t in bench.study.get_trials()] == [TrialState.RUNNING] * 2, "nothing is told before all repeats"
     bench.end(later[0], 6, 4)
     bench.end(later[1], 7)
-    bench.end(second, 5, outcome=STOPPED)
+    bench.end(second, 5, outcome=Outcome.STOPPED)
     trials = optuna.load_study(study_name="t", storage=database).get_trials()
     assert trials[0].value == pytest.approx((2 + 4 + 7) / 3) and trials[0].state == TrialState.COMPLETE
     assert trials[1].state == TrialState.PRUNED
@@ -145,8 +146,8 @@ def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
 def test_a_stopped_run_is_pruned_with_its_reports_and_a_diverged_one_without():
     bench = Bench(RATE, {"method": "tpe", "trials": 4, "scheduler": "asha"})
     runs = bench.all()
-    bench.end(runs[0], 5, 6, 4, outcome=STOPPED)
-    bench.end(runs[1], 5, 4, outcome=DIVERGED)
+    bench.end(runs[0], 5, 6, 4, outcome=Outcome.STOPPED)
+    bench.end(runs[1], 5, 4, outcome=Outcome.DIVERGED)
     bench.end(runs[2], 5, 4, 3)
     trials = bench.study.get_trials()
     assert [t.state.name for t in trials] == ["PRUNED", "PRUNED", "COMPLETE", "RUNNING"]
@@ -158,7 +159,7 @@ def test_a_repeat_that_diverges_spoils_its_configuration():
     bench = Bench(RATE, {"method": "tpe", "trials": 1, "seeds": 2})
     runs = bench.all()
     bench.end(runs[0], 5, 4)
-    bench.end(runs[1], 6, outcome=DIVERGED)
+    bench.end(runs[1], 6, outcome=Outcome.DIVERGED)
     (trial,) = bench.study.get_trials()
     assert trial.state == TrialState.PRUNED and trial.intermediate_values == {}
 
@@ -168,12 +169,12 @@ def test_what_failed_says_nothing_and_is_tried_again_by_the_next_call(tmp_path):
     bench = Bench(RATE, search, database)
     runs = bench.all()
     for run in runs:
-        bench.end(run, 5, outcome=FAILED if run is runs[1] else FINISHED)
-    assert bench.next() == Proposer.FINISHED, "but not by this one"
+        bench.end(run, 5, outcome=Outcome.FAILED if run is runs[1] else Outcome.FINISHED)
+    assert bench.next() == TrialSearcher.FINISHED, "but not by this one"
     again = Bench(RATE, search, database)
     assert [run.key for run in again.all()] == [run.key for run in runs[:2]]
     for run in runs[:2]:
-        again.end(again.book.runs[run.key], 5)
+        again.end(again.sweep_runs.by_key[run.key], 5)
     assert [t.state for t in again.study.get_trials()] == [TrialState.COMPLETE] * 2
 
 
@@ -194,7 +195,7 @@ def test_all_objectives_are_told_each_as_a_mean():
 def test_a_search_of_lists_suggests_none_twice_and_ends_with_them(method):
     bench = Bench(LISTS, {"method": method, "trials": 50})
     seen = []
-    while isinstance(run := bench.next(), object) and run != Proposer.FINISHED:
+    while isinstance(run := bench.next(), object) and run != TrialSearcher.FINISHED:
         seen.append(run)
         bench.end(run, float(len(seen)))
     assert len(seen) == 4 == len({run.key for run in seen})
@@ -208,7 +209,7 @@ def test_a_search_gives_no_more_than_its_trials():
     assert len(runs) == 3 and bench.next() is None
     for run in runs:
         bench.end(run, 1)
-    assert bench.next() == Proposer.FINISHED
+    assert bench.next() == TrialSearcher.FINISHED
 
 
 def test_what_a_dead_driver_left_open_comes_first_and_is_the_same(tmp_path):
@@ -225,7 +226,9 @@ def test_what_a_dead_driver_left_open_comes_first_and_is_the_same(tmp_path):
     for run in runs:
         heir.end(run, 4)
     assert [t.state for t in heir.study.get_trials()] == [TrialState.COMPLETE] * 4
-    assert heir.next() == Proposer.FINISHED and Bench(RATE | LISTS, search, database).next() == Proposer.FINISHED
+    assert (
+        heir.next() == TrialSearcher.FINISHED and Bench(RATE | LISTS, search, database).next() == TrialSearcher.FINISHED
+    )
 
 
 def test_more_trials_of_a_study_are_new_ones(tmp_path):
@@ -243,19 +246,19 @@ def test_a_run_whose_worker_died_is_next_and_fails_after_many_deaths():
     bench = Bench(LISTS, {})
     run, other = bench.next(), bench.next()
     for number in range(1, MOST_DEATHS + 1):
-        run.outcome = RUNNING
-        assert bench.proposer.again(run) and run.deaths == number
+        run.outcome = Outcome.RUNNING
+        assert bench.searcher.again(run) and run.deaths == number
         assert bench.next() is run, "before those that have not begun"
-    assert bench.proposer.again(run) and bench.next() is run and run.deaths == MOST_DEATHS, "it had not begun"
-    run.outcome = RUNNING
-    assert not bench.proposer.again(run)
-    bench.end(run, outcome=FAILED)
-    assert run not in bench.all() and other not in bench.proposer.queue
-    other.outcome = RUNNING
-    bench.proposer.again(other)
+    assert bench.searcher.again(run) and bench.next() is run and run.deaths == MOST_DEATHS, "it had not begun"
+    run.outcome = Outcome.RUNNING
+    assert not bench.searcher.again(run)
+    bench.end(run, outcome=Outcome.FAILED)
+    assert run not in bench.all() and other not in bench.searcher.queue
+    other.outcome = Outcome.RUNNING
+    bench.searcher.again(other)
     assert other.deaths == 1
     for _ in range(2):
-        bench.book.enter(other.key, {"past": entries(5), "host": "h", "device": "d"})
+        bench.sweep_runs.enter(other.key, {"past": entries(5), "host": "h", "device": "d"})
         assert other.deaths == 0, "an epoch since then forgives"
         assert len(other.history) == 1, "an epoch counts once, whoever tells it"
 
@@ -264,8 +267,8 @@ def test_nothing_is_suggested_once_the_sweep_stops():
     bench = Bench(LISTS, {})
     run = bench.next()
     bench.stop.ask(INTERRUPTED, "x")
-    assert bench.next() == Proposer.FINISHED
-    run.outcome = CUT
+    assert bench.next() == TrialSearcher.FINISHED
+    run.outcome = Outcome.CUT
 
 
 def test_a_budget_of_trials_ends_after_whole_configurations():
@@ -275,7 +278,7 @@ def test_a_budget_of_trials_ends_after_whole_configurations():
         assert len(out) == runs
         for run in out:
             bench.end(run, 5)
-        assert bench.next() == Proposer.FINISHED
+        assert bench.next() == TrialSearcher.FINISHED
 
 
 def test_patience_counts_configurations_without_a_better_one():
@@ -284,7 +287,7 @@ def test_patience_counts_configurations_without_a_better_one():
     seen = 0
     for mean in (9, 9, 8, 8.5, 8, 9, 7):
         group = [bench.next(), bench.next()]
-        if Proposer.FINISHED in group:
+        if TrialSearcher.FINISHED in group:
             break
         bench.end(group[0], mean - 2), bench.end(group[1], mean + 2)
         seen += 1
@@ -297,9 +300,9 @@ def test_patience_goes_on_where_an_earlier_call_of_a_search_ended(tmp_path):
     for error in (3, 4, 5):
         first.end(first.next(), error)
     second = Bench(RATE, search, database, budget={"patience": 3})
-    assert second.proposer.since == 2 and second.proposer.best == 3
+    assert second.searcher.since == 2 and second.searcher.best == 3
     second.end(second.next(), 6)
-    assert second.next() == Proposer.FINISHED
+    assert second.next() == TrialSearcher.FINISHED
 
 
 @pytest.mark.parametrize("method", ["tpe", "gp", "random", "grid"])
@@ -316,14 +319,14 @@ def test_what_another_sweep_trained_is_entered_and_told_and_not_run():
     one = Bench(LISTS, {"method": "tpe", "trials": 4})
     runs = one.all()
     lender = SimpleNamespace(data=SimpleNamespace(metrics=entries(3)[-1]), info=SimpleNamespace(run_id="lender"))
-    known = {run.key: (lender, FINISHED, True) for run in runs[:3]}
+    known = {run.key: (lender, Outcome.FINISHED, True) for run in runs[:3]}
     two = Bench(LISTS, {"method": "tpe", "trials": 4}, known=known)
     left = two.all()
     assert [run.key for run in left] == [runs[3].key] and {r.key for r in two.adopted} == set(known)
     assert sorted(t.state.name for t in two.study.get_trials() if "values" in t.user_attrs) == ["COMPLETE"] * 3 + [
         "RUNNING"
     ]
-    own = {run.key: (lender, DIVERGED, False) for run in runs[:3]}
+    own = {run.key: (lender, Outcome.DIVERGED, False) for run in runs[:3]}
     three = Bench(LISTS, {"method": "tpe", "trials": 4}, known=own)
     assert len(three.all()) == 1 and not three.adopted, "a run of its own needs no entering"
 
@@ -333,7 +336,7 @@ def test_what_another_sweep_trained_is_entered_and_told_and_not_run():
 
 def judge(bench, before=()):
     """The scheduler of a bench's sweep: of nine epochs, rungs after the second and the sixth."""
-    return scheduler(bench.sweep, 9, bench.book, dict(before))
+    return scheduler(bench.sweep, 9, bench.sweep_runs, dict(before))
 
 
 def tells(schedule, run, trial_id, *errors, since=0):
@@ -390,8 +393,8 @@ def test_median_stops_what_is_worse_than_the_others_and_may_hear_of_it_again():
             assert tells(schedule, run, trial_id, *[3 - run.config.head_lr_factor / 10] * done) in (CONTINUE, STOP)
     words = [tells(schedule, last, "z", *[50.0] * n) for n in range(1, 4)]
     assert words == [CONTINUE, STOP, STOP], "the first epoch is its grace"
-    again = judge(bench, {run.key: run.history for run in bench.book})
-    assert again.told == {run.key: run.epoch for run in bench.book}, "a later call hears all of it at once"
+    again = judge(bench, {run.key: run.history for run in bench.sweep_runs})
+    assert again.told == {run.key: run.epoch for run in bench.sweep_runs}, "a later call hears all of it at once"
 
 
 def test_hyperband_draws_one_of_three_brackets_for_a_run_and_leaves_it_there():
@@ -412,18 +415,18 @@ def test_judged_before_knows_what_mlflow_knows(store):
     experiment = client.create_experiment("t")
     bench = Bench(LISTS, {"scheduler": "asha", "seeds": 2})
     first, second, third, _ = bench.all()
-    repeat = bench.book.repeats(repeats(bench.sweep, first.config))[1]
+    repeat = bench.sweep_runs.repeats(repeats(bench.sweep, first.config))[1]
     children = {}
     for run, error in ((first, 3.0), (second, 2.0), (repeat, 1.0)):
         made = client.create_run(
-            experiment, tags={TRIAL: run.key, PARENT: "p", JUDGED: str(run.judged), OUTCOME: FINISHED}
+            experiment, tags={TRIAL: run.key, PARENT: "p", SCHEDULED: str(run.judged), OUTCOME: Outcome.FINISHED}
         )
         client.log_param(made.info.run_id, "protocol", run.facts["protocol"])
         for step in (2, 1, 3):
             client.log_metric(made.info.run_id, "val/best_mae_groups", error / step, step=step)
         children[run.key] = client.get_run(made.info.run_id)
-    known = {key: (run, FINISHED, False) for key, run in children.items()}
-    known["lent"] = (children[first.key], FINISHED, True)
+    known = {key: (run, Outcome.FINISHED, False) for key, run in children.items()}
+    known["lent"] = (children[first.key], Outcome.FINISHED, True)
     there = Store(experiment, "p", children, known)
     assert not judged_before(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
     before = judged_before(there, {"biwi", "csv"}, "val/best_mae_groups")

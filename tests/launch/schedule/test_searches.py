@@ -8,12 +8,13 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from tests.launch.test_proposer import Bench, entries
 
+from bel.run_layout import OUTCOME
 from launch import sweep
 from launch.console.summary import front
 from results.retest import evaluate
 from tests.conftest import SWEEP, children
+from tests.launch.schedule.test_searcher import Bench, entries
 
 INTERVALS = {"lr": {"loguniform": [1e-4, 1e-2]}, "flip": {"uniform": [0, 0.5]}}
 
@@ -85,14 +86,14 @@ def test_other_schedulers_stop_the_worst_and_leave_the_best(started, scheduler, 
     assert started(scheduler, space, base=base, search={"scheduler": scheduler}) == 0
     parent, trials = children(scheduler)
     assert len(trials) == 6 and {t.info.status for t in (parent, *trials)} == {"FINISHED"}
-    outcomes = Counter(t.data.tags["bel.outcome"] for t in trials)
+    outcomes = Counter(t.data.tags[OUTCOME] for t in trials)
     lengths = {float(t.data.params["lr"]): len(history(t)[0]) for t in trials}
     assert outcomes["finished"] >= least and outcomes.keys() <= {"finished", "stopped"}
     assert max(lengths.values()) == 4
     if scheduler == "median":
         assert outcomes["stopped"] >= 1
     for trial in trials:
-        assert (len(history(trial)[0]) == 4) == (trial.data.tags["bel.outcome"] == "finished")
+        assert (len(history(trial)[0]) == 4) == (trial.data.tags[OUTCOME] == "finished")
 
 
 @pytest.mark.slow
@@ -146,9 +147,7 @@ def test_protocols_are_searched_and_judged_each_by_itself(started, capsys):
     assert [len(found) for found in by_protocol.values()] == [3, 3] and "6 trials to run" in out
     assert out.count("re-test the best") == 2 and {t.info.status for t in (parent, *trials)} == {"FINISHED"}
     for found in by_protocol.values():
-        best = min(
-            found, key=lambda t: (t.data.tags["bel.outcome"] == "stopped", t.data.metrics["val/best_mae_groups"])
-        )
+        best = min(found, key=lambda t: (t.data.tags[OUTCOME] == "stopped", t.data.metrics["val/best_mae_groups"]))
         assert f"bel-eval --run-id {best.info.run_id}" in out
         assert any(len(history(t)[0]) == 2 for t in found), "the first of a protocol is not judged by the other's"
     capsys.readouterr()

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import optuna
 import pytest
-from tests.launch.test_space_and_plan import BASE, CONDITIONAL, sweep
 
 from bel.errors import UserError
-from launch.spec.combinations import lows, make_config
+from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.dimensions import Interval
 from launch.spec.sampling import draw, make_plan, suggest
+from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 
 INTERVALS = [
     ("lr", {"uniform": [1e-4, 1e-3]}, Interval(1e-4, 1e-3)),
@@ -74,8 +74,8 @@ def test_a_conditional_list_varies_only_where_its_condition_holds():
     }
     s = sweep(space, BASE | {"lr": 5e-4})
     plan = make_plan(s)
-    rates = {(v["head"], v["loss"]): set() for v in plan.legal}
-    for values in plan.legal:
+    rates = {(v["head"], v["loss"]): set() for v in plan.combinations}
+    for values in plan.combinations:
         rates[values["head"], values["loss"]].add((values.get("lr"), make_config(s, values).lr))
     both, base = {(1e-3, 1e-3), (1e-2, 1e-2)}, {(None, 5e-4)}
     assert rates == {
@@ -117,7 +117,7 @@ def test_conditional_intervals_are_drawn_and_suggested_only_where_they_hold():
     for values in [*drawn, *(suggest(s, plan, study.ask()) for _ in range(30))]:
         assert ("lr" in values) == (values["head"] == "bel") and ("rotate" in values) == (values["protocol"] == "biwi")
         assert make_config(s, values).lr == values.get("lr", 1e-4)
-    everywhere = make_config(s, {"head": "direct", "protocol": "aflw2000"} | lows(s))
+    everywhere = make_config(s, {"head": "direct", "protocol": "aflw2000"} | lower_bounds(s))
     assert everywhere.lr == 1e-4 and everywhere.rotate == 0
 
 

@@ -2,12 +2,12 @@
 
 import optuna
 import pytest
-from tests.launch.test_space_and_plan import BASE, CONDITIONAL, sweep
 
 from bel.errors import UserError
 from launch.spec import search as search_module
 from launch.spec.sampling import as_parameters, compares, draw, make_plan, points, strata, suggest
 from launch.spec.search import OBJECTIVES, Search
+from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 
 FEW = {"head": {"grid": ["bel", "direct"]}, "code": {"grid": ["u", "j"]}}
 
@@ -66,7 +66,7 @@ def test_each_protocol_is_a_stratum_where_trials_are_compared():
     compared = sweep(space, search={"scheduler": "asha"})
     plan = make_plan(compared)
     first, second = strata(compared, plan)
-    assert first.legal + second.legal == plan.legal and {v["protocol"] for v in first.legal} == {"biwi"}
+    assert first.legal + second.legal == plan.combinations and {v["protocol"] for v in first.legal} == {"biwi"}
     assert first.dropped == plan.dropped and plan.dropped and not second.dropped
     whole = sweep(space)
     assert strata(whole, make_plan(whole)) == [make_plan(whole)]

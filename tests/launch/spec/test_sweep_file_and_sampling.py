@@ -6,7 +6,7 @@ import yaml
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from launch.spec.combinations import lows, make_config
+from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.dimensions import Finite, Interval
 from launch.spec.sampling import draw, make_plan, suggest
 from launch.spec.sweep_file import Budget, Resources, parse, read_sweep
@@ -95,7 +95,7 @@ def test_settings_fix_fields_and_reach_into_sections(tmp_path):
     path.write_text(yaml.safe_dump({"name": "t", "base": BASE, "space": SPACE}))
     s = read_sweep(path, ["code_bits=26", "lr=1e-3", "search.method=random", "search.trials=2", "resources.gpu=0.5"])
     assert "code_bits" not in s.space and s.base["code_bits"] == 26 and s.search.trials == 2 and s.resources.gpu == 0.5
-    assert make_config(s, make_plan(s).legal[0] | lows(s)).lr == 1e-3
+    assert make_config(s, make_plan(s).legal[0] | lower_bounds(s)).lr == 1e-3
     table = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 100}}}
     path.write_text(yaml.safe_dump({"name": "t", "base": BASE | {"protocol": table}, "space": SPACE}))
     assert read_sweep(path, ["protocol.group=person"]).base["protocol"] == table | {"group": "person"}
@@ -212,8 +212,8 @@ def test_a_missing_file_and_a_bad_setting_are_refused(tmp_path):
 def test_excluded_combinations_are_dropped_with_the_rule():
     rules = [{"code": "u", "code_bits": [76, 105]}, {"head": "bel", "loss": "ce", "backbone": "resnet10"}]
     plan = make_plan(sweep(exclude=rules))
-    assert {v["code_bits"] for v in plan.legal if v.get("code") == "u"} == {512}
-    assert {v["loss"] for v in plan.legal if v["head"] == "bel"} == {"l1"}
+    assert {v["code_bits"] for v in plan.combinations if v.get("code") == "u"} == {512}
+    assert {v["loss"] for v in plan.combinations if v["head"] == "bel"} == {"l1"}
     assert plan.dropped["excluded by {code: u, code_bits: [76, 105]}"] == 2 * 2
     assert plan.dropped["excluded by {head: bel, loss: ce, backbone: resnet10}"] == 3 * 3 - 2
     with pytest.raises(UserError, match=r"space.code: 'u' is legal in no combination: excluded by \{code: u\}"):
@@ -222,11 +222,11 @@ def test_excluded_combinations_are_dropped_with_the_rule():
 
 def test_a_rule_does_not_match_where_its_field_does_not_vary():
     plan = make_plan(sweep(exclude=[{"code": ["j", "hex16"], "code_bits": 76}]))
-    assert {(v["head"], v["code_bits"]) for v in plan.legal if v["head"] != "direct"} >= {
+    assert {(v["head"], v["code_bits"]) for v in plan.combinations if v["head"] != "direct"} >= {
         ("classification", 76),
         ("bel", 76),
     }
-    assert {v.get("code") for v in plan.legal if v.get("code_bits") == 76} == {"u", None}
+    assert {v.get("code") for v in plan.combinations if v.get("code_bits") == 76} == {"u", None}
 
 
 def test_a_budget_what_is_kept_and_what_comes_after_are_optional():

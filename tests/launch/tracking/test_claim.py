@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from launch.tracking.claim import OWNER, claim
+from bel.run_layout import DRIVER
+from launch.tracking.claim import claim
 from launch.tracking.trial_folder import Folder
 
 STORE = SimpleNamespace(parent_id="a" * 32, fresh=True)
@@ -15,6 +16,6 @@ STORE = SimpleNamespace(parent_id="a" * 32, fresh=True)
              '{"parent": "b", "store": "s", "driver": "host"}']
 )  # fmt: skip
 def test_a_damaged_note_is_none(text, tmp_path):
-    (tmp_path / OWNER).write_text(text)
+    (tmp_path / DRIVER).write_text(text)
     claim(Folder(str(tmp_path)), STORE, print)
-    assert Folder(str(tmp_path)).read_json(OWNER)["parent"] == STORE.parent_id
+    assert Folder(str(tmp_path)).read_json(DRIVER)["parent"] == STORE.parent_id

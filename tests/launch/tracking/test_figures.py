@@ -9,6 +9,7 @@ from PIL import Image
 
 from bel.config import TrainConfig
 from bel.data.loading import load
+from bel.run_layout import CODE_FIGURE
 from bel.training.build import build_model
 from launch.tracking import figures as pictures
 from launch.tracking.figures import draw_code, draw_curve, draw_labels
@@ -125,5 +126,5 @@ def test_a_config_of_own_axes_has_pictures(small, tmp_path, drawings):
         "targets": {"age": {"low": 0, "high": 100, "levels": 100, "unit": "years"}},
     }  # fmt: skip
     config = TrainConfig.make(small | {"protocol": protocol, "code": "j"})
-    draw_code(config, {}, tmp_path / "code.png")
-    assert size(tmp_path / "code.png") == (360, 360)
+    draw_code(config, {}, tmp_path / CODE_FIGURE)
+    assert size(tmp_path / CODE_FIGURE) == (360, 360)

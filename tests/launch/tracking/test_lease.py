@@ -12,12 +12,12 @@ import mlflow
 import pytest
 
 from bel.errors import UserError
+from bel.run_layout import SWEEP
 from launch.spec.search import Search
 from launch.spec.sweep_file import Sweep
 from launch.tracking import lease
 from launch.tracking.lease import BEAT, alive, boot, driver, latest, take
 from launch.tracking.parent_run import open_store
-from launch.tracking.store import SWEEP
 from launch.tracking.writer import Lost, Writer
 from tests.chaos.server import Server
 from tests.conftest import PROJECT
@@ -148,7 +148,7 @@ def contend(uri, folder, tries):
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(PROJECT)}
     environment["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     hosts = [OTHER_HOST, []] if subprocess.run([*OTHER_HOST, "true"], capture_output=True).returncode == 0 else [[], []]
-    script = str(PROJECT / "tests" / "launch" / "lease_driver.py")
+    script = str(PROJECT / "tests" / "launch" / "tracking" / "lease_driver.py")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": folder, "env": environment}
     drivers = [subprocess.Popen([*hosts[i], sys.executable, script, str(60 * i)], **pipes) for i in (0, 1)]
 

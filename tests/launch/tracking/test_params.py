@@ -5,11 +5,11 @@ from dataclasses import replace
 import mlflow
 import pytest
 
-from bel.text import LONG_PARAMETERS
+from bel.run_layout import LONG_PARAMETERS
 from bel.training.checkpoint import code_version
 from launch.runs import Run
 from launch.spec.sweep_file import Sweep
-from launch.tracking.logger import Records
+from launch.tracking.logger import RunLogger
 from launch.tracking.params import MOST_NAME, label, parameters, split_long
 from launch.tracking.parent_run import MOST_NOTE, about
 from launch.tracking.store import Store
@@ -38,17 +38,17 @@ def sweep_of(*fields):
 def test_a_long_parameter_is_a_digest_and_an_artifact_and_no_two_are_taken_for_one(store, landmarks):
     client, found = mlflow.MlflowClient(), []
     experiment = client.create_experiment("many")
-    records = Records(Store(experiment, "", {}, {}), Folder(str(store)), {}, b"")
+    logger = RunLogger(Store(experiment, "", {}, {}), Folder(str(store)), {}, b"")
     for levels in (24, 26):
         config = landmarks(levels)
         run = Run(str(levels), config, "many", {"protocol": "csv", "code_version": code_version()}, group="")
-        records.open(run, client)
-        params = client.get_run(records.ids[run.key]).data.params
-        whole = mlflow.artifacts.load_dict(f"runs:/{records.ids[run.key]}/{LONG_PARAMETERS}")
+        logger.open(run, client)
+        params = client.get_run(logger.ids[run.key]).data.params
+        whole = mlflow.artifacts.load_dict(f"runs:/{logger.ids[run.key]}/{LONG_PARAMETERS}")
         assert list(whole) == ["protocol_definition"] and len(whole["protocol_definition"]) > 6000
         said = parameters(config, run.facts)
         assert said == params | whole, "nothing is cut"
-        assert find_run(records.ids[run.key]).data.params == said, "a reader has it whole"
+        assert find_run(logger.ids[run.key]).data.params == said, "a reader has it whole"
         assert params["protocol_definition"].endswith(
             f"of {len(whole['protocol_definition'])} characters, in {LONG_PARAMETERS}"
         )

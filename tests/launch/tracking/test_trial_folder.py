@@ -16,10 +16,11 @@ import yaml
 from mlflow.entities import Metric
 
 from bel.config import TrainConfig
-from launch.runs import FINISHED, WAITING, Book, Run
-from launch.tracking.logger import ENDING, Records
-from launch.tracking.store import FILES, OUTCOME, Store
-from launch.tracking.trial_folder import BEST, END, Folder
+from bel.run_layout import CHANGES, CHECKPOINT, CODE_FIGURE, CURVE_FIGURE, END, LAST, OUTCOME, SPLIT, Outcome
+from launch.runs import Run, SweepRuns
+from launch.tracking.logger import ENDING, RunLogger
+from launch.tracking.store import FILES, Store
+from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
 from tests.conftest import PROJECT, SWEEP, children, working_in
 
@@ -72,7 +73,7 @@ def test_a_relative_path_is_told_to_others_as_an_absolute_one(store):
 def test_what_another_process_has_not_finished_is_no_file(tmp_path):
     folder = Folder(str(tmp_path))
     (tmp_path / ".last.pt.4711").write_bytes(b"half")  # of a process that was killed
-    assert folder.names() == [] and folder.read_json("last.pt") is None
+    assert folder.names() == [] and folder.read_json(LAST) is None
 
 
 # ------------------------------------------------------------------------------------------------------- the writer
@@ -135,78 +136,82 @@ def a_run(make, key="k"):
 
 def fill(folder, *left_out):
     """Write what a run that came to an error leaves in its folder."""
-    for name in {*FILES, BEST} - {*left_out}:
+    for name in {*FILES, CHECKPOINT} - {*left_out}:
         folder.write_json(name, {})
 
 
 def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     client, experiment, parent = made
     diff = "Größe".encode("latin-1")
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, diff)
+    logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, diff)
     run = a_run(make)
-    fill(records.folder.of("k"))
+    fill(logger.folder.of("k"))
     for _ in range(2):
-        records.put.clear()
-        records.begin(run)
-        records.epochs(run)
-    run.outcome = FINISHED
-    assert records.folder.names() == ["k"]
-    records.end(run)
-    assert records.writer.drain(60, print) and not records.writer.refused
+        logger.put.clear()
+        logger.begin(run)
+        logger.epochs(run)
+    run.outcome = Outcome.FINISHED
+    assert logger.folder.names() == ["k"]
+    logger.end(run)
+    assert logger.writer.drain(60, print) and not logger.writer.refused
     (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
     assert [m.step for m in client.get_metric_history(child.info.run_id, "val/mae")] == [1, 2, 3]
-    assert child.info.status == "FINISHED" and child.data.tags[OUTCOME] == FINISHED
+    assert child.info.status == "FINISHED" and child.data.tags[OUTCOME] == Outcome.FINISHED
     found = {f.path for f in client.list_artifacts(child.info.run_id)}
-    assert found == {*FILES, BEST, "changes.diff", "code.png", "learning_curve.png"}
-    assert Path(client.download_artifacts(child.info.run_id, "changes.diff")).read_bytes() == diff
-    assert records.folder.names() == [], "what is written needs no folder"
+    assert found == {*FILES, CHECKPOINT, CHANGES, CODE_FIGURE, CURVE_FIGURE}
+    assert Path(client.download_artifacts(child.info.run_id, CHANGES)).read_bytes() == diff
+    assert logger.folder.names() == [], "what is written needs no folder"
 
 
 def test_what_an_earlier_call_did_not_come_to_write_is_written_by_the_next(made, store, make):
     client, experiment, parent = made
     run, folder = a_run(make), Folder("runs/trials")
-    run.outcome = FINISHED
+    run.outcome = Outcome.FINISHED
     fill(folder.of("k"))
     ending = {name: getattr(run, name) for name in ENDING}
     folder.of("k").write_json(END, ending | {"values": run.config.as_dict()})
-    folder.of("other").write_json("split.json", {})  # of a run that has not ended
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
+    folder.of("other").write_json(SPLIT, {})  # of a run that has not ended
+    logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
     facts = {"split_hash": "s"}
-    book = Book({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
-    book.facts_of = lambda config: facts
-    records.replay(book)
-    assert records.writer.drain(60, print) and not records.writer.refused
+    sweep_runs = SweepRuns({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
+    sweep_runs.facts_of = lambda config: facts
+    logger.replay(sweep_runs)
+    assert logger.writer.drain(60, print) and not logger.writer.refused
     (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
     assert child.info.status == "FINISHED" and child.data.metrics["val/mae"] == 6
-    assert folder.names() == ["other"] and book.runs["k"].outcome == FINISHED
-    assert TrainConfig.make(run.config.as_dict()) == book.runs["k"].config
+    assert folder.names() == ["other"] and sweep_runs.by_key["k"].outcome == Outcome.FINISHED
+    assert TrainConfig.make(run.config.as_dict()) == sweep_runs.by_key["k"].config
 
 
-@pytest.mark.parametrize("gone", [BEST, *FILES])
+@pytest.mark.parametrize("gone", [CHECKPOINT, *FILES])
 def test_a_run_whose_files_are_gone_before_they_are_stored_is_not_finished(made, store, make, gone):
     client, experiment, parent = made
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, b"")
+    logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, b"")
     run = a_run(make)
-    fill(records.folder.of("k"), gone)
-    assert records.lacking(run) == [gone]
-    run.outcome = FINISHED
-    records.end(run)
-    assert records.writer.drain(60, print) and records.unstored == ["name"]
+    fill(logger.folder.of("k"), gone)
+    assert logger.lacking(run) == [gone]
+    run.outcome = Outcome.FINISHED
+    logger.end(run)
+    assert logger.writer.drain(60, print) and logger.unstored == ["name"]
     (child,) = [r for r in client.search_runs([experiment]) if r.info.run_id != parent.info.run_id]
-    assert child.info.status == "KILLED" and OUTCOME not in child.data.tags and records.folder.names() == []
+    assert child.info.status == "KILLED" and OUTCOME not in child.data.tags and logger.folder.names() == []
 
 
 def test_an_end_that_was_noted_without_its_files_is_trained_again(made, store, make):
     _, experiment, parent = made
     run, folder = a_run(make), Folder("runs/trials")
-    run.outcome = FINISHED
-    fill(folder.of("k"), BEST)
+    run.outcome = Outcome.FINISHED
+    fill(folder.of("k"), CHECKPOINT)
     folder.of("k").write_json(END, {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()})
-    records = Records(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
-    book = Book({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
-    book.facts_of = lambda config: {"split_hash": "s"}
-    records.replay(book)
-    assert book.runs["k"].outcome == WAITING and folder.names() == [] and not records.writer.writes.unfinished_tasks
+    logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
+    sweep_runs = SweepRuns({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
+    sweep_runs.facts_of = lambda config: {"split_hash": "s"}
+    logger.replay(sweep_runs)
+    assert (
+        sweep_runs.by_key["k"].outcome == Outcome.WAITING
+        and folder.names() == []
+        and not logger.writer.writes.unfinished_tasks
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- full disk

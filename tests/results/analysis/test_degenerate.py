@@ -7,11 +7,11 @@ from itertools import cycle
 import numpy as np
 import pytest
 
+from bel.run_layout import PREDICTIONS
 from results.analysis.leaderboard import boards
 from results.commands.main import main
 from results.report.findings import Findings
 from results.report.parts import what_matters
-from results.store.predictions import FILES
 from results.tables.leaderboard import FORMATS
 from tests.conftest import working_in
 from tests.results.made import entry_of, evaluation_of, stored_sweep
@@ -65,7 +65,7 @@ def test_every_table_and_page_of_a_degenerate_sweep(ids, tmp_path, capsys, case)
         assert main(["report", name, "-o", str(path)]) == 0
         flat = re.findall(r'"range":\[(-?[\d.]+),(-?[\d.]+)\]', path.read_text())
         assert flat and all(float(low) != float(high) for low, high in flat)
-    for split in FILES:
+    for split in PREDICTIONS:
         assert main(["compare", *ids[case], "--split", split]) == 0
     said = capsys.readouterr().out
     assert not re.search(r"\b(nan|inf)\b", said.lower())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from bel.run_layout import OUTCOME, TRIAL
 from results.analysis.configurations import configurations
 from results.analysis.leaderboard import board, boards, left_out, method
 from results.store import predictions
@@ -79,11 +80,11 @@ def test_seeds_are_one_row_and_one_that_lacks_a_seed_comes_after(entry):
 
 
 def test_early_stopped_ones_come_after_whole_ones(entry):
-    stopped = entry("j", 3.0, 1, tags={"bel.outcome": "stopped"})
+    stopped = entry("j", 3.0, 1, tags={OUTCOME: "stopped"})
     (table,) = boards([stopped, entry("u", 5.0, 2), entry("hex16", 9.0, 3)])
     assert names(table) == ["u-150 ce lr=1e-4", "hex16-150 ce lr=1e-4", "j-150 ce lr=1e-4"]
     assert table.standings[-1].configuration.stopped
-    (table,) = boards([entry("j", 5.0, 2, tags={"bel.outcome": "stopped"}), entry("u", 5.0, 2), entry("hex16", 5.0, 2)])
+    (table,) = boards([entry("j", 5.0, 2, tags={OUTCOME: "stopped"}), entry("u", 5.0, 2), entry("hex16", 5.0, 2)])
     assert [one.tied for one in table.standings] == [False, True, False], "an equal error of fewer epochs is no tie"
 
 
@@ -97,7 +98,7 @@ ENDS = {
 
 def test_what_came_to_no_error_is_left_out_and_counted(entry):
     ended = [
-        entry("j", 1.0, seed=seed, status=status, tags={"bel.outcome": outcome})
+        entry("j", 1.0, seed=seed, status=status, tags={OUTCOME: outcome})
         for seed, (status, outcome) in enumerate(ENDS.values())
     ]
     nan = made_run("nan s0", error=float("nan"))
@@ -190,10 +191,10 @@ def test_from_a_real_store(store, tmp_path):
     ends = {"j": ("FINISHED", "finished"), "u": ("FINISHED", "stopped"), "hex16": ("FAILED", "diverged")}
     ends |= {"had": ("KILLED", None), "b1jdj": ("RUNNING", None)}
     for number, (code, (status, outcome)) in enumerate(ends.items()):
-        tags = TAGS | {"mlflow.parentRunId": parent.info.run_id, "bel.trial": f"{number:016x}"}
-        tags |= {"bel.outcome": outcome} if outcome else {}
+        tags = TAGS | {"mlflow.parentRunId": parent.info.run_id, TRIAL: f"{number:016x}"}
+        tags |= {OUTCOME: outcome} if outcome else {}
         if outcome is None:
-            del tags["bel.outcome"]
+            del tags[OUTCOME]
         run = client.create_run(experiment, tags=tags, run_name=f"{code}-150 ce lr=1e-4 s0")
         for key, value in (PARAMS | coded(code)).items():
             client.log_param(run.info.run_id, key, value)

@@ -10,8 +10,9 @@ import yaml
 from PIL import Image
 
 from bel.data.groups import holdout
+from bel.run_layout import BY_IMAGE, OBJECTIVE
 from launch import sweep
-from results.analysis.ranking import BY_IMAGE, OBJECTIVE, place, pooled, table_place
+from results.analysis.ranking import place, pooled, table_place
 from results.commands import main as command
 from results.retest import evaluate
 from results.store.ui_links import VIEW

@@ -11,6 +11,7 @@ import yaml
 
 from bel.data.loading import load
 from bel.errors import UserError
+from bel.run_layout import CHECKPOINT, CONFIG, DROPPED
 from launch import train
 from launch.tracking.logger import Records
 from launch.tracking.store import Store
@@ -43,7 +44,7 @@ def winner():
 def winner_is_kept(client, run):
     """Whether a run's checkpoint is there, and not said to be dropped."""
     there = [file.path for file in client.list_artifacts(run.info.run_id)]
-    return "best.pt" in there and "bel.dropped" not in client.get_run(run.info.run_id).data.tags
+    return CHECKPOINT in there and DROPPED not in client.get_run(run.info.run_id).data.tags
 
 
 def test_best_prints_the_winner_its_numbers_and_its_config(swept_store, capsys):
@@ -57,7 +58,7 @@ def test_best_prints_the_winner_its_numbers_and_its_config(swept_store, capsys):
     assert f"MAE {table.leader.mae:.3f} deg" in out
     groups, images = (run.data.params[name] for name in ("val_groups", "val_images"))
     assert f"over {groups} groups of {images} images" in out and "earlier version" not in out
-    config = yaml.safe_load(out.split("config.yaml:\n")[1].split("\nre-test")[0])
+    config = yaml.safe_load(out.split(f"{CONFIG}:\n")[1].split("\nre-test")[0])
     assert config["head"] == run.data.params["head"] and config["lr"] == float(run.data.params["lr"])
     tied = [one.configuration.name for one in table.standings if one.tied]
     assert tied and all(name in out for name in tied) and "too few groups" in out
@@ -145,7 +146,7 @@ def test_without_a_checkpoint_there_is_no_re_test_and_no_registration(swept_stor
     out = capsys.readouterr().out
     assert "NO CHECKPOINT" in out and "bel-eval" not in out and "bel-train" in out
     assert main(["best", "fixture", "--register", "heads"]) == 2
-    assert "has its best.pt: train it again" in capsys.readouterr().err
+    assert f"has its {CHECKPOINT}: train it again" in capsys.readouterr().err
 
 
 def test_what_a_user_gets_wrong(swept_store, capsys):
@@ -187,7 +188,7 @@ def test_what_a_user_gets_wrong(swept_store, capsys):
 def test_a_config_of_a_run_does_not_say_where_to_write(store, content, kept):
     client = mlflow.MlflowClient()
     run = client.create_run(client.create_experiment("odd", artifact_location=(store / "odd").as_uri()))
-    client.log_text(run.info.run_id, content, "config.yaml")
+    client.log_text(run.info.run_id, content, CONFIG)
     if kept is None:
         with pytest.raises(UserError, match=r"has no config\.yaml that can be read"):
             config_text(run)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from bel.run_layout import OUTCOME, PREDICTIONS
 from results.commands import compare as comparison
 from results.commands import main as command
 from tests.conftest import children
@@ -198,7 +199,7 @@ def test_an_error_without_a_number_is_null(runs, capsys):
 
 def test_other_selections_are_said(runs, capsys):
     a = runs("j s0", wrong(2.0))
-    b = runs("u s0", wrong(3.0), params={"selection_split": "test"}, tags={"bel.outcome": "stopped"})
+    b = runs("u s0", wrong(3.0), params={"selection_split": "test"}, tags={OUTCOME: "stopped"})
     text = said(capsys, a, b)
     assert "SELECTED ON TEST, as published, not comparable with clean numbers, early stopping ended it" in text
     assert "note: their epochs were selected differently" in text
@@ -224,9 +225,9 @@ def test_refusals(runs, capsys):
     bare = made_run("old s0")
     runs.known[bare.info.run_id] = bare
     text = said(capsys, a, bare.info.run_id, code=2)
-    assert "has no val_predictions.parquet: it came to no epoch, or is older" in text
+    assert f"has no {PREDICTIONS['val']}: it came to no epoch, or is older" in text
     text = said(capsys, a, bare.info.run_id, "--split", "test", code=2)
-    assert f"has no test_predictions.parquet: run `bel-eval --run-id {a}` first" in text
+    assert f"has no {PREDICTIONS['test']}: run `bel-eval --run-id {a}` first" in text
     parent = made_run("small (grid)", params=dict.fromkeys(bare.data.params))
     runs.known[parent.info.run_id] = parent
     assert "(small (grid)) is no trial but a sweep" in said(capsys, a, parent.info.run_id, code=2)

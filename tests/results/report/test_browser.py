@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bel.run_layout import CURVE_FIGURE
 from results.commands import report
 from results.commands.main import main
 from results.store.ui_links import compared, listed, viewed
@@ -170,7 +171,7 @@ def test_runs_are_compared_in_parallel_coordinates(opened, served):
 
 def test_a_run_shows_its_learning_curve(opened, served):
     run = served.trials[0].info
-    page = opened(f"#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/learning_curve.png")
+    page = opened(f"#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{CURVE_FIGURE}")
     wide = "return [...document.images].some(i => i.complete && i.naturalWidth > 300 && i.clientWidth > 100)"
     page.until(lambda browser: browser.execute_script(wide), "curve")
     assert run.run_name in page.text and not page.errors()

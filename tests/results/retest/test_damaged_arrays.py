@@ -4,14 +4,15 @@ import re
 
 import pytest
 import torch
-from tests.bel.data.test_verified import DAMAGE, change, settled  # noqa: F401 - a fixture
-from tests.launch.test_searches import started  # noqa: F401 - a fixture
 
 from bel.errors import UserError
+from bel.run_layout import CHECKPOINT, LAST
 from launch import train
 from results.report.figures_images import pictures
 from results.retest import evaluate
+from tests.bel.data.prepare.test_verified import DAMAGE, change, settled  # noqa: F401 - a fixture
 from tests.conftest import children
+from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 ALL = ("biwi_train", "biwi_test")
@@ -39,12 +40,12 @@ def sound(rendered, tmp_path_factory):
     }
     flags = [text for name, value in fields.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     assert train.main([*flags, "--out", str(root / "run")]) == 0
-    return root, flags, torch.load(root / "run" / "last.pt", weights_only=True)
+    return root, flags, torch.load(root / "run" / LAST, weights_only=True)
 
 
 def re_test(root, capsys):
     """What `bel-eval` prints, but for a first note."""
-    assert evaluate.main(["--checkpoint", str(root / "run" / "best.pt"), "--set", f"cache_dir={root / 'cache'}"]) == 0
+    assert evaluate.main(["--checkpoint", str(root / "run" / CHECKPOINT), "--set", f"cache_dir={root / 'cache'}"]) == 0
     return capsys.readouterr().out
 
 
@@ -58,7 +59,7 @@ def test_bel_train_and_bel_eval_give_the_sound_numbers(kind, sound, settled, tmp
     assert caplog.text.count("is made again") == 2
     damage(root / "cache", kind)
     assert train.main([*flags, "--out", str(tmp_path / "run")]) == 0
-    again = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    again = torch.load(tmp_path / "run" / LAST, weights_only=True)
     assert again["data"] == state["data"] and again["metrics"] == state["metrics"]
     assert all(torch.equal(again["weights"][key], value) for key, value in state["weights"].items())
 

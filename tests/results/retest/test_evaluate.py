@@ -9,6 +9,7 @@ import pytest
 
 from bel.config import TrainConfig
 from bel.data.loading import load
+from bel.run_layout import CHECKPOINT
 from bel.training import checkpoint
 from bel.training.loop import fit
 from results.retest import evaluate, export
@@ -150,8 +151,8 @@ def test_a_run_without_training_images_logs_no_test_error(swept_store, rendered,
 def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
     best = best_of(children("fixture")[1])
     bel = next(run for run in children("fixture")[1] if run.data.params["head"] == "bel")
-    mlflow.MlflowClient().download_artifacts(bel.info.run_id, "best.pt", str(tmp_path))
-    state = checkpoint.load(tmp_path / "best.pt")
+    mlflow.MlflowClient().download_artifacts(bel.info.run_id, CHECKPOINT, str(tmp_path))
+    state = checkpoint.load(tmp_path / CHECKPOINT)
     direct = state["config"] | {"head": "direct", "code": None, "code_bits": None, "theta": None, "loss": "l1"}
     checkpoint.save(state | {"config": direct}, tmp_path / "swapped.pt")
     empty = mlflow.MlflowClient().create_run("0").info.run_id
@@ -167,7 +168,7 @@ def test_what_a_user_gets_wrong(swept_store, tmp_path, capsys):
         (["--run-id", best.info.run_id, "--set", "data_root=/a: b #[1"], "no BIWI images in '/a: b #[1'"),
         (["--run-id", ""], "no run ''"),
         (["--checkpoint", str(tmp_path / "none.pt")], "no checkpoint at"),
-        (["--checkpoint", str(tmp_path / "best.pt"), "--set", "code_bits=26"], "--set code_bits would change what"),
+        (["--checkpoint", str(tmp_path / CHECKPOINT), "--set", "code_bits=26"], "--set code_bits would change what"),
         (["--checkpoint", str(tmp_path / "swapped.pt")], "the checkpoint is of another network (head direct"),
     ]
     for arguments, says in cases:

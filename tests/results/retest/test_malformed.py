@@ -8,6 +8,7 @@ from PIL import Image
 
 from bel.config import TrainConfig
 from bel.data.loading import load
+from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.loop import fit
 from launch import train
@@ -24,7 +25,7 @@ def commands(small, tmp_path):
     run, picture, out = tmp_path / "run", tmp_path / "x.png", tmp_path / "out"
     run.mkdir()
     Image.new("RGB", (40, 40)).save(picture)
-    path = str(run / "last.pt")
+    path = str(run / LAST)
     flags = [
         part
         for name, value in (small | SMALL | {"code": "u"}).items()
@@ -53,12 +54,12 @@ def test_every_key_with_a_wrong_value_is_one_line_of_every_command(sound, comman
             if (key, value) == ("optimiser", []) and name != "bel-train":
                 continue  # of a trial's best epoch, from which nothing goes on
             light = {} if key == "optimiser" else {"weights": {}, "optimiser": []}  # refused before those are looked at
-            checkpoint.save(sound | light | {key: value}, tmp_path / "run" / "last.pt")
-            before = (tmp_path / "run" / "last.pt").read_bytes()
+            checkpoint.save(sound | light | {key: value}, tmp_path / "run" / LAST)
+            before = (tmp_path / "run" / LAST).read_bytes()
             assert mains[name]() == 2, (key, value)
             err = capsys.readouterr().err.splitlines()
             assert len(err) == 1 and err[0].startswith("error: "), (key, value, err)
-            assert (tmp_path / "run" / "last.pt").read_bytes() == before and not (tmp_path / "out").exists()
+            assert (tmp_path / "run" / LAST).read_bytes() == before and not (tmp_path / "out").exists()
 
 
 def test_a_file_without_a_digest_is_read_and_said(sound, commands, tmp_path, capsys):
@@ -66,7 +67,7 @@ def test_a_file_without_a_digest_is_read_and_said(sound, commands, tmp_path, cap
     torch.save(sound, path)
     assert mains["bel-eval"]() == 0
     assert "note: the checkpoint has no digest of its own" in capsys.readouterr().out
-    checkpoint.save(sound, tmp_path / "run" / "last.pt")
+    checkpoint.save(sound, tmp_path / "run" / LAST)
     assert mains["bel-eval"]() == 0
     assert "digest of its own" not in capsys.readouterr().out
 
@@ -74,7 +75,7 @@ def test_a_file_without_a_digest_is_read_and_said(sound, commands, tmp_path, cap
 def test_nothing_is_written_where_a_checkpoint_says(sound, commands, tmp_path, monkeypatch):
     theirs, (_, mains) = tmp_path / "theirs", commands
     sound["config"]["cache_dir"] = str(theirs)
-    checkpoint.save(sound, tmp_path / "run" / "last.pt")
+    checkpoint.save(sound, tmp_path / "run" / LAST)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(TrainConfig, "cache_dir", "runs/prepared")
     for name in ("bel-eval", "bel-predict"):

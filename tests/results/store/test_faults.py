@@ -16,11 +16,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
-from bel.text import command
 from launch.tracking.connect import reach_store
 from results.commands import main as bel_results
 from results.retest import evaluate
-from results.store.faults import fault, sqlite_path, wait_until_made
+from results.store.faults import fault, sqlite_path, store_command, wait_until_made
 from tests.conftest import empty_store
 
 SQLITE = {
@@ -107,7 +106,7 @@ def said_by_all(capsys, uri):
     mlflow.set_tracking_uri(uri)
     lines = []
     for run in (
-        lambda: command(lambda argv: reach_store() or 0)([]),
+        lambda: store_command(lambda argv: reach_store() or 0)([]),
         lambda: evaluate.main(["--run-id", "0" * 32]),
         lambda: bel_results.main(["leaderboard", "0" * 32]),
     ):
@@ -221,7 +220,7 @@ def test_an_error_of_mlflow_s_in_the_middle_of_a_command_is_a_line(capsys):
     def main(argv):
         raise MlflowException("no such run\nfor you", error_code=PERMISSION_DENIED)
 
-    assert command(main)([]) == 2
+    assert store_command(main)([]) == 2
     assert capsys.readouterr().err.startswith("error: MLflow's store: no such run for you: set ")
     with pytest.raises(ZeroDivisionError):
-        command(lambda argv: 1 // 0)([])
+        store_command(lambda argv: 1 // 0)([])

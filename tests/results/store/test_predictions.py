@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from bel.errors import UserError
 from bel.heads import HEADS
+from bel.run_layout import SWEEP_FILE
 from bel.training.evaluate import Evaluation, summary
 from results.store import predictions
 from results.store.runs import section_of
@@ -179,7 +180,7 @@ def test_rows_that_take_no_room_are_not_laid_out(tmp_path):
 def test_a_sweep_s_file_that_is_none_of_ours_is_no_section(store, tmp_path, content):
     client = mlflow.MlflowClient()
     run = client.create_run(client.create_experiment("odd", artifact_location=(tmp_path / "odd").as_uri()))
-    (tmp_path / "sweep.json").write_text(content, encoding="latin-1")
-    client.log_artifact(run.info.run_id, str(tmp_path / "sweep.json"))
+    (tmp_path / SWEEP_FILE).write_text(content, encoding="latin-1")
+    client.log_artifact(run.info.run_id, str(tmp_path / SWEEP_FILE))
     assert section_of(run, "search") == section_of(run, "space") == {}
     assert varied(run, [run]) == []

@@ -12,9 +12,10 @@ from sqlalchemy import URL
 
 from bel import store_file
 from bel.errors import UserError
+from bel.run_layout import CHECKPOINT, HEARTBEAT, STORE
 from launch.tracking.parent_run import find_experiment
-from results.store.runs import CHECKPOINT, artifact
-from results.store.sqlite_file import BEAT, STORE, settle
+from results.store.runs import artifact
+from results.store.sqlite_file import settle
 from tests.conftest import working_in
 
 
@@ -104,13 +105,13 @@ def test_without_its_files_a_store_is_not_used(project, tmp_path):
 def test_a_store_that_a_sweep_writes_into_under_another_path_is_left_alone(project, tmp_path, alive, monkeypatch):
     monkeypatch.setattr(store_file, "EVERY", 0.4)
     client, run = the_run(project)
-    client.set_tag(run.info.run_id, BEAT, "1 a")
+    client.set_tag(run.info.run_id, HEARTBEAT, "1 a")
     database = tmp_path / "elsewhere" / "mlflow.db"
     shutil.move(project, database.parent)  # as a container or another host has the same folder
 
     def beat():
         with sqlite3.connect(database) as store:
-            store.execute("update tags set value = '1 b' where key = ?", (BEAT,))
+            store.execute("update tags set value = '1 b' where key = ?", (HEARTBEAT,))
 
     if alive:
         timer = threading.Timer(0.2, beat)

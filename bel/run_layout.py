@@ -1,0 +1,69 @@
+"""The names under which a run is kept: outcomes, tags, metrics, artifacts and files. Written and read with this module."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """What became of a trial: the tag `OUTCOME` of its run in MLflow, from its end on."""
+
+    WAITING = "waiting"  # to start, or to start again after its worker died
+    RUNNING = "running"  # on a worker
+    FINISHED = "finished"  # trained to its last epoch
+    STOPPED = "stopped"  # ended by the scheduler before its last epoch; it has an error
+    DIVERGED = "diverged"  # its loss or validation error was not finite; it counts as the worst
+    FAILED = "failed"  # ended by an error, or its workers died too often; the same command trains it again
+    CUT = "cut"  # cut off with its sweep, no tag is written; the same command goes on with it
+
+    __str__ = str.__str__
+
+
+DECIDED = (Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED)  # the same sweep does not train it again
+RANKED = (Outcome.FINISHED, Outcome.STOPPED)  # it has an error that a table can rank
+
+# Tags of a run in MLflow.
+PARENT = "mlflow.parentRunId"  # run id of the sweep that a trial is of
+NOTE = "mlflow.note.content"  # description of a run or an experiment in the UI
+SWEEP = "bel.sweep"  # of a parent run: the sweep's key, 16 hex digits
+GENERATION = "bel.generation"  # of a parent run: how many `--fresh` calls made another one before
+FRESH = "bel.fresh"  # of a parent run: it reuses no trial from before
+HOURS = "bel.hours"  # of a parent run: hours of all calls
+HEARTBEAT = "bel.beat"  # of a parent run: changes while its driver is alive
+TRIAL = "bel.trial"  # the trial's key, 16 hex digits of its config, code and data
+OUTCOME = "bel.outcome"  # an `Outcome`
+REUSED_FROM = "bel.lent_by"  # run id of the same trial in another sweep, whose result this run is
+SCHEDULED = "bel.judged"  # whether the scheduler may stop the trial: it is the first repeat of its configuration
+DROPPED = "bel.dropped"  # its checkpoint was deleted: it is not among the best `keep`
+REGISTERED = "bel.registered"  # its checkpoint is a version in the model registry, and stays
+STORE = "bel.store"  # of an experiment: the SQLite file that it was made in
+CODE_VERSION = "code_version"  # twelve hex digits of the source that decides a result
+SELECTION = "selection"  # `TrainConfig.selection`
+ERROR = "error"  # why a trial failed
+
+# Metrics of a run; those of the validation and the test split begin with the split's name.
+OBJECTIVE = "val/best_mae_groups"  # the error of a run: of its best epoch, each group counted once
+BY_IMAGE = "val/best_mae"  # the same over images
+BEST_EPOCH = "val/best_epoch"
+
+# Artifacts of a run, which a folder of `bel-train` and a trial's own folder have too.
+CHECKPOINT = "best.pt"  # of the best epoch
+CONFIG = "config.yaml"  # the config as it was resolved
+SPLIT = "split.json"  # how the images were split
+PREDICTIONS = {"val": "val_predictions.parquet", "test": "test_predictions.parquet"}  # by split, image by image
+LONG_PARAMETERS = "long_parameters.json"  # parameters that MLflow would cut, of which the run has digests
+LABELS_FIGURE = "labels.png"  # the training labels on their levels
+CODE_FIGURE = "code.png"  # the code matrices
+CURVE_FIGURE = "learning_curve.png"
+CHANGES = "changes.diff"  # how the source differed from its commit
+SWEEP_FILE = "sweep.json"  # of a parent run: the sweep's file
+
+# Files of a trial's own folder that MLflow does not get.
+LAST = "last.pt"  # checkpoint of the last epoch
+END = "end.json"  # how the trial ended, until that is written into MLflow
+DRIVER = "driver.json"  # of a sweep's folder: the parent run that its trials are of, and their driver
+
+CLAMPED = {
+    "training": "clamped_",
+    "selection": "val_clamped_",
+}  # prefixes of the shares of labels beyond an axis, by axis
