@@ -157,23 +157,28 @@ class TrainConfig:
             raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
 
     def _fit_head(self) -> None:
-        kind = HEADS[self.head]
+        head = HEADS[self.head]
         for name in OPTIONS:
             if getattr(self, name) is None:
-                default = self.definition.options.get(name) if name in kind.options else None
-                object.__setattr__(self, name, kind.options.get(name) if default is None else default)
-            elif name not in kind.options:
-                users = [head for head, other in HEADS.items() if name in other.options]
+                default = self.definition.options.get(name) if name in head.options else None
+                object.__setattr__(self, name, head.options.get(name) if default is None else default)
+            elif name not in head.options:
+                users = [user for user, other in HEADS.items() if name in other.options]
                 raise UserError(f"{name} belongs to head {' or '.join(users)}, not to {self.head}: leave {name} out")
-        if "code" in kind.options:
+        if "code" in head.options:
             check_code(self.code, f"code of head {self.head}")
             assert self.code is not None
             object.__setattr__(self, "code", normal_code(self.code))
         if self.loss is None:
-            published = kind.published_loss if self.recipe == "published" else None
-            object.__setattr__(self, "loss", published or kind.losses[0])
-        one_of(f"loss of head {self.head}", self.loss, kind.losses)
-        kind.check(self)
+            published = head.published_loss if self.recipe == "published" else None
+            object.__setattr__(self, "loss", published or head.losses[0])
+        one_of(f"loss of head {self.head}", self.loss, head.losses)
+        if head.pose_only and not self.pose:
+            raise UserError(
+                f"head {self.head} is for poses, and protocol {self.protocol_name} is none: choose another head, or say "
+                "pose: true where the targets are a head's yaw, pitch and roll"
+            )
+        head.validate(self)
 
     def _fit_data(self) -> None:
         """Fill in what crop and split decide, and refuse what they, or the axes, do not go with."""
@@ -259,7 +264,7 @@ class TrainConfig:
     @property
     def axes(self) -> tuple[Axis, ...]:
         """Axes of the protocol with the levels that `code_bits` asks for, or that the head has."""
-        return HEADS[self.head].cut(with_levels(self.definition.axes, self.code_bits), self.definition.pose)
+        return HEADS[self.head].adapt_axes(with_levels(self.definition.axes, self.code_bits), self.definition.pose)
 
     @property
     def prepared_size(self) -> int:

@@ -15,6 +15,7 @@ LEFT_OUT = (
     "data/synthetic",
     "deploy/module.py",
     "files.py",
+    "heads/contract.py",
     "run_layout.py",
     "text.py",
 )

@@ -1,27 +1,29 @@
-"""Heads: what a trunk's features become, what each loss compares, and how outputs are read in units."""
+"""Heads: what a trunk's features become, what each loss compares, and how decoders give predictions in units."""
 
-from bel.heads.base import AxisHead, Head, Kind, PerAxis
-from bel.heads.binary import BelAxis
-from bel.heads.classification import ClassificationAxis, SoftLabelAxis
-from bel.heads.direct import DirectAxis
-from bel.heads.hopenet import HopenetAxis
-from bel.heads.learned import LearnedAxis
-from bel.heads.ordinal import OrdinalAxis
-from bel.heads.rotation6d import Rotation6d
-from bel.heads.stagewise import StagewiseAxis
+from bel.heads.base import BaseHead, Head, PerAxisHead, SingleAxisHead
+from bel.heads.binary import BelHead
+from bel.heads.classification import ClassificationHead, SoftLabelHead
+from bel.heads.direct import DirectHead
+from bel.heads.hopenet import HopenetHead
+from bel.heads.learned import RlelHead
+from bel.heads.ordinal import OrdinalHead
+from bel.heads.rotation6d import Rotation6dHead
+from bel.heads.stagewise import StagewiseHead
 
-HEADS: dict[str, type[Kind]] = {
-    "bel": BelAxis,
-    "rlel": LearnedAxis,
-    "direct": DirectAxis,
-    "classification": ClassificationAxis,
-    "hopenet": HopenetAxis,
-    "ordinal": OrdinalAxis,
-    "soft_label": SoftLabelAxis,
-    "rotation6d": Rotation6d,
-    "stagewise": StagewiseAxis,
+HEADS: dict[str, type[BaseHead]] = {
+    "bel": BelHead,
+    "rlel": RlelHead,
+    "direct": DirectHead,
+    "classification": ClassificationHead,
+    "hopenet": HopenetHead,
+    "ordinal": OrdinalHead,
+    "soft_label": SoftLabelHead,
+    "rotation6d": Rotation6dHead,
+    "stagewise": StagewiseHead,
 }
 
-OPTIONS = tuple(dict.fromkeys(name for kind in HEADS.values() for name in kind.options))  # that not every head has
+OPTIONS = tuple(
+    dict.fromkeys(name for head in HEADS.values() for name in head.options)
+)  # fields that only some heads use
 
-__all__ = ["HEADS", "OPTIONS", "AxisHead", "Head", "Kind", "PerAxis"]
+__all__ = ["HEADS", "OPTIONS", "BaseHead", "Head", "PerAxisHead", "SingleAxisHead"]

@@ -1,7 +1,7 @@
-"""What every kind of head is: outputs of all axes from a trunk's features, a loss, and read-outs in units.
+"""What a head is: outputs of all axes from a trunk's features, a loss, and decoders that give predictions in units.
 
-`losses` names the legal losses (first: default), `options` the config fields that belong to a kind with their defaults,
-`rates` the learning rate of a parameter, by its own name, over the trunk's, where it is not that of other heads.
+A new head is one file with a subclass of `Head` or of `SingleAxisHead`, and one entry of `HEADS`; `bel.heads.contract`
+checks it.
 """
 
 from __future__ import annotations
@@ -17,73 +17,69 @@ from torch import Tensor, nn
 from bel.angles import Axis
 from bel.heads.losses import LOSSES
 
-Codes = NDArray[np.uint8] | NDArray[np.float32]
+CodeMatrix = NDArray[np.uint8] | NDArray[np.float32]
+LOGIT, SCORE = 40.0, 1e3  # of a bit and of a level in perfect outputs: their probabilities are 1 in float32
 
 
 class HeadConfig(Protocol):
-    """What heads need of a config: its axes, its own name for the data, and the fields that `options` may name."""
+    """What every head needs of a config; a head's own fields are those that its `options` name."""
 
     @property
     def axes(self) -> tuple[Axis, ...]: ...
     @property
-    def pose(self) -> bool: ...
-    @property
-    def protocol_name(self) -> str: ...
-    @property
     def recipe(self) -> str: ...
     @property
     def loss(self) -> str | None: ...
-    @property
-    def code(self) -> str | None: ...
-    @property
-    def theta(self) -> int | None: ...
-    @property
-    def bits(self) -> int | None: ...
-    @property
-    def distance_weight(self) -> float | None: ...
-    @property
-    def difference_weight(self) -> float | None: ...
-    @property
-    def alpha(self) -> float | None: ...
-    @property
-    def sigma(self) -> float | None: ...
 
 
-class Kind(nn.Module):
-    """A kind of head: what it may be trained with, and the head it builds for the axes of a config."""
+class BaseHead(nn.Module):
+    """What a head declares, and how it is built for the axes of a config.
+
+    `losses` are keys of `LOSSES`, the default first; `options` are the config fields that belong to the head, with their
+    defaults; `lr_factors` are learning rates of parameters by their last name, relative to the trunk's, where they are
+    not `head_lr_factor`.
+    """
 
     losses: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, Any]] = {}
-    rates: ClassVar[Mapping[str, float]] = {}
+    lr_factors: ClassVar[Mapping[str, float]] = {}
     published_steps: ClassVar[int] = 1  # Adam steps a batch in the published training
     published_loss: ClassVar[str | None] = None  # where it is not the default
+    pose_only: ClassVar[bool] = False  # whether its axes must be yaw, pitch and roll
+    bounded: ClassVar[bool] = True  # whether every prediction is within the range of its axis
+    overfit: ClassVar[tuple[float, int]] = (2e-3, 600)  # learning rate and steps with which it fits two batches
 
     @classmethod
-    def check(cls, config: HeadConfig) -> None:
-        """Raise `UserError` where the head cannot be made for the axes of a config."""
+    def options_of(cls, config: HeadConfig) -> dict[str, Any]:
+        """Return the values of the head's `options` in a config, by name."""
+        return {name: getattr(config, name) for name in cls.options}
 
     @classmethod
-    def cut(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
-        """The axes with the levels that this kind of head gives them."""
+    def validate(cls, config: HeadConfig) -> None:
+        """Raise `UserError` where the head cannot be built for the axes of a config."""
+
+    @classmethod
+    def adapt_axes(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
+        """Return the axes with the ranges and levels that this head has for them."""
         return axes
 
     @classmethod
     def code_width(cls, axis: Axis, config: HeadConfig) -> int | None:
-        """Bits of the code of an axis; None for a head without one."""
+        """Return the number of bits in the code of an axis; None for a head without a code."""
         return None
 
     @classmethod
-    def codes(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
-        """Code matrix (levels, bits) by axis, given the weights of a whole network; empty for a head without one."""
+    def code_matrices(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, CodeMatrix]:
+        """Return the code matrix (levels, bits) of each axis, given a network's weights; empty for a head without one."""
         return {}
 
     @classmethod
     def build(cls, features: int, config: HeadConfig) -> Head:
-        """The head of a config on a trunk with `features` outputs."""
+        """Build the head of a config on a trunk with `features` outputs."""
         raise NotImplementedError
 
 
-class Head(Kind):
+class Head(BaseHead):
     """The outputs of all axes: features (B, features) -> a list of tensors (B, width)."""
 
     def forward(self, features: Tensor) -> list[Tensor]:
@@ -98,6 +94,10 @@ class Head(Kind):
         """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first."""
         raise NotImplementedError
 
+    def perfect_outputs(self, targets: Tensor) -> list[Tensor]:
+        """Targets in units (B, axes), at levels of their axes -> outputs that every decoder decodes to these targets."""
+        raise NotImplementedError
+
     def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
         """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
         return []
@@ -107,8 +107,8 @@ class Head(Kind):
         return []
 
 
-class AxisHead(Kind):
-    """A kind of head that treats each axis by itself: features (B, features) -> output (B, width)."""
+class SingleAxisHead(BaseHead):
+    """A head that treats each axis separately: features (B, features) -> output (B, width) of one axis."""
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__()
@@ -116,15 +116,19 @@ class AxisHead(Kind):
 
     @classmethod
     def build(cls, features: int, config: HeadConfig) -> Head:
-        """One head of this kind for each axis."""
-        return PerAxis([cls(features, axis, config) for axis in config.axes], config)
+        """Build one such head for each axis."""
+        return PerAxisHead([cls(features, axis, config) for axis in config.axes], config)
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        """What the loss takes, given outputs (B, width) and targets in units (B,)."""
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        """Output (B, width) and target in units (B,) -> arguments of the function `LOSSES[loss]`."""
         raise NotImplementedError
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
-        """Float levels (B,) by decoder."""
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
+        """Output (B, width) -> float levels (B,) by decoder, the headline first."""
+        raise NotImplementedError
+
+    def perfect_output(self, target: Tensor) -> Tensor:
+        """Target in units (B,), at levels of the axis -> output (B, width) that every decoder decodes to it."""
         raise NotImplementedError
 
     def posterior(self, output: Tensor) -> Tensor | None:
@@ -136,18 +140,18 @@ class AxisHead(Kind):
         return None
 
 
-class PerAxis(Head):
-    """One head of a kind for each axis; losses add up over axes (BEL, section 4)."""
+class PerAxisHead(Head):
+    """A `SingleAxisHead` for each axis; losses add up over axes (BEL, section 4)."""
 
-    def __init__(self, heads: Sequence[AxisHead], config: HeadConfig) -> None:
+    def __init__(self, heads: Sequence[SingleAxisHead], config: HeadConfig) -> None:
         super().__init__()
         assert config.loss is not None
         self.loss_name = config.loss
         self.per_axis = nn.ModuleDict({head.axis.name: head for head in heads})
 
-    def axis_heads(self) -> list[AxisHead]:
-        """The heads in the order of the axes."""
-        return [head for head in self.per_axis.values() if isinstance(head, AxisHead)]
+    def axis_heads(self) -> list[SingleAxisHead]:
+        """Return the heads in the order of the axes."""
+        return [head for head in self.per_axis.values() if isinstance(head, SingleAxisHead)]
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """Features (B, features) -> one output (B, width) an axis."""
@@ -158,16 +162,20 @@ class PerAxis(Head):
         loss = LOSSES[self.loss_name]
         pairs = zip(self.axis_heads(), outputs, targets.unbind(-1), strict=True)
         return torch.stack(
-            [loss(*head.operands(self.loss_name, output, target)) for head, output, target in pairs]
+            [loss(*head.loss_inputs(self.loss_name, output, target)) for head, output, target in pairs]
         ).sum()
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
         """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first."""
         by_axis = [
-            {name: head.axis.to_value(level.double()) for name, level in head.levels(output).items()}
+            {name: head.axis.to_value(level.double()) for name, level in head.decode_levels(output).items()}
             for head, output in zip(self.axis_heads(), outputs, strict=True)
         ]
         return {name: torch.stack([values[name] for values in by_axis], -1) for name in by_axis[0]}
+
+    def perfect_outputs(self, targets: Tensor) -> list[Tensor]:
+        """Targets in units (B, axes), at levels of their axes -> outputs that every decoder decodes to these targets."""
+        return [head.perfect_output(target) for head, target in zip(self.axis_heads(), targets.unbind(-1), strict=True)]
 
     def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
         """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.codes.library import code_matrix
-from bel.heads.base import AxisHead, Codes, HeadConfig
+from bel.heads.base import LOGIT, CodeMatrix, HeadConfig, SingleAxisHead
 from bel.heads.decoders import DECODERS, expected, scores
 
 
-class BelAxis(AxisHead):
+class BelHead(SingleAxisHead):
     """Binary-encoded labels: Linear to theta, Linear to the code's bits, nothing between (BEL, section 3.1)."""
 
     losses = ("bce", "ce", "mse", "l1")
@@ -22,39 +22,36 @@ class BelAxis(AxisHead):
     matrix: Tensor
 
     @classmethod
-    def check(cls, config: HeadConfig) -> None:
+    def validate(cls, config: HeadConfig) -> None:
         """Raise `UserError` where the code has no word for every level of an axis."""
-        assert config.code is not None
-        for levels in {axis.levels for axis in config.axes}:
-            code_matrix(config.code, levels)
+        cls.code_matrices(config, {})
 
     @classmethod
     def code_width(cls, axis: Axis, config: HeadConfig) -> int:
-        """Bits of the code of an axis."""
-        assert config.code is not None
-        return code_matrix(config.code, axis.levels).shape[1]
+        """Return the number of bits in the code of an axis."""
+        return code_matrix(cls.options_of(config)["code"], axis.levels).shape[1]
 
     @classmethod
-    def codes(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, Codes]:
-        """The code matrices (levels, bits), entries 0 and 1."""
-        assert config.code is not None
-        return {axis.name: code_matrix(config.code, axis.levels) for axis in config.axes}
+    def code_matrices(cls, config: HeadConfig, weights: Mapping[str, Tensor]) -> dict[str, CodeMatrix]:
+        """Return the code matrix (levels, bits) of each axis, entries 0 and 1."""
+        code = cls.options_of(config)["code"]
+        return {axis.name: code_matrix(code, axis.levels) for axis in config.axes}
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
-        assert config.code is not None and config.theta is not None
-        self.code_name = config.code
-        matrix = torch.from_numpy(code_matrix(config.code, axis.levels)).float()
+        options = self.options_of(config)
+        self.code_name = options["code"]
+        matrix = torch.from_numpy(code_matrix(self.code_name, axis.levels)).float()
         self.register_buffer("matrix", matrix, persistent=False)  # (levels, bits)
-        self.bottleneck = nn.Linear(features, config.theta)
-        self.bits = nn.Linear(config.theta, matrix.shape[1])
+        self.bottleneck = nn.Linear(features, options["theta"])
+        self.bits = nn.Linear(options["theta"], matrix.shape[1])
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, features) -> logits (B, bits)."""
         logits: Tensor = self.bits(self.bottleneck(features))
         return logits
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """bce: logits and code words; ce: scores and levels; mse, l1: expected and unclamped float levels."""
         index = self.axis.to_index(target)
         if loss == "bce":
@@ -62,15 +59,19 @@ class BelAxis(AxisHead):
         score = scores(output, self.matrix)
         return (score, index) if loss == "ce" else (expected(score), self.axis.to_level(target).to(output.dtype))
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """Float levels (B,) by every decoder."""
         score = scores(output, self.matrix)
         return {name: decode(output, score, self.code_name) for name, decode in DECODERS.items()}
 
+    def perfect_output(self, target: Tensor) -> Tensor:
+        """Logits (B, bits) with the signs of the code words."""
+        return LOGIT * (2 * self.matrix[self.axis.to_index(target)] - 1)
+
     def posterior(self, output: Tensor) -> Tensor:
-        """Probabilities of the levels (B, levels), each as likely as its code word."""
+        """Probabilities of the levels (B, levels): the likelihoods of their code words, normalised."""
         return scores(output, self.matrix.to(output.dtype)).softmax(-1)
 
     def wrong_bits(self, output: Tensor, target: Tensor) -> Tensor:
-        """Which bits (B, bits), read by the sign of their logits, differ from the code word of the target."""
+        """Which bits (B, bits), decoded by the sign of their logits, differ from the code word of the target."""
         return (output > 0) != (self.matrix[self.axis.to_index(target)] > 0)

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead, HeadConfig
+from bel.heads.base import SCORE, HeadConfig, SingleAxisHead
 from bel.heads.decoders import argmax, expected
 
 
-class ClassificationAxis(AxisHead):
+class ClassificationHead(SingleAxisHead):
     """Classification over the levels: Linear to one score a level, softmax cross-entropy."""
 
     losses = ("ce",)
@@ -28,20 +29,24 @@ class ClassificationAxis(AxisHead):
         score: Tensor = self.linear(features)
         return score
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Scores and levels."""
         return output, self.axis.to_index(target)
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The most probable level, as published, and the posterior mean."""
         return {"argmax": argmax(output), "expected": expected(output)}
+
+    def perfect_output(self, target: Tensor) -> Tensor:
+        """Scores (B, levels) of which the target's level has the largest."""
+        return SCORE * F.one_hot(self.axis.to_index(target), self.axis.levels).float()
 
     def posterior(self, output: Tensor) -> Tensor | None:
         """Probabilities of the levels (B, levels)."""
         return output.softmax(-1)
 
 
-class SoftLabelAxis(ClassificationAxis):
+class SoftLabelHead(ClassificationHead):
     """Label distribution learning: a Gaussian of `sigma` levels around the label, KL divergence, expectation.
 
     (Gao, Xing, Xie, Wu, Geng: Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 2017, section III.)
@@ -52,15 +57,14 @@ class SoftLabelAxis(ClassificationAxis):
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
-        assert config.sigma is not None
-        self.sigma = config.sigma
+        self.sigma = self.options_of(config)["sigma"]
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Scores and label distributions (B, levels), around the label within the levels."""
         label = self.axis.to_level(target).to(output.dtype).clamp(0, self.axis.levels - 1)
         level = torch.arange(self.axis.levels, dtype=label.dtype, device=label.device)
         return output, (-0.5 * ((level - label[:, None]) / self.sigma) ** 2).softmax(-1)
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, and the most probable level."""
         return {"expected": expected(output), "argmax": argmax(output)}

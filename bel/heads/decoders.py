@@ -1,4 +1,4 @@
-"""From outputs of a head to float levels: the read-outs of one training (BEL, section 3.3).
+"""From outputs of a head to float levels: the decoders of one training (BEL, section 3.3).
 
 `scores` (B, levels) are unnormalised log-probabilities of the levels. Because a code matrix is 0/1, logits @ matrix.T
 is the exact Bernoulli log-likelihood of each code word up to a constant per image.
@@ -29,12 +29,12 @@ def argmax(scores: Tensor) -> Tensor:
 
 
 def native_unary(logits: Tensor) -> Tensor:
-    """Unary read-out: number of positive logits (B,)."""
+    """Native decoder of the unary code: number of positive logits (B,)."""
     return (logits > 0).sum(-1).to(logits.dtype)
 
 
 def native_johnson(logits: Tensor) -> Tensor:
-    """Johnson read-out (B,): position of the run of ones; the all-zero word is level 0 (published: level w)."""
+    """Native decoder of the Johnson code (B,): position of the run of ones; level 0 for no ones (published: level w)."""
     bit = (logits.sign() + 1) / 2
     width = logits.shape[-1]
     from_right = torch.arange(width, 0, -1, dtype=logits.dtype, device=logits.device)
@@ -47,7 +47,7 @@ NATIVE: dict[str, Callable[[Tensor], Tensor]] = {"u": native_unary, "j": native_
 
 
 def native(logits: Tensor, scores: Tensor, code: str) -> Tensor:
-    """The code's own read-out (B,): a count for u, a run for j, `argmax` for codes that have none."""
+    """The code's native decoder (B,): a count for u, a run for j, `argmax` for codes that have none."""
     return NATIVE[code](logits) if code in NATIVE else argmax(scores)
 
 
@@ -57,4 +57,4 @@ DECODERS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
     "native": native,
 }
 
-STEPPED = ("argmax", "native", "rank")  # read-outs that jump from level to level
+STEPPED = ("argmax", "native", "rank")  # decoders that give whole levels

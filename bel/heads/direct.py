@@ -5,16 +5,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead, HeadConfig
+from bel.heads.base import HeadConfig, SingleAxisHead
 
 
-class DirectAxis(AxisHead):
-    """Direct regression: one linear output, in half ranges from the axis's middle, so that any unit starts alike.
+class DirectHead(SingleAxisHead):
+    """Direct regression: one linear output, in half ranges from the middle of the axis, whatever its unit.
 
     In the published recipe the output is the level itself.
     """
 
     losses = ("l1", "mse", "smooth_l1")
+    bounded = False
     published_loss = "mse"
     published_steps = 2  # it sits in a Sequential, which the published generator yields with its parameters
 
@@ -29,10 +30,14 @@ class DirectAxis(AxisHead):
         level: Tensor = self.middle + self.scale * self.linear(features)
         return level
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Float levels and unclamped float levels."""
         return output[:, 0], self.axis.to_level(target).to(output.dtype)
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The output itself is the level."""
         return {"direct": output[:, 0]}
+
+    def perfect_output(self, target: Tensor) -> Tensor:
+        """Float levels (B, 1)."""
+        return self.axis.to_level(target)[:, None].float()

@@ -10,43 +10,42 @@ from torch import Tensor
 
 from bel.angles import Axis
 from bel.heads.base import HeadConfig
-from bel.heads.classification import ClassificationAxis
+from bel.heads.classification import ClassificationHead
 from bel.heads.decoders import argmax, expected
 
 BINS, LOW, SPAN = 66, -99.0, 198.0  # of 3 degrees each (section 3.2)
 
 
-class HopenetAxis(ClassificationAxis):
+class HopenetHead(ClassificationHead):
     """Scores of 66 bins: cross-entropy with the label's bin, and `alpha` times the squared error of the expectation.
 
     A pose's bins are of 3 degrees from -99 to 99, those of another target divide its range. As published a label falls
-    into the bin below it, and bin k reads as its lower end (section 3.2).
+    into the bin below it, and bin k is decoded to its lower end (section 3.2).
     """
 
     losses = ("ce_mse",)
     options: ClassVar[Mapping[str, Any]] = {"alpha": 1.0}
 
     @classmethod
-    def cut(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
-        """The axes in 66 bins."""
+    def adapt_axes(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
+        """Return the axes in 66 bins."""
         if pose:
             return tuple(replace(axis, low=LOW, span=SPAN, levels=BINS) for axis in axes)
         return tuple(replace(axis, levels=BINS) for axis in axes)
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
-        assert config.alpha is not None
-        self.alpha = config.alpha
+        self.alpha = self.options_of(config)["alpha"]
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Scores, bins, expected and true values in bins' units, and the weight of their squared error."""
         below = self.axis.to_level(target).floor().clamp(0, self.axis.levels - 1).long()
         value = self.axis.step * expected(output)
         return output, below, value, (target - self.axis.low).to(output.dtype), self.alpha
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, and the most probable bin."""
         return {"expected": expected(output), "argmax": argmax(output)}
 
     def posterior(self, output: Tensor) -> None:
-        """None: bins begin at their values here, and have no level around them."""
+        """None: here the value of a bin is its lower end, not its middle as a level's is."""

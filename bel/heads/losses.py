@@ -1,6 +1,6 @@
 """Losses with the reductions of their sources: sums over bits and images in BEL and RLEL, means elsewhere.
 
-Those of one axis take what its head's `operands` gives; BEL's published `L1` is L1 on yaw only, ours on every axis.
+Those of one axis take what its head's `loss_inputs` gives; BEL's published `L1` is L1 on yaw only, ours on every axis.
 """
 
 from __future__ import annotations

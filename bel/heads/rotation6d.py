@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bel.angles import euler_to_matrix, least_turned, matrix_to_euler
-from bel.errors import UserError
 from bel.heads.base import Head, HeadConfig
 from bel.heads.losses import LOSSES
 
@@ -20,23 +19,16 @@ def gram_schmidt(six: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
 
 
-class Rotation6d(Head):
+class Rotation6dHead(Head):
     """Yaw, pitch and roll together: six numbers, made a rotation, compared by the angle between rotations (6DRepNet)."""
 
     losses = ("geodesic",)
-
-    @classmethod
-    def check(cls, config: HeadConfig) -> None:
-        """Raise `UserError` where the axes are not yaw, pitch and roll of a pose."""
-        if not config.pose:
-            raise UserError(
-                f"head rotation6d is for poses, and protocol {config.protocol_name} is none: choose another head, or say "
-                "pose: true where the targets are a head's yaw, pitch and roll"
-            )
+    pose_only = True
+    bounded = False
 
     @classmethod
     def build(cls, features: int, config: HeadConfig) -> Head:
-        """The head of a config on a trunk with `features` outputs."""
+        """Build the head of a config on a trunk with `features` outputs."""
         return cls(features, config)
 
     def __init__(self, features: int, config: HeadConfig) -> None:
@@ -60,3 +52,7 @@ class Rotation6d(Head):
         """Outputs -> yaw, pitch, roll in degrees (B, 3), float64, the triple with the least |pitch| + |roll|."""
         euler = least_turned(matrix_to_euler(gram_schmidt(outputs[0].double())))
         return {"rotation": torch.stack([euler[:, self.order.index(i)] for i in range(3)], dim=-1)}
+
+    def perfect_outputs(self, targets: Tensor) -> list[Tensor]:
+        """The first two columns (B, 6) of the rotation."""
+        return [euler_to_matrix(targets[:, self.order])[..., :2].mT.flatten(1)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import AxisHead, HeadConfig
+from bel.heads.base import SCORE, HeadConfig, SingleAxisHead
 
 STAGES = (3, 3, 3)  # bins of each stage
 STRETCH = 0.5  # by how much a stage's number of bins may change, over it; 1 would divide by zero
 
 
-class StagewiseAxis(AxisHead):
+class StagewiseHead(SingleAxisHead):
     """From coarse to fine: each stage's expected bin divides what the stages before it left.
 
     Stage k gives probabilities p and shifts eta of its s bins and a stretch delta; its part of the range is
@@ -20,6 +21,7 @@ class StagewiseAxis(AxisHead):
     """
 
     losses = ("l1", "mse")
+    bounded = False
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
@@ -40,10 +42,21 @@ class StagewiseAxis(AxisHead):
             level = level + width * (scores.softmax(-1) * (index + shifts.tanh())).sum(-1)
         return level
 
-    def operands(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Float levels and unclamped float levels."""
         return self.soft_level(output), self.axis.to_level(target).to(output.dtype)
 
-    def levels(self, output: Tensor) -> dict[str, Tensor]:
+    def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The sum of the stages."""
         return {"stages": self.soft_level(output)}
+
+    def perfect_output(self, target: Tensor) -> Tensor:
+        """Outputs (B, 21): each stage is sure of its bin, the shifts of the last one give the rest; no stretch."""
+        level, width, parts = self.axis.to_level(target), float(self.axis.levels), []
+        for bins in STAGES:
+            width /= bins
+            index = (level / width).floor().clamp(0, bins - 1)
+            level = level - index * width
+            parts += [SCORE * F.one_hot(index.long(), bins), torch.zeros(len(level), bins + 1)]
+        parts[-1][:, :-1] = (level / width).atanh()[:, None]
+        return torch.cat(parts, -1).float()

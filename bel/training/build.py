@@ -42,10 +42,10 @@ def pace(name: str, config: TrainConfig) -> tuple[float, int]:
     The published training freezes conv1 and bn1 (whose statistics move on), yields each parameter of layer1 to layer4
     three times, and those of a shortcut four times.
     """
-    kind, published = HEADS[config.head], config.recipe == "published"
+    head, published = HEADS[config.head], config.recipe == "published"
     if name.startswith("head."):
-        own = kind.rates.get(name.rpartition(".")[2], config.head_lr_factor)
-        return own, kind.published_steps if published else 1
+        own = head.lr_factors.get(name.rpartition(".")[2], config.head_lr_factor)
+        return own, head.published_steps if published else 1
     if not published:
         return 1.0, 1
     if name.startswith(("trunk.conv1.", "trunk.bn1.")):

@@ -43,10 +43,10 @@ def draw_matrix(ax: Axes, matrix: Bits | NDArray[np.float32], name: str) -> None
 
 def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) -> None:
     """Code matrix of each axis, a row a level, a learned one from the weights; nothing for a head without a code."""
-    kind = HEADS[config.head]
+    head = HEADS[config.head]
 
     def drawn() -> bytes:
-        matrices = kind.codes(config, weights)
+        matrices = head.code_matrices(config, weights)
         figure, axes = row(len(matrices), height=4, title=f"code {config.code or config.head}")
         for ax, (name, matrix) in zip(axes, matrices.items(), strict=False):
             draw_matrix(ax, matrix, name)
@@ -54,7 +54,7 @@ def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) ->
 
     if config.code is not None:
         path.write_bytes(once(("code", config.head, config.code, config.code_digest, config.axes), drawn))
-    elif kind.codes(config, weights):
+    elif head.code_matrices(config, weights):
         path.write_bytes(drawn())
 
 

@@ -9,14 +9,14 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from bel.heads import losses
-from tests.bel.heads.test_heads import batches, config_of, model_of
+from bel.heads.contract import example_batch, example_config, example_model
 
 
 def case(head, loss=None, axes=1, **options):
     """A head in float64, its outputs on two images an axis, targets, and the loss that it gives."""
-    config = config_of(head, None, loss, axes, **options)
-    module = model_of(config).head.double()
-    targets = batches(axes, 3)[1]
+    config = example_config(head, None, loss, axes, **options)
+    module = example_model(config).head.double()
+    targets = example_batch(axes, 3)[1]
     features = 3 * torch.randn(3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     outputs = module(features)
     return config, module, outputs, targets, module.loss(outputs, targets).item()
