@@ -6,22 +6,20 @@ import math
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from bel.angles import MOST_LEVELS, Axis, with_levels
-from bel.codes.library import check_code, code_digest, normal_code
+from bel.codes.library import code_digest
 from bel.data.augment import Augmentation
+from bel.data.groups import selection_rule
 from bel.data.prepare.crops import CENTERS, CROPS, exif_rule, margin_rule
 from bel.data.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.errors import TINY, UserError, absolute, convert_to, one_of, refuse_unknown, within
-from bel.heads import HEADS, OPTIONS
-from bel.model import BACKBONES, WEIGHTS
-from bel.text import listed
-
-HOLDOUT = 0.2  # of the training groups, where there are no folds
+from bel.heads import HEADS, OPTIONS, head_fields
+from bel.model import BACKBONES, weights_rule
 
 
 def option(
@@ -140,93 +138,48 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Convert, fill in what the head decides, and check every rule."""
-        for f in fields(self):
-            object.__setattr__(self, f.name, convert(f, getattr(self, f.name)))
+        self._set({f.name: convert(f, getattr(self, f.name)) for f in fields(self)})
         for f in fields(self):
             if f.metadata["choices"] is not None:
                 one_of(f.name, getattr(self, f.name), f.metadata["choices"])
             elif f.metadata["bounds"] != (-math.inf, math.inf):
                 within(f.name, getattr(self, f.name), *f.metadata["bounds"])
-        self._fit_head()
-        self._fit_data()
-        self._fit_split()
-        self._fit_recipe()
-        for name in ("data_root", "cache_dir") + (("weights",) if self.weights not in WEIGHTS else ()):
-            object.__setattr__(self, name, str(absolute(name, getattr(self, name))))
-        if self.weights not in WEIGHTS and not Path(self.weights).is_file():
-            raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {self.weights!r}")
+        self._complete_head()
+        self._complete_data()
+        self._check_recipe()
+        self._set({name: str(absolute(name, getattr(self, name))) for name in ("data_root", "cache_dir")})
+        self._set({"weights": weights_rule(self.weights)})
 
-    def _fit_head(self) -> None:
-        head = HEADS[self.head]
-        for name in OPTIONS:
-            if getattr(self, name) is None:
-                default = self.definition.options.get(name) if name in head.options else None
-                object.__setattr__(self, name, head.options.get(name) if default is None else default)
-            elif name not in head.options:
-                users = [user for user, other in HEADS.items() if name in other.options]
-                raise UserError(f"{name} belongs to head {' or '.join(users)}, not to {self.head}: leave {name} out")
-        if "code" in head.options:
-            check_code(self.code, f"code of head {self.head}")
-            assert self.code is not None
-            object.__setattr__(self, "code", normal_code(self.code))
-        if self.loss is None:
-            published = head.published_loss if self.recipe == "published" else None
-            object.__setattr__(self, "loss", published or head.losses[0])
-        one_of(f"loss of head {self.head}", self.loss, head.losses)
-        if head.pose_only and not self.pose:
+    def _set(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _complete_head(self) -> None:
+        """Fill in the options and the loss of the head, and raise `UserError` for those that it does not have."""
+        head, given = HEADS[self.head], {name: getattr(self, name) for name in ("loss", *OPTIONS)}
+        self._set(head_fields(self.head, given, self.definition.options, self.recipe))
+        if head.pose_only and not self.definition.pose:
             raise UserError(
                 f"head {self.head} is for poses, and protocol {self.protocol_name} is none: choose another head, or say "
                 "pose: true where the targets are a head's yaw, pitch and roll"
             )
         head.validate(self)
 
-    def _fit_data(self) -> None:
-        """Fill in what crop and split decide, and refuse what they, or the axes, do not go with."""
-        definition = self.definition
-        if self.crop is None:
-            object.__setattr__(self, "crop", definition.crops[0])
-        one_of(f"crop of protocol {self.protocol_name}", self.crop, definition.crops)
-        assert self.crop is not None
-        object.__setattr__(self, "margin", margin_rule(self.margin, self.crop))
-        object.__setattr__(self, "exif", exif_rule(self.exif, self.crop, self.recipe))
-        if self.boxes is not None and self.crop != "boxes":
-            raise UserError(f"boxes belongs to crop boxes, not to {self.crop}: leave boxes out, or set crop to boxes")
-        if self.boxes is not None and definition.has_boxes:
-            raise UserError(f"boxes are given twice, by {self.boxes} and by protocol.box: leave one of them out")
-        if self.crop == "boxes" and self.boxes is None and not definition.has_boxes:
-            raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
-        if self.flip and any(axis.flip is None for axis in self.axes):
-            unsigned = [axis.name for axis in self.axes if axis.flip is None]
-            raise UserError(
-                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {listed(unsigned)} of "
-                f"protocol {self.protocol_name} its own (flip: 1 or -1)"
-            )
-        if self.rotate and not definition.pose:
-            raise UserError(f"rotate turns yaw, pitch and roll along, and {self.protocol_name} is no pose: set it to 0")
+    def _complete_data(self) -> None:
+        """Fill in what crop and selection decide, and raise `UserError` where the protocol does not allow a value."""
+        protocol, name = self.definition, self.protocol_name
+        crop = protocol.choose_crop(name, self.crop, self.boxes)
+        filled = {
+            "crop": crop,
+            "margin": margin_rule(self.margin, crop),
+            "exif": exif_rule(self.exif, crop, self.recipe),
+        }
+        filled |= selection_rule(self.selection, self.val_fraction, self.folds, self.fold, self.split_seed)
+        self._set(filled)
+        protocol.check_augmentation(name, self.flip, self.rotate)
 
-    def _fit_split(self) -> None:
-        """Fill in and check how the groups that select are drawn; none are where the test split selects."""
-        if self.selection == "test":
-            if self.split_seed or any(x is not None for x in (self.folds, self.fold, self.val_fraction)):
-                raise UserError(
-                    "selection test holds no training groups out: leave val_fraction, folds and split_seed out, or set "
-                    "selection to val"
-                )
-            return
-        if self.folds is None:
-            object.__setattr__(self, "val_fraction", HOLDOUT if self.val_fraction is None else self.val_fraction)
-            if self.fold is not None:
-                raise UserError("fold belongs to folds: say how many folds there are, or leave fold out")
-        else:
-            object.__setattr__(self, "fold", self.fold or 0)
-            if self.val_fraction is not None:
-                raise UserError(
-                    "val_fraction belongs to a hold-out, and folds divide all groups: leave one of them out"
-                )
-            within("fold", self.fold, 0, self.folds - 1)
-
-    def _fit_recipe(self) -> None:
-        """Refuse a schedule, a selection or a recipe without what it needs."""
+    def _check_recipe(self) -> None:
+        """Raise `UserError` for a recipe or a schedule without what it needs."""
         if self.recipe == "published" and not self.backbone.startswith("resnet"):
             raise UserError(f"recipe published is of a ResNet, got backbone {self.backbone!r}: set recipe to clean")
         if (self.schedule == "drop") != (self.drop_epoch is not None):
@@ -241,15 +194,10 @@ class TrainConfig:
         """Digest of the code matrices of all axes; None for a head without a code."""
         return None if self.code is None else " ".join(code_digest(self.code, axis.levels) for axis in self.axes)
 
-    @property
+    @cached_property
     def definition(self) -> Protocol:
         """The protocol that is meant."""
         return protocol_of(self.protocol)
-
-    @property
-    def pose(self) -> bool:
-        """Whether the axes are yaw, pitch and roll of a head."""
-        return self.definition.pose
 
     @property
     def protocol_name(self) -> str:
@@ -261,7 +209,7 @@ class TrainConfig:
         """What is done to training images."""
         return Augmentation(**{f.name: getattr(self, f.name) for f in fields(Augmentation)})
 
-    @property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
         """Axes of the protocol with the levels that `code_bits` asks for, or that the head has."""
         return HEADS[self.head].adapt_axes(with_levels(self.definition.axes, self.code_bits), self.definition.pose)
@@ -278,10 +226,7 @@ class TrainConfig:
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """A config from a mapping of field names, with those of the published recipe where it is asked for.
-
-        Raises `UserError` for a name that is no field.
-        """
+        """Return a config of fields by name, those of a published recipe included. Raises `UserError` for an unknown name."""
         refuse_unknown("config field", values, [f.name for f in fields(cls)])
         if values.get("recipe") != "published":
             return cls(**values)

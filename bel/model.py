@@ -13,12 +13,22 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from bel.errors import UserError
+from bel.errors import UserError, absolute
 from bel.heads import Head
 from bel.tensor_file import read
 
 WEIGHTS = ("imagenet", "none")
 AUXILIARY = ("googlenet", "inception_v3")  # more than one output in training
+
+
+def weights_rule(weights: str) -> str:
+    """Return what a trunk starts from, a file by its absolute path. Raises `UserError` where there is no such file."""
+    if weights in WEIGHTS:
+        return weights
+    path = absolute("weights", weights)
+    if not path.is_file():
+        raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {str(path)!r}")
+    return str(path)
 
 
 class ModelConfig(Protocol):

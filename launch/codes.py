@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bel.codes.file import Bits
-from bel.codes.library import NAMES, check_code, code_matrix, short_name
+from bel.codes.library import NAMES, code_matrix, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
 from bel.text import command
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
     parser.add_argument("--out", type=Path, help="file of the picture (runs/codes/NAME-LEVELS.png)")
     arguments = parser.parse_args(argv)
-    check_code(arguments.name)
+    normal_code(arguments.name)
     levels = convert_to(int, "LEVELS", arguments.levels)
     within("LEVELS", levels, 2, MOST_LEVELS)
     name = short_name(arguments.name, levels)

@@ -145,15 +145,11 @@ def find_code(name: str | None, what: str = "code") -> Callable[[int], Bits]:
     raise UserError(f"{what} must be one of {list(NAMES)}, got {name!r}{hint}")
 
 
-def check_code(name: str | None, what: str = "code") -> None:
-    """Raise `UserError` unless `name` is that of a code; whether it has a word for every level is not asked here."""
+def normal_code(name: str | None, what: str = "code") -> str:
+    """Return the name of a code, the path of a file made absolute. Raises `UserError` where `name` is that of no code."""
     find_code(name, what)
-
-
-def normal_code(name: str) -> str:
-    """A name of a code with the path of its file made absolute; other names as they are."""
-    kind, _, argument = name.partition(":")
-    return f"file:{absolute('code file', argument)}" if kind == "file" and argument else name
+    kind, _, argument = str(name).partition(":")
+    return f"file:{absolute('code file', argument)}" if kind == "file" else str(name)
 
 
 def short_name(name: str, levels: int) -> str:

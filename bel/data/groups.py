@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bel.errors import UserError
+from bel.errors import UserError, within
+
+HOLDOUT = 0.2  # of the training groups, where there are no folds
 
 
 def group_means(values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.str_]) -> NDArray[np.float64]:
@@ -49,3 +52,27 @@ def shuffled(groups: Sequence[str], least: int, seed: int) -> list[str]:
 
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     return [names[int(i)] for i in order]
+
+
+def selection_rule(
+    selection: str, val_fraction: float | None, folds: int | None, fold: int | None, split_seed: int
+) -> dict[str, Any]:
+    """Return the config fields that say which groups select an epoch, with their defaults; none where test selects.
+
+    Raises `UserError` where they contradict each other.
+    """
+    if selection == "test":
+        if split_seed or any(value is not None for value in (folds, fold, val_fraction)):
+            raise UserError(
+                "selection test holds no training groups out: leave val_fraction, folds and split_seed out, or set "
+                "selection to val"
+            )
+        return {}
+    if folds is None:
+        if fold is not None:
+            raise UserError("fold belongs to folds: say how many folds there are, or leave fold out")
+        return {"val_fraction": HOLDOUT if val_fraction is None else val_fraction}
+    if val_fraction is not None:
+        raise UserError("val_fraction belongs to a hold-out, and folds divide all groups: leave one of them out")
+    within("fold", fold or 0, 0, folds - 1)
+    return {"fold": fold or 0}

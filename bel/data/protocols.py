@@ -12,7 +12,8 @@ from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
 from bel.data.readers.table import table_source
 from bel.data.readers.table_spec import parse_table
 from bel.data.readers.w300lp import AFLW2000, W300LP
-from bel.errors import UserError, convert_to
+from bel.errors import UserError, convert_to, one_of
+from bel.text import listed
 
 CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
 
@@ -35,6 +36,29 @@ class Protocol:
     images: tuple[int | None, int | None] = (None, None)
     published: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def choose_crop(self, name: str, crop: str | None, boxes: str | None) -> str:
+        """Return the crop, the protocol's first by default. Raises `UserError` where it does not fit, or lacks boxes."""
+        crop = self.crops[0] if crop is None else crop
+        one_of(f"crop of protocol {name}", crop, self.crops)
+        if boxes is not None and crop != "boxes":
+            raise UserError(f"boxes belongs to crop boxes, not to {crop}: leave boxes out, or set crop to boxes")
+        if boxes is not None and self.has_boxes:
+            raise UserError(f"boxes are given twice, by {boxes} and by protocol.box: leave one of them out")
+        if crop == "boxes" and boxes is None and not self.has_boxes:
+            raise UserError("crop boxes needs boxes, a CSV of stem,x0,y0,x1,y1, or a csv protocol with box columns")
+        return crop
+
+    def check_augmentation(self, name: str, flip: float, rotate: float) -> None:
+        """Raise `UserError` for flips or rotations that the targets cannot follow."""
+        unsigned = [axis.name for axis in self.axes if axis.flip is None]
+        if flip and unsigned:
+            raise UserError(
+                f"flip needs axes with a known sign in a mirrored image: set flip to 0, or give {listed(unsigned)} of "
+                f"protocol {name} its own (flip: 1 or -1)"
+            )
+        if rotate and not self.pose:
+            raise UserError(f"rotate turns yaw, pitch and roll along, and {name} is no pose: set it to 0")
 
 
 # What the published trainings of both protocols have in common.

@@ -1,5 +1,10 @@
 """Heads: what a trunk's features become, what each loss compares, and how decoders give predictions in units."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from bel.codes.library import normal_code
+from bel.errors import UserError, one_of
 from bel.heads.base import BaseHead, Head, PerAxisHead, SingleAxisHead
 from bel.heads.binary import BelHead
 from bel.heads.classification import ClassificationHead, SoftLabelHead
@@ -26,4 +31,24 @@ OPTIONS = tuple(
     dict.fromkeys(name for head in HEADS.values() for name in head.options)
 )  # fields that only some heads use
 
-__all__ = ["HEADS", "OPTIONS", "BaseHead", "Head", "PerAxisHead", "SingleAxisHead"]
+
+def head_fields(name: str, given: Mapping[str, Any], published: Mapping[str, Any], recipe: str) -> dict[str, Any]:
+    """Return `loss` and all `OPTIONS` of a head: those given, else those published for the data, else the head's own.
+
+    Raises `UserError` for a value that the head does not have.
+    """
+    kind, own = HEADS[name], HEADS[name].options
+    for option in [option for option, value in given.items() if value is not None and option not in ("loss", *own)]:
+        users = [user for user, head in HEADS.items() if option in head.options]
+        raise UserError(f"{option} belongs to head {' or '.join(users)}, not to {name}: leave {option} out")
+    defaults = dict.fromkeys(OPTIONS) | dict(own) | {option: published[option] for option in own if option in published}
+    loss = kind.published_loss if recipe == "published" else None
+    found = {"loss": loss or kind.losses[0]} | defaults
+    found |= {option: value for option, value in given.items() if value is not None}
+    if "code" in own:
+        found["code"] = normal_code(found["code"], f"code of head {name}")
+    one_of(f"loss of head {name}", found["loss"], kind.losses)
+    return found
+
+
+__all__ = ["HEADS", "OPTIONS", "BaseHead", "Head", "PerAxisHead", "SingleAxisHead", "head_fields"]
