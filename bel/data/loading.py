@@ -11,8 +11,8 @@ import torch
 from bel.config import TrainConfig
 from bel.data.groups import fold_of, holdout
 from bel.data.labels import refuse_off_range
-from bel.data.prepare.build import Progress
-from bel.data.prepare.prepared import Prepared, Request, prepare, silent
+from bel.data.prepare.build import Progress, Request
+from bel.data.prepare.prepared import Prepared, prepare, silent
 from bel.data.readers.base import Source
 from bel.data.splits import Split, split_hash
 

@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bel.data.prepare.prepared import Request, prepare, verify
+from bel.data.prepare.build import Request
+from bel.data.prepare.prepared import prepare, verify
 from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
 
 DATASETS = Path(__file__).parents[2] / "datasets"

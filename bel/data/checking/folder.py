@@ -21,7 +21,7 @@ from bel.data.checking.report import Report
 from bel.data.prepare.build import FEW, Progress
 from bel.data.prepare.crops import exif_rule
 from bel.data.prepare.prepared import MOST_WORKERS, available_cores, silent
-from bel.data.prepare.worker import answers
+from bel.data.prepare.worker import run_jobs
 from bel.data.protocols import PROTOCOLS, Protocol
 from bel.data.readers.base import Entry, Listing, Source
 from bel.errors import UserError
@@ -163,10 +163,10 @@ def inspect_all(root: Path, halves: list[Half], progress: Progress, workers: int
         entries = [*half.listing.entries, *half.extras.entries]
         jobs += [(number, entries[i : i + CHUNK]) for i in range(0, len(entries), CHUNK)]
     total = sum(len(entries) for _, entries in jobs)
-    crew = 1 if total <= FEW else min(workers or available_cores(), MOST_WORKERS)
+    processes = 1 if total <= FEW else min(workers or available_cores(), MOST_WORKERS)
     keep = os.open(root, os.O_RDONLY)
     try:
-        finished = answers(task, jobs, crew, keep)
+        finished = run_jobs(task, jobs, processes, keep)
         for number, entry, facts in progress(one_by_one(finished), total):
             halves[number].facts[entry.stem] = facts
     finally:

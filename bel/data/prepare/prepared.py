@@ -1,4 +1,4 @@
-"""Prepared data: each image decoded, cropped and resized once into one uint8 array that every trial maps."""
+"""Prepared data: each image decoded, cropped and resized once into one uint8 array that every trial maps to memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.data.labels import refuse_units
-from bel.data.prepare.build import Order, Progress, build, partial
+from bel.data.prepare.build import VERSION, Array, Progress, Request, build, partial
 from bel.data.prepare.crops import shape
 from bel.data.prepare.verified import DamagedError, State, digest_of, open_verified, state_of
-from bel.data.readers.base import Listing, NoImagesError, Source
+from bel.data.readers.base import Listing, NoImagesError
 from bel.data.readers.boxes import read_boxes
 from bel.errors import UserError
 
-if TYPE_CHECKING:
-    from bel.data.protocols import Protocol
-
-VERSION = 2  # of the pixels: raise it when a change alters them
 MOST_WORKERS = 32
 
 
@@ -34,9 +30,8 @@ MOST_WORKERS = 32
 class Prepared:
     """Images uint8 (n, height, width, 3), targets float64 (n, axes) in units, one name and one group an image.
 
-    `images` is a map of the file, or a tensor where the whole set lives on a device. `left_out` images were beyond the
-    source's limit, `skipped` ones could not be used, `digest` is of pixels, targets, names and groups, and was verified
-    for a state of its `files`.
+    `images` is a memory map of the file, or a tensor on a device. `left_out` images were beyond the source's limit,
+    `skipped` ones could not be used; `digest` is of pixels, targets, names and groups, verified for the state `files`.
     """
 
     images: NDArray[np.uint8] | Tensor
@@ -53,35 +48,18 @@ class Prepared:
         return len(self.names)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to prepare: a source, its place, the part of each image, its size in pixels, every `stride`-th image."""
-
-    source: Source
-    data_root: Path
-    cache_dir: Path
-    crop: str
-    size: int
-    margin: float = 0.0
-    boxes: Path | None = None
-    stride: int = 1
-    skip: bool = False
-    exif: str = "apply"
-    protocol: Protocol | None = None  # whose units the labels are to be in
-
-
 def silent(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """Progress that shows nothing."""
+    """Show no progress."""
     return items
 
 
 def prepare(wanted: Request, progress: Progress = silent, workers: int | None = None) -> Prepared:
-    """Map the array of a source, made first where there is none for these files and options.
+    """Open the array of a source, built first where there is none for these files and options.
 
-    Raises `UserError` naming the file that cannot be used, or an array on disk that is damaged.
+    Raises `UserError` naming the file that cannot be used, or a damaged array that cannot be rebuilt.
     """
     listing = usable(wanted)
-    data = made(wanted, listing, progress, workers)
+    data = open_or_build(wanted, listing, progress, workers)
     check_units(wanted, data.targets.numpy(), listing.origin)
     return data
 
@@ -92,40 +70,36 @@ def check_units(wanted: Request, targets: NDArray[np.float64], where: object) ->
         refuse_units(targets, wanted.protocol.axes, wanted.protocol.pose, where)
 
 
-def made(wanted: Request, listing: Listing, progress: Progress, workers: int | None) -> Prepared:
-    """The array of a listing, made where it is not there or damaged."""
+def open_or_build(wanted: Request, listing: Listing, progress: Progress, workers: int | None) -> Prepared:
+    """Open the array of a listing, built first where it is missing or damaged."""
     folder = place(wanted, listing)
+
+    def rebuild(missing: Callable[[], bool]) -> None:
+        size = shape(wanted.crop, wanted.size, listing.entries, wanted.source.read)
+        processes = min(workers or available_cores(), MOST_WORKERS)
+        build(folder, Array(wanted, listing, size), processes, progress, missing)
+
     if not os.path.lexists(folder) or partial(folder).exists():
-        make(wanted, listing, progress, workers, lambda: not os.path.lexists(folder))
+        rebuild(lambda: not os.path.lexists(folder))
     found = state_of(folder)
     try:
         return open_prepared(folder, wanted.skip)
     except DamagedError as error:
         logging.getLogger(__name__).warning("%s: it is made again", error)
         try:
-            make(wanted, listing, progress, workers, lambda: state_of(folder) == found)
+            rebuild(lambda: state_of(folder) == found)
         except OSError as why:
             raise UserError(f"{error} and cannot be made again there ({why}): set cache_dir to another folder") from why
     return open_prepared(folder, wanted.skip)
 
 
-def make(
-    wanted: Request, listing: Listing, progress: Progress, workers: int | None, missing: Callable[[], bool]
-) -> None:
-    """Make the array of a listing while it is `missing`."""
-    size = shape(wanted.crop, wanted.size, listing.entries, wanted.source.read)
-    described = asked_for(wanted, listing)
-    order = Order(wanted.source, listing.entries, wanted.crop, wanted.margin, size, described, wanted.skip, wanted.exif)
-    build(place(wanted, listing), order, min(workers or available_cores(), MOST_WORKERS), progress, missing)
-
-
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable(wanted: Request) -> Listing:
-    """The images to prepare, with their boxes. Raises `UserError` where one cannot be used and none may be skipped."""
+    """Return the images to prepare, with their boxes. Raises `UserError` where one cannot be used and must not be skipped."""
     listing = wanted.source.listed(wanted.data_root)
     if wanted.boxes is not None:
         listing = with_boxes(listing, wanted.boxes)
@@ -142,13 +116,13 @@ def usable(wanted: Request) -> Listing:
         raise NoImagesError(
             f"none of {listing.total} images of {wanted.source.name} named by {listing.origin} can be used{why}"
         )
-    if listing.entries[0].target is not None:  # a table's, which are known before any image is read
+    if listing.entries[0].target is not None:  # of a table: known before any image is read
         check_units(wanted, np.array([entry.target for entry in listing.entries]), listing.origin)
     return replace(listing, entries=listing.entries[:: wanted.stride])
 
 
 def is_here(wanted: Request) -> bool:
-    """Whether a source has an image with its label here."""
+    """Return whether a source has an image with its label in its folder."""
     try:
         usable(replace(wanted, skip=True))
     except NoImagesError:
@@ -157,32 +131,22 @@ def is_here(wanted: Request) -> bool:
 
 
 def with_boxes(listing: Listing, path: Path) -> Listing:
-    """A listing whose images have the boxes of a file; those without one are unusable."""
-    found = read_boxes(path)
+    """Return a listing with the boxes of a file; images without one are unusable."""
+    found, stems = read_boxes(path), [entry.stem for entry in listing.entries]
     entries = [replace(entry, box=found[entry.stem]) for entry in listing.entries if entry.stem in found]
-    without = {
-        entry.stem: f"{path} has no box for {entry.stem}" for entry in listing.entries if entry.stem not in found
-    }
+    without = {stem: f"{path} has no box for {stem}" for stem in stems if stem not in found}
     return Listing(entries, listing.unusable | without, listing.origin)
 
 
 def place(wanted: Request, listing: Listing) -> Path:
-    """Where the array of these files and options is or will be."""
+    """Return the folder of the array of these files and options, whether it is there or not."""
     return wanted.cache_dir / f"{wanted.source.name}-{wanted.crop}-{wanted.size}px-{fingerprint(wanted, listing)}"
 
 
 def fingerprint(wanted: Request, listing: Listing) -> str:
-    """Twelve hex digits of the stems, the sizes and times of their files, their boxes and targets, and the options."""
-    options = (
-        VERSION,
-        wanted.source.name,
-        wanted.crop,
-        wanted.margin,
-        wanted.size,
-        wanted.exif,
-        sorted(listing.unusable),
-    )
-    digest = hashlib.sha256(repr(options).encode())
+    """Return twelve hex digits of the stems, the sizes and times of their files, their boxes and targets, and the options."""
+    options = (VERSION, wanted.source.name, wanted.crop, wanted.margin, wanted.size, wanted.exif)
+    digest = hashlib.sha256(repr((*options, sorted(listing.unusable))).encode())
     for entry in listing.entries:
         stats = [path.stat() for path in (entry.image, entry.label) if path is not None]
         facts = [entry.stem, entry.group, entry.box, entry.target, [(s.st_size, s.st_mtime_ns) for s in stats]]
@@ -190,28 +154,8 @@ def fingerprint(wanted: Request, listing: Listing) -> str:
     return digest.hexdigest()[:12]
 
 
-def asked_for(wanted: Request, listing: Listing) -> dict[str, Any]:
-    """What a manifest says of the images' origin and of the options."""
-    stems = "\n".join(entry.stem for entry in listing.entries)
-    return {
-        "version": VERSION,
-        "source": wanted.source.name,
-        "origin": str(listing.origin),
-        "list_digest": hashlib.sha256(stems.encode()).hexdigest()[:12],
-        "options": {
-            "crop": wanted.crop,
-            "margin": wanted.margin,
-            "size": wanted.size,
-            "exif": wanted.exif,
-            "stride": wanted.stride,
-            "boxes": None if wanted.boxes is None else str(wanted.boxes),
-        },
-        "unusable": listing.unusable,
-    }
-
-
 def open_prepared(folder: Path, skip: bool) -> Prepared:
-    """Map a whole array. Raises `DamagedError` where it is not what was written, `UserError` where images must not lack."""
+    """Open an array. Raises `DamagedError` where it is not what was written, `UserError` for images that were skipped."""
     manifest, images, targets, files = open_verified(folder)
     names, groups, digest, counts = (manifest[key] for key in ("names", "groups", "content_digest", "counts"))
     left_out, skipped = counts["beyond_limit"], counts["unusable"]
@@ -225,17 +169,17 @@ def open_prepared(folder: Path, skip: bool) -> Prepared:
 
 
 def unchanged(data: Prepared) -> bool:
-    """Whether nobody has written to the files of a map since they were verified, or the images are no map of a file."""
+    """Return whether the files have not been written to since they were verified; True for images on a device."""
     return data.files is None or isinstance(data.images, Tensor) or state_of(data.folder) == data.files
 
 
 def verify(data: Prepared) -> bool:
-    """Whether pixels, targets, names and groups still have their digest; reads them all."""
+    """Return whether pixels, targets, names and groups still have their digest; reads all of them."""
     return digest_of(data.names, data.groups, data.targets.numpy(), np.asarray(data.images)) == data.digest
 
 
 def refuse_changed(data: Prepared) -> None:
-    """Raise `UserError` where images that were read are not any more what was verified before."""
+    """Raise `UserError` where the files have changed since they were verified."""
     if not unchanged(data) and not verify(data):
         raise UserError(
             f"the prepared array {data.folder} was changed while it was read: the same command makes it again"

@@ -1,7 +1,7 @@
 """Rows of a prepared array: labels read, images decoded and cropped, pixels written, by this process or by several.
 
-`python -m bel.data.prepare.worker` is such a process: pickled jobs come on stdin, pickled answers go to stdout. It imports
-neither torch nor the caller's main module, so that it starts in a fraction of a second wherever the caller runs.
+`python -m bel.data.prepare.worker` is such a process: it reads pickled jobs from stdin and writes pickled results to stdout.
+It imports neither torch nor the caller's main module, so that it starts in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import contextlib
 import hashlib
 import os
 import pickle
-import selectors
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +29,24 @@ from bel.errors import UserError
 
 
 class Work(Protocol):
-    """What several processes can do: anything that can be pickled and makes a list of answers of a job."""
+    """What several processes can do: anything that can be pickled and has a list of results for a job."""
 
     def run(self, job: Any) -> list[Any]:
-        """The answers of one job."""
+        """Return the results of one job."""
 
 
 Job = tuple[int, list[Entry]]  # number of the first row, and the entries from there on
 
 
 class WorkerDiedError(UserError):
-    """A process that was at work was killed; what is done is kept."""
+    """A worker process was killed; finished jobs are kept."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of an entry: the digest of its pixels and its target, or why it is not kept.
+    """The result of an entry: the digest of its pixels and its target, or why it is not kept.
 
-    `beyond` says that the reason is the target's size, not that something cannot be read.
+    `beyond` says that the reason is the size of the target, not that something cannot be read.
     """
 
     digest: str | None
@@ -58,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """How rows are made: `read` gives an entry's label, `limit` its largest absolute target; the array's place on disk."""
+    """How rows are made: `read` gives an entry's label, `limit` its largest absolute target; file and offset of the array."""
 
     read: Callable[[Entry], Label]
     limit: float
@@ -73,13 +72,13 @@ class Task:
         """Write the pixels of a job's entries to their rows; those that are not kept stay black."""
         first, entries = job
         block = np.zeros((len(entries), *self.shape, 3), dtype=np.uint8)
-        rows = [self.make(entry, block[i]) for i, entry in enumerate(entries)]
+        rows = [self.make_row(entry, block[i]) for i, entry in enumerate(entries)]
         place = self.offset + first * block[0].nbytes
-        # mapped, because processes that write() to one file wait for each other; its blocks are reserved
+        # a memory map, because processes that write() to one file wait for each other; its blocks are allocated
         np.memmap(self.path, np.uint8, "r+", place, block.shape)[:] = block
         return rows
 
-    def make(self, entry: Entry, pixels: NDArray[np.uint8]) -> Row:
+    def make_row(self, entry: Entry, pixels: NDArray[np.uint8]) -> Row:
         """Fill the pixels (height, width, 3) of one entry. Raises `OSError` where a file cannot be reached just now."""
         try:
             label = self.read(entry)
@@ -93,33 +92,32 @@ class Task:
 
 
 def row_digest(pixels: memoryview | bytes) -> str:
-    """Thirty-two hex digits of one row's pixels."""
+    """Return thirty-two hex digits of one row's pixels."""
     return hashlib.sha256(pixels).hexdigest()[:32]
 
 
-def answers(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Generator[tuple[Any, list[Any]], None, None]:
-    """Each job with its answers, as they are ready; beyond one worker by as many processes, which inherit the file `keep`."""
+def run_jobs(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Generator[tuple[Any, list[Any]], None, None]:
+    """Yield each job with its results, as they are ready; several `workers` are processes that inherit the file `keep`."""
     if workers == 1:
         yield from ((job, task.run(job)) for job in jobs)
         return
     waiting = iter(jobs)
-    crew = [hire(task, keep) for _ in range(min(workers, len(jobs)))]
+    processes = [start_worker(task, keep) for _ in range(min(workers, len(jobs)))]
     try:
-        with selectors.DefaultSelector() as ready:
-            for process, job in zip(crew, islice(waiting, len(crew)), strict=True):
-                send(process, job)
-                ready.register(pipe(process.stdout), selectors.EVENT_READ, (process, job))
-            while ready.get_map():
-                for key, _ in ready.select():
-                    process, job = key.data
-                    answer = receive(process)
-                    ready.unregister(key.fileobj)
-                    if (following := next(waiting, None)) is not None:
-                        send(process, following)
-                        ready.register(key.fileobj, selectors.EVENT_READ, (process, following))
-                    yield job, answer
+        busy = {}  # process and job by the file descriptor of the process's results
+        for process, job in zip(processes, waiting, strict=False):
+            send(process, job)
+            busy[pipe(process.stdout).fileno()] = process, job
+        while busy:
+            for ready in wait(busy):
+                process, job = busy.pop(cast(int, ready))
+                result = receive(process)
+                if (following := next(waiting, None)) is not None:
+                    send(process, following)
+                    busy[cast(int, ready)] = process, following
+                yield job, result
     finally:
-        for process in crew:
+        for process in processes:
             process.kill()
             process.wait()
             pipe(process.stdout).close()
@@ -127,53 +125,48 @@ def answers(task: Work, jobs: Sequence[Any], workers: int, keep: int) -> Generat
                 pipe(process.stdin).close()
 
 
-def hire(task: Work, keep: int) -> subprocess.Popen[bytes]:
-    """Start a worker process and tell it the task."""
+def start_worker(task: Work, keep: int) -> subprocess.Popen[bytes]:
+    """Start a worker process and send it the task."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bel.data.prepare.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=(keep,),
-        env=environment,
-    )
+    command, ends = [sys.executable, "-m", "bel.data.prepare.worker"], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=ends, stdout=ends, pass_fds=(keep,), env=environment)
     send(process, task)
     return process
 
 
 def pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    """A pipe that was asked for."""
+    """Return a stream of a process that was started with pipes."""
     assert stream is not None
     return stream
 
 
 def send(process: subprocess.Popen[bytes], item: object) -> None:
-    """Give a worker something to do; one that died is noticed by `receive`."""
+    """Send a worker its task or a job; `receive` raises where it has died."""
     with contextlib.suppress(BrokenPipeError):
         pickle.dump(item, pipe(process.stdin))
         pipe(process.stdin).flush()
 
 
 def receive(process: subprocess.Popen[bytes]) -> list[Any]:
-    """A worker's answer. Raises what it raised, and `UserError` where it died."""
+    """Return a worker's results. Raises what it raised, and `WorkerDiedError` where it died."""
     try:
-        answer: Any = pickle.load(pipe(process.stdout))
+        result: Any = pickle.load(pipe(process.stdout))
     except (EOFError, pickle.UnpicklingError):
         code = process.wait()
         raise WorkerDiedError(
             f"a process that reads images ended with code {code} (-9: killed, often for want of memory): "
             "the same command goes on where this one stopped; fewer workers need less memory"
         ) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return list(answer)
+    if isinstance(result, Exception):
+        raise result
+    return list(result)
 
 
 def main() -> None:
-    """Answer jobs until stdin ends; Ctrl-C is for the parent, whose end closes the pipe."""
+    """Run jobs until stdin ends; Ctrl-C is left to the parent, whose exit closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints must not end up among the answers
+    os.dup2(2, 1)  # nothing printed may be mixed with the results
     task: Work = pickle.load(jobs)
     while True:
         try:
@@ -181,11 +174,11 @@ def main() -> None:
         except EOFError:
             return
         try:
-            answer: object = task.run(job)
-        except Exception as error:  # raised again where it can be shown
-            answer = error
+            result: object = task.run(job)
+        except Exception as error:  # the parent raises it
+            result = error
         try:
-            pickle.dump(answer, results)
+            pickle.dump(result, results)
             results.flush()
         except BrokenPipeError:
             os._exit(1)

@@ -18,8 +18,9 @@ from scipy.io import loadmat, savemat
 
 from bel.data.loading import load
 from bel.data.prepare import build, worker
+from bel.data.prepare.build import Request
 from bel.data.prepare.crops import cut, expanded_box, landmark_box, landmarks
-from bel.data.prepare.prepared import Request, prepare, verify
+from bel.data.prepare.prepared import prepare, verify
 from bel.data.prepare.worker import WorkerDiedError
 from bel.data.readers.base import Entry, Label
 from bel.data.readers.biwi import BIWI_TRAIN
@@ -161,7 +162,8 @@ import os, signal, sys
 from pathlib import Path
 from bel.data.prepare import build, worker
 from bel.data.readers.biwi import BIWI_TRAIN
-from bel.data.prepare.prepared import Request, prepare
+from bel.data.prepare.build import Request
+from bel.data.prepare.prepared import prepare
 build.CHUNK, build.FEW = 4, 0
 def killing(items, total):
     for number, item in enumerate(items):

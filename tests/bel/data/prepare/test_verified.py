@@ -14,8 +14,8 @@ import torch
 from bel.data import command
 from bel.data.loading import load
 from bel.data.prepare import prepared, verified
-from bel.data.prepare.build import partial
-from bel.data.prepare.prepared import Request, prepare, refuse_changed, verify
+from bel.data.prepare.build import Request, partial
+from bel.data.prepare.prepared import prepare, refuse_changed, verify
 from bel.data.prepare.verified import DamagedError, open_verified, state_of
 from bel.data.readers.biwi import BIWI_TRAIN
 from bel.errors import UserError
