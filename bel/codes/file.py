@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bel.data.readers.cells import commonest, read_lines
+from bel.data.readers.cells import most_frequent, read_lines
 from bel.errors import UserError, absolute
 
 Bits = NDArray[np.uint8]
@@ -43,7 +43,7 @@ def read_csv(path: Path) -> NDArray[Any]:
     lines = [line for line in read_lines(path, "the code file")[0] if line.strip()]
     if not lines:
         raise ValueError("it is empty")
-    return np.loadtxt(lines, delimiter=commonest(lines[0]), comments=None, ndmin=2)
+    return np.loadtxt(lines, delimiter=most_frequent(lines[0]), comments=None, ndmin=2)
 
 
 READERS: dict[str, Callable[[Path], NDArray[Any]]] = {".npy": read_npy, ".csv": read_csv}

@@ -1,4 +1,4 @@
-"""Grouped splits: a selection split is cut from train by whole groups, so that no sequence or photograph leaks."""
+"""Grouped splits: whole groups are held out from training, so that no sequence or photograph is on both sides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,13 @@ from bel.data.prepare.prepared import Prepared
 from bel.data.readers.base import Entry
 from bel.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Split:
-    """Rows that train and rows that select (int64), the groups of the latter, how they were drawn, and a digest.
+    """Rows (int64) for training and for selection, the groups of the latter, how they were drawn, and a digest.
 
-    The rows that select are of the data `held`: the training data, or the test data where that selects. The digest
-    changes with any stem or with the side that it is on.
+    The rows for selection are of the data `held`: the training data, or the test data where that selects. The digest
+    changes with any stem and with its side.
     """
 
     train: Tensor
@@ -36,13 +33,13 @@ class Split:
     digest: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What to store beside a number: plain values."""
+        """Return what is stored with a result, as plain values."""
         counts = {"train_images": len(self.train), "val_images": len(self.val)}
         return {"split_hash": self.digest, **self.drawn, **counts, "val_groups": self.val_groups}
 
 
 def split_hash(names: Sequence[str], mask: NDArray[np.bool_]) -> str:
-    """Twelve hex digits that change with any stem or with the side that it is on."""
+    """Return twelve hex digits that change with any stem and with its side."""
     text = "\n".join(f"{name} {int(side)}" for name, side in zip(names, mask, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,4 +1,7 @@
-"""What a dataset reader is: the images of a dataset with their groups, and the label of one of them."""
+"""What a dataset reader gives: the images of a dataset with their groups, and the label of each.
+
+A new dataset is one reader file with its `Source`s, and one entry of `PROTOCOLS`.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper end exclusive
 
 
 class NoImagesError(UserError):
-    """No image of a source is here: what does not need them can go on without."""
+    """No image of a source is in its folder; a caller that does not need them may continue."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One image on disk, the group that no split may divide, and the file of its label.
+    """One image on disk, its group, which no split may divide, and its label file.
 
-    Where one table holds all labels, the target (in the axes' order and units) and the box are here instead.
+    From a table of all labels it has the target (in the order and units of the axes) and the box instead of a label file.
     """
 
     stem: str
@@ -37,9 +40,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """Images that a list, a table or a folder (`origin`) names: those with their files, and why the others are unusable.
+    """Images named by a list, a table or a folder (`origin`): `entries` with all their files, the others `unusable`.
 
-    `unusable` maps a stem to a sentence that names the file.
+    `unusable` maps a stem to a sentence that says why and names the file.
     """
 
     entries: list[Entry]
@@ -48,13 +51,13 @@ class Listing:
 
     @property
     def total(self) -> int:
-        """How many images are named."""
+        """Number of images that are named."""
         return len(self.entries) + len(self.unusable)
 
 
 @dataclass(frozen=True)
 class Label:
-    """Target in the axes' order and units (axes,), and the landmarks in pixels (2, points) where the dataset has them."""
+    """Target (axes,) in the order and units of the axes, and landmarks (2, points) in pixels where the dataset has some."""
 
     target: NDArray[np.float64]
     landmarks: NDArray[np.float64] | None = None
@@ -62,11 +65,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Source:
-    """One half of a protocol on disk; its functions can be pickled, so that other processes read labels too.
+    """The train or the test part of a protocol on disk; its functions can be pickled, for other processes.
 
-    `listed(data_root)` gives the images of the published list (or of a scan where there is none), `scanned` all that
-    are on disk, `read(entry)` one label; `limit` is the largest absolute target that is kept, `frame` the published
-    width and height, `filelist` the list's name in the dataset's folder.
+    `listed(data_root)` gives the images of the published list (or of a scan where there is no list), `scanned` all images
+    on disk, `read(entry)` one label. `limit` is the largest absolute target that is kept, `frame` the published width and
+    height, `filelist` the name of the list in the dataset's folder.
     """
 
     name: str
@@ -79,9 +82,10 @@ class Source:
 
 
 def find_folder(data_root: Path, name: str, inside: str) -> Path:
-    """`data_root/name`, or `data_root` itself where that is the dataset's own folder: the one that holds `inside`.
+    """Return `data_root/name`, or `data_root` where that is the dataset's folder: the one that contains `inside`.
 
-    A pattern like */*.jpg fits other datasets too, so that it is only believed in a folder of the dataset's name.
+    A pattern like */*.jpg matches other datasets too, so it counts only in a folder with the name of the dataset.
+    Raises `NoImagesError` where neither contains it.
     """
     for folder in (data_root / name, data_root):
         if any(folder.glob(inside)) and (name in (folder.name, folder.resolve().name) or "*" not in inside):
@@ -93,7 +97,7 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
 
 
 def read_list(path: Path) -> list[str]:
-    """Stems in a list file, one a line; blank lines are skipped. Raises `UserError` where one is named twice."""
+    """Return the stems in a list file, one a line, without blank lines. Raises `UserError` where one is named twice."""
     lines = read_text(path, "the list").splitlines()
     stems = [line.strip() for line in lines if line.strip()]
     if not stems:
@@ -103,7 +107,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def refuse_twice(origin: Path, stems: list[str]) -> None:
-    """Raise `UserError` where a stem is named twice: it would weigh double."""
+    """Raise `UserError` where a stem is named twice: it would count double."""
     stem, times = Counter(stems).most_common(1)[0]
     if times > 1:
         raise UserError(f"{origin} names {stem} {times} times: leave one line of it")
@@ -117,7 +121,7 @@ def find_images(
     group: Callable[[str], str],
     origin: Path,
 ) -> Listing:
-    """Stems below `folder`: the first of `endings` that exists is the image, stem + `label` its label file."""
+    """Return the images of stems below `folder`: the first of `endings` that exists is the image, stem + `label` its label."""
     found: list[Entry] = []
     unusable: dict[str, str] = {}
     for stem in stems:
@@ -137,7 +141,7 @@ def find_images(
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name can be written down."""
+    """Return whether the name of a file is valid Unicode."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -146,7 +150,7 @@ def is_text(name: str) -> bool:
 
 
 def absent(path: Path) -> str:
-    """Why a path is no file."""
+    """Return why a path is no file."""
     if path.is_symlink():
         return f"{path} is a link that leads to no file"
     return f"{path} is a folder" if path.is_dir() else f"{path} does not exist"

@@ -18,7 +18,7 @@ FRAME = (640, 480)
 
 
 def scanned(data_root: Path, part: str) -> Listing:
-    """Every frame or pose on disk of `part` (train or test), divided by the published test sequences."""
+    """Return every frame or pose on disk of `part` (train or test), divided by the published test sequences."""
     frames = find_folder(data_root, "BIWI", "hpdb") / "hpdb"
     found = {
         str(path.relative_to(frames))[: -len(ending)]
@@ -30,7 +30,7 @@ def scanned(data_root: Path, part: str) -> Listing:
 
 
 def listed(data_root: Path, part: str) -> Listing:
-    """Frames of `part`, by the list beside `hpdb` or else by the published sequences."""
+    """Return the frames of `part`, by the list beside `hpdb` or else by the published sequences."""
     folder = find_folder(data_root, "BIWI", "hpdb")
     path = folder / LISTS[part]
     if not path.exists():
@@ -39,7 +39,7 @@ def listed(data_root: Path, part: str) -> Listing:
 
 
 def read(entry: Entry) -> Label:
-    """Yaw, pitch, roll in degrees from a pose file. Raises `UserError` where it holds no rotation matrix."""
+    """Read yaw, pitch, roll in degrees from a pose file. Raises `UserError` where it has no rotation matrix."""
     path = entry.label
     assert path is not None
     try:
@@ -58,15 +58,14 @@ def read(entry: Entry) -> Label:
 
 
 def sequence(stem: str) -> str:
-    """Sequence of a frame: one person in one recording."""
+    """Return the sequence of a frame: one person in one recording."""
     return stem.split("/")[0]
 
 
 def source(part: str) -> Source:
-    """The source of one part."""
-    return Source(
-        f"biwi_{part}", partial(listed, part=part), partial(scanned, part=part), read, frame=FRAME, filelist=LISTS[part]
-    )
+    """Return the source of one part."""
+    images = partial(listed, part=part), partial(scanned, part=part)
+    return Source(f"biwi_{part}", *images, read, frame=FRAME, filelist=LISTS[part])
 
 
 BIWI_TRAIN, BIWI_TEST = source("train"), source("test")

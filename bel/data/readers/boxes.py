@@ -1,4 +1,4 @@
-"""Boxes of images in a CSV: a name and x0, y0, x1, y1 in pixels a line, under a header or without one."""
+"""Boxes of images in a CSV: a name and x0, y0, x1, y1 in pixels on each line, with a header or without."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bel.data.readers.cells import headed, read_cells
 from bel.errors import UserError, real
 
 CORNERS = ["x0", "y0", "x1", "y1"]
-NAMES = ("stem", "image", "file", "name", "frame")  # columns of what a box is of
+NAMES = ("stem", "image", "file", "name", "frame")  # possible titles of the column of names
 
 
 def read_boxes(path: Path) -> dict[str, Box]:
-    """Boxes by stem, one each. Raises `UserError` by line."""
+    """Read one box for each stem. Raises `UserError` with the line."""
     found: dict[str, Box] = {}
     for line, name, box in named_boxes(path):
         if name in found:
@@ -23,7 +23,7 @@ def read_boxes(path: Path) -> dict[str, Box]:
 
 
 def named_boxes(path: Path, key: str = "stem") -> list[tuple[int, str, Box]]:
-    """Line, name and box of each row. Raises `UserError` by line."""
+    """Read line, name and box of each row. Raises `UserError` with the line."""
     cells, wanted = read_cells(path, "the boxes"), ",".join([key, *CORNERS])
     first = [cell for cell in cells.iloc[0] if cell]
     if not any(cell[:1].isdigit() or cell[:1] in "-+." for cell in first[1:]):
@@ -34,7 +34,7 @@ def named_boxes(path: Path, key: str = "stem") -> list[tuple[int, str, Box]]:
 
 
 def named_box(where: str, row: list[str], wanted: str) -> tuple[str, Box]:
-    """Name and box in the cells of a line. Raises `UserError`."""
+    """Return name and box in the cells of a line. Raises `UserError`."""
     cells = row[: max(place for place, cell in enumerate(row, 1) if cell)]
     try:
         name, (x0, y0, x1, y1) = cells[0], (round(real(cell)) for cell in cells[1:])

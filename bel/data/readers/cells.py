@@ -1,4 +1,4 @@
-"""Tables as people have them, read with pandas: cells as text, by column, under the number of their line in the file.
+"""Tables in common dialects of CSV, read with pandas: cells as text by column, indexed by their line in the file.
 
 Excel's `sep=;`, semicolons, tabs and UTF-16, R's column of row names, blank lines, and lines that end in a delimiter.
 """
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 from bel.errors import UserError
 
-if TYPE_CHECKING:  # a process that reads labels does not wait for it
+if TYPE_CHECKING:  # imported late: worker processes do without it
     from pandas import DataFrame
 
-DELIMITERS = ";\t|,"  # that need not be declared
-ANY = DELIMITERS + " " + string.punctuation  # what a table may be separated by, the likely ones first
+DELIMITERS = ";\t|,"  # that are detected
+ANY = DELIMITERS + " " + string.punctuation  # possible delimiters, the likely ones first
 MARK = re.compile(r'\s*"?sep=(.)"?[;,\t ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)  # Excel's first line
 LINE_END = re.compile(r"\r\n|\r|\n")
-SPARE = 100  # cells that a line may have beyond the first line's, if they are blank
+SPARE = 100  # blank cells that a line may have beyond those of the first line
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a file in UTF-8, or in UTF-16 that begins with its mark. Raises `UserError`."""
+    """Read a file in UTF-8, or in UTF-16 with a byte order mark. Raises `UserError`."""
     if path.is_char_device() or path.is_block_device():  # such as /dev/zero, which never ends
         raise UserError(f"cannot read {what} {path}: it is a device, not a file")
     try:
@@ -40,7 +40,7 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_lines(path: Path, what: str) -> tuple[list[str], str | None]:
-    """The lines of a table, and the delimiter that Excel's first line names; that line is blank. Raises `UserError`."""
+    """Read the lines of a table, and the delimiter in Excel's first line, which is then blank. Raises `UserError`."""
     text = read_text(path, what).lstrip("\ufeff")
     mark = MARK.match(text)
     if mark is None:
@@ -48,22 +48,22 @@ def read_lines(path: Path, what: str) -> tuple[list[str], str | None]:
     return [""] * len(LINE_END.findall(mark.group())) + LINE_END.split(text[mark.end() :]), mark.group(1)
 
 
-def commonest(line: str) -> str:
-    """The delimiter that a line has most of."""
+def most_frequent(line: str) -> str:
+    """Return the delimiter that is most frequent in a line."""
     return max(DELIMITERS, key=line.count) if any(mark in line for mark in DELIMITERS) else ","
 
 
 def delimiter_of(line: str, columns: Iterable[str], choices: str = DELIMITERS) -> str | None:
-    """The first of `choices` that cuts a line into cells with all of `columns` among them; None where none does."""
+    """Return the first of `choices` that splits a line into cells with all `columns` among them, or None."""
     wanted = set(columns)
     return next((mark for mark in choices if wanted <= {cell.strip(' "') for cell in line.split(mark)}), None)
 
 
 def read_cells(path: Path, what: str, columns: Sequence[str] = (), delimiter: str | None = None) -> DataFrame:
-    """The lines that are not blank: cells without blanks around them, by place, under their line's number.
+    """Read the lines that are not blank: stripped cells by position, indexed by the number of their line.
 
-    Without a `delimiter` it is what gives the `columns`, or what the file says, or what there is most of; `attrs` says
-    which, and whether all lines below the first begin with a quote. Raises `UserError`.
+    The delimiter is `delimiter`, else the one that gives the `columns`, else the one in Excel's first line, else the most
+    frequent one; `attrs` holds it, and whether all lines below the first begin with a quote. Raises `UserError`.
     """
     import pandas as pd
 
@@ -72,7 +72,7 @@ def read_cells(path: Path, what: str, columns: Sequence[str] = (), delimiter: st
     if not filled:
         raise UserError(f"{path} is empty: write a header and one row for each image")
     found = delimiter_of(filled[0], columns) if columns else None
-    by = delimiter or found or said or commonest(filled[0])
+    by = delimiter or found or said or most_frequent(filled[0])
     width = min(max(line.count(by) for line in lines), filled[0].count(by) + SPARE) + 1
     try:
         frame = pd.read_csv(
@@ -88,16 +88,16 @@ def read_cells(path: Path, what: str, columns: Sequence[str] = (), delimiter: st
     except (pd.errors.ParserError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is no table separated by {by!r}: {reason}; check its quotes and delimiter") from error
-    within = frame.apply(lambda column: column.str.count("\n")).sum(axis=1).cumsum()  # ends of lines in quotes
-    if within.iloc[-1]:
+    breaks = frame.apply(lambda column: column.str.count("\n")).sum(axis=1).cumsum()  # line breaks in quoted cells
+    if breaks.iloc[-1]:
         refuse_quotes(path, lines, by)
-    frame.index = frame.index + 1 + within
+    frame.index = frame.index + 1 + breaks
     frame.attrs = {"delimiter": by, "quoted": all(line.startswith('"') for line in filled[1:])}
     return frame[(frame != "").any(axis=1)]
 
 
 def refuse_quotes(path: Path, lines: Sequence[str], by: str) -> None:
-    """Raise `UserError` for a quote that is closed by one of a later cell: the lines between them would be lost."""
+    """Raise `UserError` for a quote that is closed in a later cell: the lines between would be lost."""
     reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=by, skipinitialspace=True, strict=True)
     begin = 1
     try:
@@ -111,12 +111,12 @@ def refuse_quotes(path: Path, lines: Sequence[str], by: str) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str], delimiter: str | None = None) -> DataFrame:
-    """The rows of a table that has `columns`, the first of them of text, by name of column. Raises `UserError`."""
+    """Read the rows of a table that has `columns`, of which the first is text. Raises `UserError`."""
     return headed(path, read_cells(path, "the table", columns, delimiter), columns)
 
 
 def headed(path: Path, frame: DataFrame, columns: Sequence[str]) -> DataFrame:
-    """The rows below the header, by its names. Raises `UserError` where it lacks a column, or a row is longer."""
+    """Return the rows below the header, by column. Raises `UserError` where a column is missing or a row is too long."""
     header, rows = list(frame.iloc[0]), frame.iloc[1:]
     while not header[-1]:
         header.pop()
@@ -132,10 +132,10 @@ def headed(path: Path, frame: DataFrame, columns: Sequence[str]) -> DataFrame:
 
 
 def has_row_names(rows: DataFrame, width: int, key: int) -> bool:
-    """Whether each row has one cell more than the `width` of the header, its first, as R writes it.
+    """Return whether each row begins with a name that the header of `width` cells lacks, as R writes tables.
 
-    A decimal comma makes one more, too: names are all different, in quotes or the numbers from 1, and beside them the
-    column at `key`, which holds text, holds no numbers.
+    A decimal comma adds a cell too. Row names are all different, in quotes or the numbers from 1, and the column `key` of
+    text then has no numbers.
     """
     names = list(rows[0])
     numbered = set(names) == {str(number) for number in range(1, len(names) + 1)}
@@ -145,7 +145,7 @@ def has_row_names(rows: DataFrame, width: int, key: int) -> bool:
 
 
 def refuse_columns(path: Path, header: list[str], columns: Sequence[str], by: str) -> None:
-    """Raise `UserError` where a header lacks a column or has two of it, and say what separates it where that is why."""
+    """Raise `UserError` where a header lacks a column or has it twice; names the delimiter where that is the cause."""
     for column in columns:
         if header.count(column) != 1:
             other = delimiter_of(by.join(header), columns, ANY)
@@ -158,7 +158,7 @@ def refuse_columns(path: Path, header: list[str], columns: Sequence[str], by: st
 
 
 def refuse_long(path: Path, rows: DataFrame, header: list[str]) -> None:
-    """Raise `UserError` naming the first of some rows with more cells than the header."""
+    """Raise `UserError` for the first of some rows that have more cells than the header."""
     cells, by = list(rows.iloc[0]), rows.attrs["delimiter"]
     count = max(place for place, cell in enumerate(cells, 1) if cell)
     decimal = " (text, or a number with a decimal comma)" if by == "," else ""
@@ -169,7 +169,7 @@ def refuse_long(path: Path, rows: DataFrame, header: list[str]) -> None:
 
 
 def with_points(path: Path, rows: DataFrame, columns: Sequence[str], decimal: str) -> DataFrame:
-    """The rows with a point for the `decimal` mark of some columns. Raises `UserError` where a number has the other mark."""
+    """Return the rows with decimal points in some columns. Raises `UserError` where a number has the other decimal mark."""
     other = "," if decimal == "." else "."
     for name in columns:
         wrong = rows[name][rows[name].str.fullmatch(rf"[-+]?\d*\{other}\d+([eE][-+]?\d+)?")]

@@ -1,4 +1,4 @@
-"""Own data: a CSV with an image path and any number of continuous targets on every row, as a sweep file declares it."""
+"""Your own data: a CSV with an image path and any number of continuous targets on every row, declared in a sweep file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bel.errors import UserError, real
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: its number, a stem of its own, its group (empty where it has none), its cells by column."""
+    """A row of a table: number of its line, unique stem, group (empty where it has none), cells by column."""
 
     line: int
     stem: str
@@ -29,18 +29,18 @@ class Row:
 
 
 def table_source(spec: TableSpec, part: str) -> Source:
-    """The source of a part, train or test, of a table; a table is its own list."""
+    """Return the source of a part, train or test, of a table, which is list and scan at once."""
     names = partial(listed, spec=spec, part=part)
     return Source(f"csv_{part}", names, names, read)
 
 
 def read(entry: Entry) -> Label:
-    """The target that the table gives."""
+    """Return the target that the table gives."""
     return Label(np.array(entry.target, dtype=np.float64))
 
 
 def listed(data_root: Path, spec: TableSpec, part: str) -> Listing:
-    """Images of a part. Raises `UserError` on a file that is no table with the spec's columns."""
+    """Return the images of a part. Raises `UserError` for a file that is no table with the columns of the spec."""
     path = data_root / os.path.expanduser((spec.test if part == "test" else None) or spec.train)
     rows = read_rows(path, spec)
     refuse_two_groups(path, rows, spec)
@@ -73,9 +73,10 @@ def refuse_two_groups(path: Path, rows: list[Row], spec: TableSpec) -> None:
 
 
 def draw(path: Path, rows: list[Row], spec: TableSpec, part: str) -> list[Row]:
-    """Rows of a part where the test part is drawn: by group, unusable rows too, so that no lost file moves another.
+    """Return the rows of a part where the test part is drawn by group.
 
-    Rows without a group count as train's. Raises `UserError` where all are of one group.
+    Unusable rows are drawn too, so that a missing file moves no other; rows without a group belong to train. Raises
+    `UserError` where all rows are of one group.
     """
     assert spec.test_fraction is not None and spec.test_seed is not None
     grouped = [row for row in rows if row.group]
@@ -91,7 +92,7 @@ def draw(path: Path, rows: list[Row], spec: TableSpec, part: str) -> list[Row]:
 
 
 def entry_of(path: Path, row: Row, spec: TableSpec) -> Entry:
-    """The entry of a row of the table at `path`. Raises `ValueError` with the reason where it is unusable."""
+    """Return the entry of a row of the table at `path`. Raises `ValueError` with the reason where it is unusable."""
     if not row.cells[spec.image]:
         raise ValueError(f"column {spec.image!r}, the image, is empty")
     if not row.group:
@@ -108,7 +109,7 @@ def entry_of(path: Path, row: Row, spec: TableSpec) -> Entry:
 
 
 def box_of(row: Row, columns: tuple[str, ...]) -> Box:
-    """Box of a row, rounded to whole pixels. Raises `ValueError` where it is empty or no box."""
+    """Return the box of a row, rounded to whole pixels. Raises `ValueError` where it is empty or not a box."""
     x0, y0, x1, y1 = (round(cell_number(row, column)) for column in columns)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"the box {[x0, y0, x1, y1]} of columns {list(columns)} is empty: x1 and y1 must be larger")
@@ -116,7 +117,7 @@ def box_of(row: Row, columns: tuple[str, ...]) -> Box:
 
 
 def cell_number(row: Row, column: str) -> float:
-    """The finite number in a cell. Raises `ValueError`."""
+    """Return the finite number in a cell. Raises `ValueError`."""
     try:
         return real(row.cells[column])
     except ValueError:
@@ -124,27 +125,27 @@ def cell_number(row: Row, column: str) -> float:
 
 
 def read_rows(path: Path, spec: TableSpec) -> list[Row]:
-    """All rows that are not blank. Raises `UserError` where the file cannot be read or lacks a column."""
+    """Read all rows that are not blank. Raises `UserError` where the file cannot be read or lacks a column."""
     if not os.path.isfile(path):
         raise NoImagesError(f"cannot read the table: {absent(path)}; correct the protocol's file name, or data_root")
     table = read_table(path, spec.columns, spec.delimiter)
     numbers = list(dict.fromkeys([*(spec.box or ()), *(target.name for target in spec.targets)]))
     rows = with_points(path, table[spec.columns], numbers, spec.decimal or ".").to_dict("records")
-    stems = numbered(row[spec.image] or f"line {line}" for line, row in zip(table.index, rows, strict=True))
+    stems = unique(row[spec.image] or f"line {line}" for line, row in zip(table.index, rows, strict=True))
     return [
         Row(int(line), stem, group_of(row, spec), row) for line, stem, row in zip(table.index, stems, rows, strict=True)
     ]
 
 
 def group_of(cells: Mapping[str, str], spec: TableSpec) -> str:
-    """The group of a row: its cell, or else its image, of which two spellings are one."""
+    """Return the group of a row: its cell, or without a group column the normalised path of its image."""
     if spec.group:
         return cells[spec.group]
     return os.path.normpath(cells[spec.image]) if cells[spec.image] else ""
 
 
-def numbered(names: Iterable[str]) -> list[str]:
-    """The names, those that were there before with a number: a.jpg, a.jpg#2, a.jpg#3."""
+def unique(names: Iterable[str]) -> list[str]:
+    """Return unique names, repeated ones with a number: a.jpg, a.jpg#2, a.jpg#3."""
     given: dict[str, None] = {}
     times: Counter[str] = Counter()
     for name in names:

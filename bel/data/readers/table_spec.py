@@ -1,37 +1,23 @@
-"""Which columns of a table of one's own mean what: the declaration that a sweep file makes, checked."""
+"""The columns of your own table and what they mean: the mapping of a sweep file, checked."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from bel.angles import MOST_LEVELS, Axis
 from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, within
 
-KEYS = (
-    "name",
-    "train",
-    "test",
-    "test_fraction",
-    "test_seed",
-    "image",
-    "group",
-    "box",
-    "pose",
-    "targets",
-    "delimiter",
-    "decimal",
-)
-LONGEST_NAME = 100  # bytes of a target's name: MLflow takes 250 for a metric, of which it is the end
+LONGEST_NAME = 100  # bytes of a target's name, which ends the names of metrics: MLflow allows 250 for these
 POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored image
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target's column, its range in its unit and the number of levels; `flip` and `check_unit` as in `Axis`."""
+    """The column of a target, its range in its unit and the number of levels; `flip` and `check_unit` as in `Axis`."""
 
     name: str
     low: float
@@ -53,8 +39,8 @@ class Target:
 class TableSpec:
     """A checked table: its files (below a data_root, or absolute), its columns, and its targets in their order.
 
-    Without a `test` file, `test_fraction` of the groups of `train` are the test part, drawn with `test_seed`.
-    Without a `delimiter` it is found; without a `decimal` mark that of numbers is a point.
+    Without a `test` file, `test_fraction` of the groups of `train` are the test part, drawn with `test_seed`. Without a
+    `delimiter` it is detected; without a `decimal` mark it is a point.
     """
 
     train: str
@@ -81,20 +67,23 @@ class TableSpec:
         return list(dict.fromkeys(named))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values that `parse_table` reads as an equal spec; what is not set is left out."""
+        """Return plain values that `parse_table` reads as an equal spec, without those that are not set."""
         own = {"name": "csv", **plain(asdict(self))} | ({"box": list(self.box)} if self.box else {})
         return own | {"targets": {values.pop("name"): values for values in map(plain, own["targets"])}}
 
 
+KEYS = ("name", *(field.name for field in fields(TableSpec)))
+
+
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are not None."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def parse_table(mapping: Mapping[str, Any]) -> TableSpec:
-    """The spec that a mapping of `KEYS` declares; None is as left out. Raises `UserError` where a value is wrong.
+    """Return the spec of a mapping with some of `KEYS`; None is as left out. Raises `UserError` where a value is wrong.
 
-    {"train": "labels.csv", "targets": {"age": {"low": 0, "high": 100}}} is the least.
+    {"train": "labels.csv", "targets": {"age": {"low": 0, "high": 100}}} is the shortest.
     """
     refuse_unknown("protocol key", mapping, KEYS)
     given = plain(mapping)
@@ -108,7 +97,7 @@ def parse_table(mapping: Mapping[str, Any]) -> TableSpec:
 
 
 def parse_form(given: Mapping[str, Any]) -> dict[str, str]:
-    """`delimiter` and `decimal`, where they are given and not what is the case anyway. Raises `UserError`."""
+    """Return `delimiter` and `decimal` where they are given and not the default. Raises `UserError`."""
     form = {}
     if "delimiter" in given:
         mark = {"tab": "\t", "\\t": "\t", "space": " "}.get(str(given["delimiter"]), given["delimiter"])
@@ -122,7 +111,7 @@ def parse_form(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def parse_draw(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`test_fraction` and `test_seed`, where no test file is given. Raises `UserError`."""
+    """Return `test_fraction` and `test_seed` where no test file is given. Raises `UserError`."""
     drawn = [key for key in ("test_fraction", "test_seed") if key in given]
     if "test" in given:
         if drawn:
@@ -139,7 +128,7 @@ def parse_draw(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_box(value: Any) -> tuple[str, ...]:
-    """The columns of a box. Raises `UserError`."""
+    """Return the columns of a box. Raises `UserError`."""
     columns = [text("box", name) for name in value] if isinstance(value, list | tuple) else []
     if len(columns) != 4 or len(set(columns)) != 4:
         raise UserError(f"protocol.box must be a list of four different columns, [x0, y0, x1, y1], got {value!r}")
@@ -147,7 +136,7 @@ def parse_box(value: Any) -> tuple[str, ...]:
 
 
 def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
-    """The targets by name; those of a pose in the project's order and in degrees. Raises `UserError`."""
+    """Return the targets; those of a pose in the order yaw, pitch, roll and in degrees. Raises `UserError`."""
     if not isinstance(value, Mapping) or not value:
         raise UserError(
             f"protocol.targets must map each column to its range, as in age: {{low: 0, high: 100}}, got {value!r}"
@@ -164,7 +153,7 @@ def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
 
 
 def parse_target(name: Any, value: Any) -> Target:
-    """One target. Raises `UserError`."""
+    """Return one target. Raises `UserError`."""
     if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
         raise UserError(
             f"a target's name must be letters, digits and _, got {name!r}: rename the column, or quote a name like 'on'"
@@ -204,7 +193,7 @@ def parse_target(name: Any, value: Any) -> Target:
 
 
 def text(key: str, value: Any) -> str:
-    """Text that is not blank. Raises `UserError`."""
+    """Return text without blanks around it. Raises `UserError` where there is none."""
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"protocol.{key} must be a name (in quotes where YAML would read another type), got {value!r}")
     return value.strip()

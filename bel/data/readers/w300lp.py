@@ -14,33 +14,33 @@ from bel.data.readers.base import Entry, Label, Listing, Source, find_folder, fi
 from bel.errors import UserError
 
 LIST = "overall_filelist_clean.txt"
-LIMIT = 99.0  # degrees; both protocols leave images beyond it out
+LIMIT = 99.0  # degrees; both protocols leave out images beyond it
 FRAME = (450, 450)
 
 
 def scanned(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
-    """Every image or label on disk of the dataset folder `name`, where images are named by `pattern`."""
-    return found(data_root, name, (pattern, pattern.removesuffix(".jpg") + ".mat"), group)
+    """Return every image or label on disk of the dataset folder `name`, in which images match `pattern`."""
+    return scan(data_root, name, (pattern, pattern.removesuffix(".jpg") + ".mat"), group)
 
 
-def found(data_root: Path, name: str, patterns: tuple[str, ...], group: Callable[[str], str]) -> Listing:
-    """What is on disk of the dataset folder `name` under `patterns`, that of the images first."""
+def scan(data_root: Path, name: str, patterns: tuple[str, ...], group: Callable[[str], str]) -> Listing:
+    """Return what matches `patterns`, that of the images first, in the dataset folder `name`."""
     folder = find_folder(data_root, name, patterns[0])
     stems = {str(path.relative_to(folder).with_suffix("")) for pattern in patterns for path in folder.glob(pattern)}
     return find_images(folder, sorted(stems), (".jpg",), ".mat", group, folder)
 
 
 def listed(data_root: Path, name: str, pattern: str, group: Callable[[str], str]) -> Listing:
-    """Images of the dataset folder `name`, by its list or else all; the published folders hold other .mat files too."""
+    """Return the images in the list of the dataset folder `name`, or all; the published folders have other .mat files too."""
     folder = find_folder(data_root, name, pattern)
     path = folder / LIST
     if not path.exists():
-        return found(data_root, name, (pattern,), group)
+        return scan(data_root, name, (pattern,), group)
     return find_images(folder, read_list(path), (".jpg",), ".mat", group, path)
 
 
 def read(entry: Entry) -> Label:
-    """Yaw, pitch, roll in degrees and `pt2d` from a .mat file. Raises `UserError` where it lacks them."""
+    """Read yaw, pitch, roll in degrees and `pt2d` from a .mat file. Raises `UserError` where it lacks them."""
     path = entry.label
     assert path is not None
     try:
@@ -49,7 +49,7 @@ def read(entry: Entry) -> Label:
         landmarks = content["pt2d"].astype(np.float64)
     except Exception as error:  # scipy raises a dozen kinds on a damaged file
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's: the file itself may be sound
+            raise  # of the system: the file may be intact
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(
             f"{path} is not a pose file with Pose_Para and pt2d ({reason}): leave it out of the list"
@@ -63,20 +63,20 @@ def read(entry: Entry) -> Label:
 
 
 def photograph(stem: str) -> str:
-    """Photograph that a synthetic view (and its mirror image) was made from: the name without its view number."""
+    """Return the photograph of a synthetic view (or of its mirror image): the name without the number of the view."""
     return re.sub(r"_\d+$", "", stem.split("/")[-1])
 
 
-def itself(stem: str) -> str:
-    """The group of an image that is alone of its kind."""
+def own_group(stem: str) -> str:
+    """Return the group of an image that no other image belongs to: its stem."""
     return stem
 
 
 def source(name: str, folder: str, pattern: str, group: Callable[[str], str]) -> Source:
-    """The source of a dataset folder."""
+    """Return the source of a dataset folder."""
     where = {"name": folder, "pattern": pattern, "group": group}
     return Source(name, partial(listed, **where), partial(scanned, **where), read, LIMIT, FRAME, LIST)  # type: ignore[arg-type]
 
 
 W300LP = source("300w_lp", "300W_LP", "*/*.jpg", photograph)
-AFLW2000 = source("aflw2000", "AFLW2000", "image*.jpg", itself)
+AFLW2000 = source("aflw2000", "AFLW2000", "image*.jpg", own_group)

@@ -228,7 +228,7 @@ def test_a_programmer_s_error_is_not_taken_for_a_bad_image(data, monkeypatch):
     image, label = files(data, "biwi")
     task = Task(lambda entry: Label(np.zeros(3)), 99.0, "frame", 0.0, (8, 8), image, 0)
     with pytest.raises(TypeError, match="ours"):
-        task.make(Entry("a", image, "a", label), np.zeros((8, 8, 3), np.uint8))
+        task.make_row(Entry("a", image, "a", label), np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
