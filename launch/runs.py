@@ -14,7 +14,7 @@ from bel.config import TrainConfig
 from bel.run_layout import DECIDED, Outcome
 from launch.identity import Facts, data_key
 from launch.spec.search import Objective
-from results.analysis.ranking import pooled
+from results.analysis.ranking import pooled_mean
 
 Known = Mapping[str, tuple[Logged, Outcome, bool]]  # key -> run, its outcome, whether another sweep trained it
 Identify = Callable[[TrainConfig, dict[str, str]], str]
@@ -204,4 +204,4 @@ def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:
 def mean(runs: Iterable[Run], objective: Objective) -> float:
     """Mean of an objective over the repeats of a configuration: over folds that of all their groups."""
     runs = list(runs)
-    return pooled([run.value(objective) for run in runs], [float(run.facts["val_groups"]) for run in runs])
+    return pooled_mean([run.value(objective) for run in runs], [float(run.facts["val_groups"]) for run in runs])

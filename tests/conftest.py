@@ -17,7 +17,7 @@ import yaml
 from bel.config import TrainConfig
 from bel.data.synthetic import synthesise
 from bel.model import BACKBONES
-from results.store.sqlite_file import settle
+from results.store.sqlite_file import relocate
 
 PROJECT = Path(__file__).parents[1]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")
@@ -175,7 +175,7 @@ def swept_store(swept, tmp_path):
     """A copy of the finished sweep's store, so that a test may write into it: its checkpoints may be deleted, not changed."""
     folder = tmp_path / "store"
     shutil.copytree(swept[0], folder, copy_function=link_checkpoints)
-    settle(folder / "mlflow.db")
+    relocate(folder / "mlflow.db")
     with working_in(folder):
         yield folder
 

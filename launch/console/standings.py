@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bel.run_layout import Outcome
 from launch.runs import Run, SweepRuns, mean
 from launch.spec.search import OBJECTIVES
-from results.analysis.ranking import place, table_place, whole_seeds
+from results.analysis.ranking import complete_seeds, rank_key, table_key
 
 RANKS = OBJECTIVES["val/mae_groups"]  # whatever a sweep minimises: there is one order in all tables and commands
 
@@ -33,7 +33,7 @@ class Standing:
     @property
     def ordered(self) -> list[Run]:
         """Its runs, the least error first, of those whose checkpoint is kept if any is."""
-        return sorted(self.runs, key=lambda run: (not run.kept, place(run.value(RANKS), run.name)))
+        return sorted(self.runs, key=lambda run: (not run.kept, rank_key(run.value(RANKS), run.name)))
 
     @property
     def best(self) -> Run:
@@ -47,7 +47,7 @@ class Standing:
     def place(self, lacks: bool) -> tuple[bool, bool, float, str]:
         """Its place beside others."""
         stopped = any(run.outcome == Outcome.STOPPED for run in self.runs)
-        return place(self.error, self.runs[0].name, lacks, stopped)
+        return rank_key(self.error, self.runs[0].name, lacks, stopped)
 
 
 def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
@@ -59,7 +59,7 @@ def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
     for runs in configurations.values():
         found.setdefault(kind(runs[0]), []).append(standing(runs))
     ordered = sorted(
-        found.items(), key=lambda item: (table_place(item[0][1], item[0][2], "groups", len(item[1])), item[0])
+        found.items(), key=lambda item: (table_key(item[0][1], item[0][2], "groups", len(item[1])), item[0])
     )
     return [in_order(table) for _, table in ordered]
 
@@ -76,7 +76,7 @@ def standing(runs: list[Run]) -> Standing:
     by_seed: dict[str, list[Run]] = {}
     for run in runs:
         by_seed.setdefault(str(run.config.seed), []).append(run)
-    whole = whole_seeds(by_seed, runs[0].config.folds or 1)
+    whole = complete_seeds(by_seed, runs[0].config.folds or 1)
     used = [run for seed in whole.values() for run in seed] or runs
     counted = {run.key for run in used}
     return Standing(used, [run for run in runs if run.key not in counted])

@@ -15,7 +15,7 @@ from bel.training.evaluate import unit, width
 from launch.console.standings import RANKS, Standing, tables
 from launch.runs import Run, SweepRuns, by_configuration, mean
 from launch.spec.sweep_file import Sweep
-from results.analysis.ranking import title
+from results.analysis.ranking import configuration_name
 
 
 def print_tables(sweep: Sweep, sweep_runs: SweepRuns) -> None:
@@ -44,7 +44,7 @@ def print_means(table: list[Standing], seeds: int, folds: int) -> None:
     for rank, one in enumerate(table, 1):
         values = [run.value(RANKS) for run in one.runs]
         cells = f"{one.error:9.3f}{min(values):9.3f}{max(values):9.3f}"
-        print(f"{rank:>4}{cells}{len(one.runs):>5}/{seeds * folds:<2}  {title(one.best.name)}")
+        print(f"{rank:>4}{cells}{len(one.runs):>5}/{seeds * folds:<2}  {configuration_name(one.best.name)}")
 
 
 def front(sweep: Sweep, groups: Iterable[list[Run]]) -> list[list[Run]]:

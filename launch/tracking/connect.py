@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bel.errors import UserError
 from launch.tracking.writer import patiently
 from results.store.faults import fault, reason, sqlite_path, wait_until_made
-from results.store.sqlite_file import settle, sqlite_url
+from results.store.sqlite_file import relocate, sqlite_url
 
 RACE = 60.0  # seconds in which a database that others make the tables of, or hold, is tried again
 
@@ -35,7 +35,7 @@ def reach_store() -> None:
             raise UserError(f"cannot use the MLflow store {uri}: {wrong}")
         if local:
             make_database(local)
-            settle(local)
+            relocate(local)
         patient = RACE if local or connects(uri) else 0
         patiently(lambda: MlflowClient().search_experiments(max_results=1), patient)
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:

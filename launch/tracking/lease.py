@@ -26,7 +26,7 @@ from bel.errors import UserError
 from bel.run_layout import HEARTBEAT
 from launch.tracking.writer import Lost, is_away, patiently
 from results.store.faults import sqlite_path
-from results.store.sqlite_file import EVERY
+from results.store.sqlite_file import HEARTBEAT_SECONDS
 
 ENDED = "ended"  # HEARTBEAT says its driver's number, and a word that changes or is this
 STALE = 60.0  # seconds without a beat, after which another driver takes over
@@ -109,7 +109,7 @@ class Lease:
     def keep(self) -> None:
         """Beat until it is over or lost."""
         client = MlflowClient(self.uri)
-        while not self.over.wait(EVERY) and not self.why:
+        while not self.over.wait(HEARTBEAT_SECONDS) and not self.why:
             with suppress(Lost, Exception):  # it is noted, or the store is away
                 self.confirm(client)
             self.ticked = clock()
@@ -164,7 +164,7 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None = None, *_: Any) -> None:
         """Let the next driver begin at once."""
         self.over.set()
-        self.thread.join(EVERY)
+        self.thread.join(HEARTBEAT_SECONDS)
         if not self.why:
             with suppress(Exception):  # the next one waits for a while
                 client = MlflowClient(self.uri)
@@ -192,9 +192,9 @@ def refuse_alive(client: MlflowClient, parent: Run, say: Callable[[str], Any]) -
     (number, holder), since = latest(parent), time.monotonic()
     host, pid = holder.split()[:2]
     while alive(holder) is None and time.monotonic() - since < STALE:
-        if time.monotonic() - since < EVERY:
+        if time.monotonic() - since < HEARTBEAT_SECONDS:
             say(f"process {pid} on {host} ran this sweep last: seeing whether it still does, for {STALE:g} s at most")
-        time.sleep(EVERY)
+        time.sleep(HEARTBEAT_SECONDS)
         now = patiently(lambda: client.get_run(parent.info.run_id))
         if latest(now)[0] != number or left(now):
             return

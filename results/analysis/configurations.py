@@ -13,10 +13,11 @@ from mlflow.entities import Run
 
 from bel.run_layout import BY_IMAGE, CLAMPED, CODE_VERSION, OBJECTIVE, PARENT, RANKED, Outcome
 from bel.text import in_a_word
-from results.analysis.ranking import pooled, title, whole_seeds
-from results.analysis.statistics import mean_over
-from results.store.predictions import Floats, Predictions, fetch, joined
-from results.store.trials import outcome
+from results.analysis.ranking import complete_seeds, configuration_name, pooled_mean
+from results.analysis.statistics import mean_interval
+from results.store.artifacts import fetch_predictions
+from results.store.predictions import Floats, Predictions, concatenated
+from results.store.runs import outcome
 
 # Parameters in which the runs of one configuration differ: its repeats, what follows from them, where files lie, and how steps
 # are launched.
@@ -86,7 +87,7 @@ class Configuration:
     def logged(self, metric: str, count: str) -> float:
         """A metric of its runs in MLflow, mean over the groups or images, whose number is the parameter `count`."""
         counts = [float(run.data.params[count]) for run in self.runs]
-        return pooled([run.data.metrics.get(metric, np.nan) for run in self.runs], counts)
+        return pooled_mean([run.data.metrics.get(metric, np.nan) for run in self.runs], counts)
 
     @property
     def image_mae(self) -> float:
@@ -96,7 +97,7 @@ class Configuration:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of `mae` over groups; None where there are too few."""
-        return mean_over(self.group_errors).interval if self.seeds else None
+        return mean_interval(self.group_errors).interval if self.seeds else None
 
     @property
     def seed_spread(self) -> float | None:
@@ -158,7 +159,7 @@ def error_of(run: Run) -> float:
     """The error that ranks a run: over groups as logged, or by its predictions; over images where there is neither."""
     if OBJECTIVE in run.data.metrics:
         return float(run.data.metrics[OBJECTIVE])
-    found = fetch(run, bits=False)  # of a run that an earlier version logged
+    found = fetch_predictions(run, bits=False)  # of a run that an earlier version logged
     return float(found.by_group(found.mean_errors()).mean() if found else run.data.metrics[BY_IMAGE])
 
 
@@ -222,20 +223,20 @@ def assembled(runs: list[Run]) -> Configuration:
     by_seed: dict[str, list[Run]] = {}
     for run in runs:
         by_seed.setdefault(run.data.params["seed"], []).append(run)
-    whole = whole_seeds(by_seed, folds)
+    whole = complete_seeds(by_seed, folds)
     lacking = tuple(
         f"seed {seed}: {len(group)} of {folds} folds" for seed, group in by_seed.items() if seed not in whole
     )
     used = [run for group in whole.values() for run in group] or runs
-    parts = [[fetch(run, bits=False) for run in group] for group in whole.values()]
+    parts = [[fetch_predictions(run, bits=False) for run in group] for group in whole.values()]
     seeds = [sorted_by_name([one for one in part if one]) for part in parts if all(part)]
     if len(seeds) < len(parts) or len({one.names.tobytes() for one in seeds}) > 1:
         seeds = []  # not of the same images, or not all there
     decoder = seeds[0].decoders[0] if seeds else ""
-    return Configuration(title(runs[0].info.run_name), tuple(used), tuple(seeds), decoder, lacking)
+    return Configuration(configuration_name(runs[0].info.run_name), tuple(used), tuple(seeds), decoder, lacking)
 
 
 def sorted_by_name(parts: list[Predictions]) -> Predictions:
     """The predictions of a seed's folds, or of its one run, in order of the images' names."""
-    whole = joined(parts) if len(parts) > 1 else parts[0]
-    return whole.picked(np.argsort(whole.names, kind="stable"))
+    whole = concatenated(parts) if len(parts) > 1 else parts[0]
+    return whole.take(np.argsort(whole.names, kind="stable"))

@@ -19,10 +19,9 @@ from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from bel.training.evaluate import Evaluation, evaluate, overall
 from results.analysis.configurations import error_of, ranked
-from results.analysis.ranking import place, title
+from results.analysis.ranking import configuration_name, rank_key
 from results.retest.subject import fetch_state, load_test, open_subject, repeat
-from results.store.runs import on_fold, section_of
-from results.store.trials import trials
+from results.store.runs import on_fold, section_of, trials
 
 # What may differ among the runs of one contender: how its groups are divided, and where its files lie.
 APART = {
@@ -96,10 +95,10 @@ def in_order(found: list[Contender]) -> list[Contender]:
     """Contenders as a leaderboard has them: by the mean over the seeds of each, then by their own error."""
     seeds: dict[str, list[float]] = {}
     for one in found:
-        seeds.setdefault(title(one.name), []).append(one.mae)
+        seeds.setdefault(configuration_name(one.name), []).append(one.mae)
     most = max(map(len, seeds.values()))
-    places = {name: place(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
-    return sorted(found, key=lambda one: (places[title(one.name)], place(one.mae, one.name)))
+    places = {name: rank_key(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
+    return sorted(found, key=lambda one: (places[configuration_name(one.name)], rank_key(one.mae, one.name)))
 
 
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
@@ -116,7 +115,7 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
         )
     hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in sorted(filter(ranked, trials([parent])), key=lambda run: place(error_of(run), run.info.run_name)):
+    for run in sorted(filter(ranked, trials([parent])), key=lambda run: rank_key(error_of(run), run.info.run_name)):
         who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name, "seed"}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
     paired = []

@@ -14,10 +14,9 @@ from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, PARENT, RANKED
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, ranked
-from results.analysis.ranking import place, table_place
-from results.analysis.statistics import LEAST, MANY, Difference, means_over
-from results.store.runs import find_run
-from results.store.trials import outcome, trials
+from results.analysis.ranking import rank_key, table_key
+from results.analysis.statistics import LEAST, MANY, Difference, mean_intervals
+from results.store.runs import find_run, outcome, trials
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Board:
     @cached_property
     def best(self) -> tuple[Run, bool]:
         """The leader's run with the least error, of those whose checkpoint is in the store if any is; and whether it is."""
-        runs = sorted(self.leader.runs, key=lambda run: place(error_of(run), run.info.run_name))
+        runs = sorted(self.leader.runs, key=lambda run: rank_key(error_of(run), run.info.run_name))
         kept = next((run for run in runs if is_kept(run)), None)
         return kept or runs[0], kept is not None
 
@@ -109,14 +108,14 @@ def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
 def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
     """The place of a configuration beside others, of which some have `most` seeds."""
     lacks = configuration.seed_count < most or bool(configuration.lacking)
-    return place(configuration.mae, configuration.name, lacks, configuration.stopped)
+    return rank_key(configuration.mae, configuration.name, lacks, configuration.stopped)
 
 
 def against(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
     """Errors minus the leader's, paired over groups; None for the leader, and for all where there are no predictions."""
     if not leader.seeds:
         return [None] * len(found)
-    gaps = means_over([one.group_errors - leader.group_errors for one in found], rivals=len(found))
+    gaps = mean_intervals([one.group_errors - leader.group_errors for one in found], compared=len(found))
     return [None if one is leader else gap for one, gap in zip(found, gaps, strict=True)]
 
 
@@ -150,7 +149,7 @@ def boards(runs: Iterable[Run], read_outs: bool = False, all_axes: bool = False)
     for one in found:
         tables.setdefault(kind(one), []).append(one)
     clean_first = sorted(
-        tables.items(), key=lambda item: (table_place(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
+        tables.items(), key=lambda item: (table_key(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
     )
     if not clean_first:
         return []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration
-from results.analysis.statistics import Difference, means_over
+from results.analysis.statistics import Difference, mean_intervals
 from results.store.predictions import Floats
 
 BINS = 8  # of an axis, about
@@ -98,7 +98,7 @@ def difference(letter: str, one: Configuration, found: Sequence[Configuration]) 
     """Errors minus the first one's, paired over groups: over all axes, and of each."""
     predictions, first = one.seeds[0], found[0]
     by_axis = predictions.by_group(one.axis_errors - first.axis_errors).T
-    everything, *axes = means_over([one.group_errors - first.group_errors, *by_axis], len(found))
+    everything, *axes = mean_intervals([one.group_errors - first.group_errors, *by_axis], len(found))
     fair = (one.params.get("selection_split") == "test") == (first.params.get("selection_split") == "test")
     return {
         "letter": letter,

@@ -33,8 +33,8 @@ class Difference:
 
 
 @cache
-def weights(groups: int) -> NDArray[np.float32]:
-    """How often each group was drawn, over their number (draws, groups), with replacement and always the same ones."""
+def bootstrap_weights(groups: int) -> NDArray[np.float32]:
+    """Return how often each group was drawn, over their number (draws, groups), with replacement and a fixed seed."""
     generator = np.random.default_rng(0)
     counts = np.empty((DRAWS, groups), np.float32)  # half of float64's time and memory; values are centred before
     for row in counts:
@@ -43,25 +43,24 @@ def weights(groups: int) -> NDArray[np.float32]:
 
 
 @cache
-def reaches(count: int, rivals: int) -> tuple[float, float]:
-    """Standard errors that an interval over `count` groups reaches to each side: for one mean, and with `rivals` compared.
+def half_widths(count: int, compared: int) -> tuple[float, float]:
+    """Return half the width of an interval over `count` groups in standard errors: of one mean, and of `compared` ones.
 
-    The latter hold for all pairs of rivals at once (Tukey's studentised range; for two it is Student's t), so that they do for
-    those with the best, whichever came out as that.
+    The latter holds for the differences of all pairs at once (Tukey's studentised range; for two it is Student's t), so
+    also for those from the best, whichever came out best.
     """
-    alone = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
-    return alone, float(stats.studentized_range.ppf(LEVEL, rivals, count - 1)) / 2**0.5 if rivals > 2 else alone
+    one = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    return one, float(stats.studentized_range.ppf(LEVEL, compared, count - 1)) / 2**0.5 if compared > 2 else one
 
 
-def means_over(contenders: Any, rivals: int = 2) -> list[Difference]:
+def mean_intervals(contenders: Any, compared: int = 2) -> list[Difference]:
     """Values (contenders, groups) of the same groups, each counted once -> the mean of each contender with its interval.
 
-    For differences from the best of more than two, `rivals` is their number, and `reaches` says how much wider that makes it.
-
-    By Student's t below 30 groups and above 5,000, none below 6. Between by bootstrap over the groups, its percentiles taken
-    as far out as t does for normal values (expanded percentile interval: Hesterberg, The American Statistician 2015):
-    plain percentiles cover 93 % at 30 groups, because a draw varies less than its population, and those of the normal
-    distribution are closer in than t's.
+    For differences from the best of more than two contenders, `compared` is their number: `half_widths` says how much
+    wider that makes the intervals. Below 6 groups there is no interval; below 30 and above 5,000 it is Student's t.
+    Between, it is a bootstrap over the groups whose percentiles are taken as far out as t does for normal values (expanded
+    percentile interval: Hesterberg, The American Statistician 2015): plain percentiles cover 93 % at 30 groups, because a
+    draw varies less than its population, and the normal distribution's are closer to the mean than t's.
     """
     values = np.asarray(contenders, dtype=np.float64)
     count = values.shape[1]
@@ -71,25 +70,25 @@ def means_over(contenders: Any, rivals: int = 2) -> list[Difference]:
     if count < LEAST:
         return [Difference(float(mean), None) for mean in means]
     centred = values - means[:, None]
-    reach, wide = reaches(count, rivals)
-    if not MANY <= count <= MOST:
-        half = reach * centred.std(1, ddof=1) / np.sqrt(count)
-        spans = np.stack([-half, half])
+    one, all_at_once = half_widths(count, compared)
+    if MANY <= count <= MOST:
+        outside = stats.norm.sf(one * np.sqrt(count / (count - 1)))
+        offsets = np.quantile(bootstrap_weights(count) @ centred.T.astype(np.float32), [outside, 1 - outside], axis=0)
     else:
-        outside = stats.norm.sf(reach * np.sqrt(count / (count - 1)))
-        spans = np.quantile(weights(count) @ centred.T.astype(np.float32), [outside, 1 - outside], axis=0)
-    ends = (means + wide / reach * spans).T
+        half = one * centred.std(1, ddof=1) / np.sqrt(count)
+        offsets = np.stack([-half, half])
+    ends = (means + all_at_once / one * offsets).T
     return [
         Difference(float(mean), (float(low), float(high)) if np.isfinite(mean) else None)
         for mean, (low, high) in zip(means, ends, strict=True)
     ]
 
 
-def mean_over(groups: Any) -> Difference:
-    """Values (groups,) of one contender -> their mean with its interval, as `means_over` says."""
-    return means_over(np.asarray(groups, dtype=np.float64)[None])[0]
+def mean_interval(groups: Any) -> Difference:
+    """Values (groups,) of one contender -> their mean with its interval, as by `mean_intervals`."""
+    return mean_intervals(np.asarray(groups, dtype=np.float64)[None])[0]
 
 
-def paired(ours: Any, theirs: Any, rivals: int = 2) -> Difference:
-    """Errors (groups,) of two of `rivals` contenders on the same groups -> mean of ours - theirs, with its interval."""
-    return means_over([np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)], rivals)[0]
+def paired_difference(ours: Any, theirs: Any, compared: int = 2) -> Difference:
+    """Errors (groups,) of two of `compared` contenders on the same groups -> mean of ours - theirs, with its interval."""
+    return mean_intervals([np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)], compared)[0]

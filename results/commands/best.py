@@ -27,7 +27,7 @@ from results.analysis.leaderboard import Board, boards, method
 from results.retest.evaluate import FREE, OTHER, repeats, settings
 from results.retest.subject import fetch_state, open_subject
 from results.store import registry
-from results.store.trials import parents, trials
+from results.store.runs import find_sweeps, trials
 
 PLACE = re.compile(r"(?m)^cache_dir:.*\n(?:[ \t]+.*\n)*")  # where a run wrote is not where another one is to write
 
@@ -95,7 +95,7 @@ def choose(name: str, condition: str = "") -> Winner:
 
     Raises `UserError` where no trial came to an error.
     """
-    sweep = parents([name])[0]
+    sweep = find_sweeps([name])[0]
     tables = boards(trials([sweep], condition))
     if not tables:
         raise UserError(f"sweep {name!r} has no trial that came to an error yet: run it again to go on")

@@ -16,9 +16,9 @@ from bel.run_layout import PARENT, PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
 from results.analysis.pairwise import contrast
-from results.store.predictions import Predictions, fetch
-from results.store.runs import find_run
-from results.store.trials import RUN_ID, parents, trials
+from results.store.artifacts import fetch_predictions
+from results.store.predictions import Predictions
+from results.store.runs import RUN_ID, find_run, find_sweeps, trials
 from results.tables.pairwise import text
 
 
@@ -52,7 +52,7 @@ def chosen(names: Sequence[str], sweep: str | None) -> list[Configuration]:
     """What is compared, without its predictions. Raises `UserError` for less than two, or for one twice."""
     if len(names) < 2:
         raise UserError(f"compare takes two runs or more, got {len(names)}: copy their ids from the sweep's table")
-    known = {} if sweep is None else {one.name: one for one in configurations(trials(parents([sweep])))}
+    known = {} if sweep is None else {one.name: one for one in configurations(trials(find_sweeps([sweep])))}
     found = [by_name(name, sweep, known) for name in names]
     taken: dict[str, str] = {}
     for one, name in zip(found, names, strict=True):
@@ -99,7 +99,7 @@ def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration
 
 def predictions(run: Run, split: str) -> Predictions:
     """The predictions of a run. Raises `UserError` where it has none, with what to do."""
-    found = fetch(run, split)
+    found = fetch_predictions(run, split)
     if found is None:
         remedy = (
             f"run `bel-eval --run-id {run.info.run_id}` first"

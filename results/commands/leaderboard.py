@@ -9,7 +9,7 @@ from pathlib import Path
 from bel.errors import UserError
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
-from results.store.trials import parents, trials
+from results.store.runs import find_sweeps, trials
 from results.tables.leaderboard import FORMATS, markdown
 
 
@@ -33,7 +33,7 @@ def leaderboard(a: argparse.Namespace) -> int:
         raise UserError(
             f"--publish writes into the description of one sweep, got {len(a.sweep)}: publish each by itself"
         )
-    sweeps = parents(a.sweep)
+    sweeps = find_sweeps(a.sweep)
     runs = trials(sweeps, a.filter)
     found = boards(runs, a.read_outs, a.all_axes)
     missing = ", ".join(f"{count} {how}" for how, count in sorted(left_out(runs).items()))

@@ -11,10 +11,9 @@ from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_L
 from bel.errors import UserError
 from bel.run_layout import NOTE, Outcome
 from results.analysis.configurations import error_of, ranked
-from results.analysis.ranking import place
-from results.store.runs import reach
-from results.store.trials import outcome, trials
-from results.store.ui_links import MOST, compared, keep_view, server, viewed
+from results.analysis.ranking import rank_key
+from results.store.runs import connect, outcome, trials
+from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
 
 BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
 BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
@@ -26,7 +25,7 @@ def publish(parent: Run, markdown: str) -> str:
     Returns the address of that view. What a description says of its own stays; the leaderboard of an earlier call is
     replaced. Raises `UserError` where a description's own text leaves no room.
     """
-    client, experiment_id = reach(), parent.info.experiment_id
+    client, experiment_id = connect(), parent.info.experiment_id
     runs = trials([parent])
     text = client.get_run(parent.info.run_id).data.tags.get(NOTE, "")
     about = client.get_experiment(experiment_id).tags.get(NOTE) or BLOCK.sub("", text)
@@ -37,7 +36,7 @@ def publish(parent: Run, markdown: str) -> str:
     keep_view(parent, runs)
     client.set_tag(parent.info.run_id, NOTE, notes[0])
     client.set_experiment_tag(experiment_id, NOTE, notes[1])
-    return f"{server()}/{viewed(parent)}"
+    return f"{ui_address()}/{view_link(parent)}"
 
 
 def described(own: str, markdown: str, links: str, limit: int) -> str:
@@ -61,9 +60,9 @@ def links(parent: Run, runs: Sequence[Run]) -> str:
     """Addresses of a sweep's trials in Markdown: drawn, as a table, and the best in parallel coordinates."""
     found = [run for run in runs if ranked(run)]
     best = sorted(
-        found, key=lambda run: place(error_of(run), run.info.run_name, stopped=outcome(run) == Outcome.STOPPED)
+        found, key=lambda run: rank_key(error_of(run), run.info.run_name, stopped=outcome(run) == Outcome.STOPPED)
     )
-    places = {"charts": viewed(parent), "table": viewed(parent, charts=False)}
+    places = {"charts": view_link(parent), "table": view_link(parent, charts=False)}
     if len(best) > 1:
-        places[f"the best {len(best[:MOST])} in parallel coordinates"] = compared(best[:MOST])
+        places[f"the best {len(best[:MOST])} in parallel coordinates"] = comparison_link(best[:MOST])
     return "Trials: " + " · ".join(f"[{name}]({address})" for name, address in places.items())

@@ -22,7 +22,7 @@ from results.report import best, parts
 from results.report.findings import Findings
 from results.report.page import counted, facts, page, paragraph
 from results.retest.evaluate import settings
-from results.store.trials import outcome, parents, trials
+from results.store.runs import find_sweeps, outcome, trials
 
 FREE = ("data_root", "cache_dir")
 KNOWN_AS = {"code": "code version", "images": "validated on images", "groups": "of groups", "beyond": "note"}
@@ -54,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def report(a: argparse.Namespace) -> int:
     """Write the page of a sweep, and say where."""
     refuse_file("--out", a.out)
-    sweep = parents([a.sweep])[0]
+    sweep = find_sweeps([a.sweep])[0]
     write(sweep, trials([sweep], a.filter), a.out, settings(a.set, FREE), a.all_axes)
     print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -17,7 +17,7 @@ from bel.codes.file import Bits
 from bel.codes.library import code_digest, code_matrix
 from bel.errors import UserError
 from results.analysis.configurations import Configuration
-from results.store.predictions import fetch
+from results.store.artifacts import fetch_predictions
 
 MOST_AXES, MOST_RUNS, MOST_SIDE = 4, 10, 1000  # axes of a picture; runs of it; entries of a matrix along one side
 
@@ -30,7 +30,7 @@ def wrong_share(one: Configuration) -> dict[str, tuple[NDArray[np.float64], floa
     wrong: dict[str, NDArray[np.float64]] = {}
     seen: dict[str, NDArray[np.float64]] = {}
     for run in one.runs[:MOST_RUNS]:
-        found = fetch(run, bits=True)
+        found = fetch_predictions(run, bits=True)
         for i, name in enumerate(found.axes if found else []):
             assert found is not None
             if name not in found.wrong_bits:

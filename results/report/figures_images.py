@@ -25,8 +25,8 @@ from bel.run_layout import CONFIG
 from bel.tensor_file import refuse_odd
 from bel.training.checkpoint import config_values
 from results.analysis.configurations import Configuration
+from results.store.artifacts import artifact
 from results.store.predictions import Predictions
-from results.store.runs import artifact
 
 WORST, MEDIAN = 8, 4
 

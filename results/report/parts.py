@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from bel.run_layout import OBJECTIVE
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board
-from results.analysis.ranking import place
+from results.analysis.ranking import rank_key
 from results.report import figures, figures_space
 from results.report.figures import Marked
 from results.report.findings import Findings
@@ -91,7 +91,7 @@ def reference_row(titles: list[str], place: int, name: str, value: str, protocol
 def learning_curves(all_of_it: Findings) -> Part:
     """Validation error by epoch of the best runs."""
     runs = [(run, one) for one in all_of_it.found for run in one.runs]
-    runs.sort(key=lambda pair: place(error_of(pair[0]), pair[0].info.run_name, stopped=pair[1].stopped))
+    runs.sort(key=lambda pair: rank_key(error_of(pair[0]), pair[0].info.run_name, stopped=pair[1].stopped))
     older = any(OBJECTIVE not in run.data.metrics for run, _ in runs[:MOST_CURVES])
     groups: dict[str, list[tuple[Configuration, Floats]]] = {}
     for run, one in runs[:MOST_CURVES]:

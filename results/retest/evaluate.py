@@ -33,8 +33,9 @@ from results.analysis.leaderboard import find_runs
 from results.retest import published
 from results.retest.subject import Subject, fetch_state, load_test, open_subject, repeat
 from results.retest.table import print_table
+from results.store.artifacts import fetch_predictions
 from results.store.faults import store_command
-from results.store.predictions import fetch, write
+from results.store.predictions import write
 from results.store.registry import find_version
 from results.store.runs import find_run
 
@@ -181,7 +182,7 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         if (digest := run.data.tags.get("test.data_digest")) != test.digest:
             print(f"note: the test images and labels are {test.digest} here, {digest} at the earlier re-test")
         print(f"an earlier re-test logged test/mae {before:.6f}, difference {abs(before - metrics['test/mae']):.1e}")
-        if fetch(run, "test", bits=False) is None:  # of a version that kept them in another form
+        if fetch_predictions(run, "test", bits=False) is None:  # of a version that kept them in another form
             log_predictions(run, evaluation)
         return
     facts = subject.here | {

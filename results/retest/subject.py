@@ -21,7 +21,7 @@ from bel.precision import pick_device
 from bel.run_layout import BY_IMAGE
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, evaluate, unit, width
-from results.store.runs import fetch_checkpoint
+from results.store.artifacts import fetch_checkpoint
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow
-from mlflow.entities import Run
 from numpy.typing import NDArray
 from pyarrow import parquet
 
 from bel.data.groups import group_means
 from bel.errors import UserError, sentence
-from bel.run_layout import PREDICTIONS
-from results.store.runs import artifact
 
 if TYPE_CHECKING:
     from bel.training.evaluate import Evaluation
@@ -69,7 +66,7 @@ class Predictions:
         """Values of images (n, ...) -> means over the images of each group (groups, ...)."""
         return group_means(values, self.groups)
 
-    def picked(self, rows: NDArray[np.intp]) -> Predictions:
+    def take(self, rows: NDArray[np.intp]) -> Predictions:
         """Some of the images, in the order of `rows`."""
         return replace(
             self,
@@ -93,15 +90,15 @@ def read(path: Path, bits: bool = True) -> Predictions:
         if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
             raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
         schema = parquet.read_schema(path)
-        meaning = sound(json.loads(schema.metadata[b"bel"]))
+        meaning = checked(json.loads(schema.metadata[b"bel"]))
         wanted = [name for name in schema.names if bits or not name.startswith("wrong_bits_")]
         table = parquet.read_table(path, columns=wanted)
-        return unpacked(table, meaning)
+        return from_table(table, meaning)
     except Exception as error:  # pyarrow, json and numpy raise a dozen kinds on foreign and damaged files
         raise UserError(f"{path} holds no predictions of ours: {sentence(error)}") from error
 
 
-def sound(meaning: Any) -> dict[str, Any]:
+def checked(meaning: Any) -> dict[str, Any]:
     """What a file says of its columns. Raises `ValueError` where that is not what `Evaluation.meaning` gives."""
     axes, decoders, bits = meaning["axes"], meaning["decoders"], meaning["bits"]
     fits = all(isinstance(axis[name], str) for axis in axes for name in ("name", "unit"))
@@ -113,7 +110,7 @@ def sound(meaning: Any) -> dict[str, Any]:
     return dict(meaning)
 
 
-def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
+def from_table(table: Any, meaning: dict[str, Any]) -> Predictions:
     """The arrays of a table."""
     axes = [axis["name"] for axis in meaning["axes"]]
 
@@ -141,13 +138,7 @@ def unpacked(table: Any, meaning: dict[str, Any]) -> Predictions:
     )
 
 
-def fetch(run: Run, split: str = "val", bits: bool = True) -> Predictions | None:
-    """The predictions of a run on a split; None where it has none (an older run, or one that never came to an epoch)."""
-    with artifact(run, PREDICTIONS[split]) as path:
-        return None if path is None else read(path, bits)
-
-
-def joined(parts: Sequence[Predictions]) -> Predictions:
+def concatenated(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of different images in one. Raises `UserError` where an image is in two of them."""
     names = np.concatenate([part.names for part in parts])
     if len(set(names)) < len(names):

@@ -27,7 +27,7 @@ from bel.errors import UserError
 from bel.run_layout import BY_IMAGE, CHECKPOINT, OBJECTIVE, REGISTERED
 from bel.text import selection
 from bel.training import checkpoint
-from results.store.runs import UNKNOWN, reach
+from results.store.runs import NOT_FOUND, connect
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -70,13 +70,13 @@ def find_version(reference: str) -> ModelVersion:
         raise UserError(
             f"a registered model is named NAME@ALIAS or NAME/VERSION, e.g. heads@{CHAMPION}, got {reference!r}"
         )
-    client, name = reach(), match["name"]
+    client, name = connect(), match["name"]
     try:
         if match["alias"]:
             return client.get_model_version_by_alias(name, match["alias"])
         return client.get_model_version(name, match["version"])
     except MlflowException as error:
-        if error.error_code not in UNKNOWN:
+        if error.error_code not in NOT_FOUND:
             raise
         raise UserError(
             f"no model {reference!r} in the registry {mlflow.get_registry_uri()}: {known(client, name)}"
@@ -104,7 +104,7 @@ def refuse_name(name: str) -> None:
 
 def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
     """Make a run a version of a registered model, once, and the champion of it; whether the version is new."""
-    client = reach()
+    client = connect()
     try:
         client.get_registered_model(name)
     except MlflowException:

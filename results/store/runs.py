@@ -1,11 +1,11 @@
-"""MLflow reads: a run by its id, what a sweep's file said, the checkpoint of a run."""
+"""MLflow reads: sweeps by name or id, their trials, what a sweep's file said. Imports no torch."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,31 @@ from alembic.util.exc import CommandError
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import create_engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
-from bel.run_layout import CHECKPOINT, LONG_PARAMETERS, SWEEP_FILE
+from bel.run_layout import LONG_PARAMETERS, OUTCOME, PARENT, RANKED, SWEEP_FILE, TRIAL, Outcome
+from results.store.artifacts import artifact
 from results.store.faults import fault, reason, sqlite_path, wait_until_made
-from results.store.sqlite_file import settle, sqlite_url
+from results.store.sqlite_file import relocate, sqlite_url
 
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # what was asked for, not the store
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+NOT_FOUND = (
+    "RESOURCE_DOES_NOT_EXIST",
+    "INVALID_PARAMETER_VALUE",
+    "BAD_REQUEST",
+)  # the request's fault, not the store's
+STATUS = {"FINISHED": Outcome.FINISHED, "RUNNING": Outcome.RUNNING, "KILLED": Outcome.CUT}  # of a run without the tag
 
 
 def find_run(run_id: str) -> Run:
-    """The run of an id. Raises `UserError` where the store has none, or cannot be read."""
-    client = reach()
+    """Find a run by its id. Raises `UserError` where the store has none, or cannot be read."""
+    client = connect()
     try:
-        return whole(client.get_run(run_id))
+        return with_long_parameters(client.get_run(run_id))
     except MlflowException as error:
-        if error.error_code not in UNKNOWN:  # it may not be read, or the server fails: the command says so
+        if error.error_code not in NOT_FOUND:  # it may not be read, or the server fails: the command says so
             raise
         raise UserError(
             f"no run {run_id!r} in the MLflow store {mlflow.get_tracking_uri()}: copy an id from the sweep's table or from "
@@ -40,16 +46,16 @@ def find_run(run_id: str) -> Run:
         ) from error
 
 
-def whole(run: Run) -> Run:
-    """A run with its long parameters in full, of which MLflow has digests."""
+def with_long_parameters(run: Run) -> Run:
+    """Return a run with its long parameters in full, of which MLflow has digests."""
     if any(value.endswith(LONG_PARAMETERS) for value in run.data.params.values()):
         with artifact(run, LONG_PARAMETERS) as path:
             run.data.params.update({} if path is None else json.loads(path.read_text(encoding="utf-8")))
     return run
 
 
-def reach() -> MlflowClient:
-    """The MLflow store, which is not made where there is none. Raises `UserError` where it cannot be read."""
+def connect() -> MlflowClient:
+    """Connect to the MLflow store, which is not created where there is none. Raises `UserError` where it cannot be read."""
     if not mlflow.is_tracking_uri_set():
         mlflow.set_tracking_uri(sqlite_url(Path("mlflow.db")))
     uri = mlflow.get_tracking_uri()
@@ -61,7 +67,7 @@ def reach() -> MlflowClient:
             raise UserError(f"cannot read the MLflow store {uri}: {wrong}")
         wait_until_made(uri)
         if local:
-            settle(local)
+            relocate(local)
         if "://" in uri and not local and not uri.startswith("http"):  # MLflow itself would ask for minutes
             with suppress(NoSuchModuleError):
                 create_engine(uri).connect().close()
@@ -73,7 +79,7 @@ def reach() -> MlflowClient:
 
 
 def section_of(parent: Run, name: str) -> dict[str, Any]:
-    """A section of a sweep's file, such as `search`; empty for a run without one, or whose file is none of ours."""
+    """Return a section of a sweep's file, such as `search`; empty for a run without one, or with a file of another kind."""
     try:
         content = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")
     except (MlflowException, OSError, ValueError, RecursionError):
@@ -83,39 +89,59 @@ def section_of(parent: Run, name: str) -> dict[str, Any]:
 
 
 def on_fold(run: Run) -> bool:
-    """Whether a trial of a tuned sweep is on a fold, not on the hold-out."""
+    """Say whether a trial of a tuned sweep is on a fold, not on the hold-out."""
     return "fold" in run.data.params
 
 
-@contextmanager
-def artifact(run: Run, name: str) -> Iterator[Path | None]:
-    """A file of a run as a local path while it is used; None where it has none. Raises `UserError` where the store fails."""
-    place = run.info.artifact_uri
-    if place.startswith(("/", "file:")):  # without a copy, and without asking the store
-        path = Path(local_file_uri_to_path(place)) / name
-        yield path if path.is_file() else None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield download(run, name, folder)
+def find_sweeps(names: Sequence[str]) -> list[Run]:
+    """Find the parent runs of sweeps, each by its run id (or a trial's), or by its experiment's name: then the latest one.
+
+    Raises `UserError` for a name that no sweep has.
+    """
+    return [parent_of(find_run(name)) if RUN_ID.fullmatch(name) else latest_sweep(name) for name in names]
 
 
-def download(run: Run, name: str, folder: str) -> Path | None:
-    """A file of a run, copied into a folder; None where it has none. Raises `UserError` where the store fails."""
-    client = MlflowClient()
+def parent_of(run: Run) -> Run:
+    """Return the parent run of a trial; another run is its own."""
+    return find_run(run.data.tags[PARENT]) if PARENT in run.data.tags else run
+
+
+def latest_sweep(name: str) -> Run:
+    """Find the latest parent run of an experiment. Raises `UserError` where there is none."""
+    client = connect()
+    if experiment := client.get_experiment_by_name(name):
+        for run in client.search_runs([experiment.experiment_id], max_results=1, order_by=["start_time DESC"]):
+            return parent_of(run)
+    known = [e.name for e in mlflow.search_experiments() if e.name != "Default"]
+    raise UserError(
+        f"no sweep {name!r} in the MLflow store {mlflow.get_tracking_uri()}: it has {known}; or give a run id"
+    )
+
+
+def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
+    """Find all trials of some sweeps, however they ended, each once; `condition` is one of MLflow's filters.
+
+    Raises `UserError` for a condition that MLflow refuses.
+    """
+    found: dict[str, Run] = {}
+    for parent in sweeps:
+        where = f"tags.`{PARENT}` = '{parent.info.run_id}'" + (f" and {condition}" if condition else "")
+        try:
+            runs = mlflow.search_runs([parent.info.experiment_id], where, output_format="list")
+        except MlflowException as error:
+            if error.error_code not in NOT_FOUND:
+                raise
+            raise UserError(f"MLflow refuses the filter {condition!r}: {str(error).splitlines()[0]}") from error
+        for run in runs:
+            key = run.data.tags.get(TRIAL, run.info.run_id)
+            if key not in found or (outcome(run) in RANKED and outcome(found[key]) not in RANKED):
+                found[key] = run
+    return [with_long_parameters(run) for run in found.values()]
+
+
+def outcome(run: Run) -> Outcome:
+    """Return what became of a trial; without a tag that this version knows, by the run's status in MLflow."""
     try:
-        if not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
-            return None
-        return Path(client.download_artifacts(run.info.run_id, name, folder))
-    except (MlflowException, OSError) as error:
-        raise UserError(f"cannot read {name} of run {run.info.run_id}: {str(error).splitlines()[0]}") from error
-
-
-def fetch_checkpoint(run: Run, folder: Path) -> Path:
-    """Download a run's best checkpoint into a folder. Raises `UserError` where the run has none."""
-    try:
-        return Path(MlflowClient().download_artifacts(run.info.run_id, CHECKPOINT, str(folder)))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"run {run.info.run_id} ({run.info.status}) has no {CHECKPOINT} that can be read: {reason}"
-        ) from error
+        return Outcome(run.data.tags[OUTCOME])
+    except (KeyError, ValueError):
+        return STATUS.get(run.info.status, Outcome.FAILED)

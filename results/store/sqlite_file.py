@@ -20,11 +20,11 @@ EXPERIMENTS = """
     from experiments e left join experiment_tags t on t.experiment_id = e.experiment_id and t.key = ?
     where e.artifact_location like 'file:%'
 """
-EVERY = 5.0  # seconds between two beats of a driver at work
-BEATS = """
+HEARTBEAT_SECONDS = 5.0  # between two heartbeats of a driver at work
+HEARTBEATS = """
     select t.run_uuid, t.value from tags t join runs r on r.run_uuid = t.run_uuid where t.key = ? and r.status = 'RUNNING'
 """
-PLACES = (  # tables and columns of MLflow's that say where files are
+URI_COLUMNS = (  # tables and columns of MLflow's that say where files are
     ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
     ("model_versions", "storage_location"), ("logged_models", "artifact_location"),
 )  # fmt: skip
@@ -46,10 +46,10 @@ class Moved:
     uri: str
     old: Path
     new: Path
-    lacking: bool  # files that it has
+    missing: bool  # files that it has
 
 
-def settle(database: Path) -> None:
+def relocate(database: Path) -> None:
     """Let a store that is not where it was made use the files beside it, and say so; what it was made as is left alone.
 
     A copy would otherwise read the files of the original, write among them and delete some. Raises `UserError` where the
@@ -62,14 +62,14 @@ def settle(database: Path) -> None:
         found = moved(database)
     except sqlite3.Error:  # it is locked or no store: MLflow says so, with more patience
         return
-    if lacking := [one for one in found if one.lacking]:
+    if missing := [one for one in found if one.missing]:
         raise UserError(
-            f"the store {database} was copied or moved without the files of {', '.join(one.name for one in lacking)}: they "
-            f"are looked for in {lacking[0].new.parent}, and were in {lacking[0].old.parent}: bring that folder too, or name "
+            f"the store {database} was copied or moved without the files of {', '.join(one.name for one in missing)}: they "
+            f"are looked for in {missing[0].new.parent}, and were in {missing[0].old.parent}: bring that folder too, or name "
             "the store that is there by MLFLOW_TRACKING_URI"
         )
     if found:
-        if at_work(database):
+        if in_use(database):
             raise UserError(
                 f"a sweep is at work in the store {database} under another path, its files are in {found[0].old.parent}: use "
                 "the store by that path, or wait until the sweep has ended"
@@ -86,18 +86,18 @@ def settle(database: Path) -> None:
         )
 
 
-def at_work(database: Path) -> bool:
+def in_use(database: Path) -> bool:
     """Whether the driver of a sweep is writing into a store, which has to be watched for a while if one may be."""
-    before = beats(database)
+    before = heartbeats(database)
     if before:
-        time.sleep(EVERY * 1.5)
-    return bool(before) and beats(database) != before
+        time.sleep(HEARTBEAT_SECONDS * 1.5)
+    return bool(before) and heartbeats(database) != before
 
 
-def beats(database: Path) -> list[tuple[str, str]]:
-    """The beats of all sweeps that have not ended, by their run."""
+def heartbeats(database: Path) -> list[tuple[str, str]]:
+    """The heartbeats of all sweeps that have not ended, by their run."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
-        return sorted(store.execute(BEATS, (HEARTBEAT,)))
+        return sorted(store.execute(HEARTBEATS, (HEARTBEAT,)))
 
 
 def moved(database: Path) -> list[Moved]:
@@ -120,10 +120,10 @@ def moved(database: Path) -> list[Moved]:
 def rewrite(database: Path, found: list[Moved]) -> None:
     """Name the other folders wherever the store says where files are, and this file as the one that they belong to."""
     with closing(sqlite3.connect(database, timeout=60)) as store, store:
-        known = {(table, row[1]) for table, _ in PLACES for row in store.execute(f"pragma table_info({table})")}
+        known = {(table, row[1]) for table, _ in URI_COLUMNS for row in store.execute(f"pragma table_info({table})")}
         for one in found:
             old, new = one.uri.rstrip("/"), one.new.as_uri()
-            for table, column in known & set(PLACES):
+            for table, column in known & set(URI_COLUMNS):
                 store.execute(
                     f"update {table} set {column} = ? || substr({column}, ?) where {column} = ? or substr({column}, 1, ?) = ?",
                     (new, len(old) + 1, old, len(old) + 1, f"{old}/"),

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError, shown
 from bel.run_layout import BY_IMAGE, OBJECTIVE, PARENT, SWEEP
-from results.store.runs import reach, section_of
+from results.store.runs import connect, section_of
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
@@ -26,44 +26,48 @@ MOST = 20  # runs that an address names: a description has to hold it
 SECTION = "sweep"
 
 
-def listed(parent: Run) -> str:
+def charts_link(parent: Run) -> str:
     """The trials of a sweep as charts, the best first, in a view of the UI's own: an address relative to the server's."""
-    query = facets(parent) | {"orderByAsc": "true", "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+    query = search_state(parent) | {
+        "orderByAsc": "true",
+        "compareRunsMode": "CHART",
+        "workflowType": "machine_learning",
+    }
     return f"#/experiments/{parent.info.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
-def viewed(parent: Run, charts: bool = True) -> str:
+def view_link(parent: Run, charts: bool = True) -> str:
     """The trials of a sweep in the view that `keep_view` keeps, as charts or as a table: a relative address."""
     mode = {"compareRunsMode": "CHART"} if charts else {}  # any facet beside it would make the UI ignore the view
     query = {"viewStateShareKey": parent.info.run_id} | mode | {"workflowType": "machine_learning"}
     return f"#/experiments/{parent.info.experiment_id}/runs?{urlencode(query)}"
 
 
-def compared(runs: Sequence[Run]) -> str:
+def comparison_link(runs: Sequence[Run]) -> str:
     """Runs side by side, in parallel coordinates first: a relative address."""
     experiments = sorted({run.info.experiment_id for run in runs})
     query = {"runs": json.dumps([run.info.run_id for run in runs]), "experiments": json.dumps(experiments)}
     return f"#/compare-runs?{urlencode(query, quote_via=quote)}"
 
 
-def server(port: int = 5000) -> str:
+def ui_address(port: int = 5000) -> str:
     """Address of the UI: the tracking server's, or where `make ui` serves a local store."""
     uri = shown(mlflow.get_tracking_uri())
     return uri.rstrip("/") if uri.startswith("http") else LOCAL.format(port=port)
 
 
-def facets(parent: Run, metric: str = OBJECTIVE) -> dict[str, Any]:
+def search_state(parent: Run, metric: str = OBJECTIVE) -> dict[str, Any]:
     """What the UI searches for, and by what it sorts."""
     return {"searchFilter": f"tags.{PARENT} = '{parent.info.run_id}'", "orderByKey": f"metrics.`{metric}`"}
 
 
 def keep_view(parent: Run, runs: Sequence[Run]) -> None:
     """Keep columns and charts for the trials of a sweep in its experiment."""
-    fields = varied(parent, runs)
+    fields = varied_parameters(parent, runs)
     everywhere = [name for name in fields if all(name in run.data.params for run in runs)]
     older = any(BY_IMAGE in run.data.metrics and OBJECTIVE not in run.data.metrics for run in runs)
     metric = BY_IMAGE if older else OBJECTIVE
-    state = facets(parent, metric) | {
+    state = search_state(parent, metric) | {
         "orderByAsc": True,
         "selectedColumns": [f"metrics.`{metric}`", *(f"params.`{name}`" for name in dict.fromkeys((*ALWAYS, *fields)))],
         "runsHiddenMode": "SHOW_ALL" if len(runs) <= 2 * MOST else "FIRST_20_RUNS",
@@ -73,8 +77,8 @@ def keep_view(parent: Run, runs: Sequence[Run]) -> None:
     MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, json.dumps(state))
 
 
-def varied(parent: Run, runs: Sequence[Run]) -> list[str]:
-    """The config fields in which the trials of a sweep differ, of those that always count and that its YAML varies."""
+def varied_parameters(parent: Run, runs: Sequence[Run]) -> list[str]:
+    """Name the config fields in which the trials of a sweep differ, of those that always count and that its YAML varies."""
     names = dict.fromkeys((*ALWAYS, *section_of(parent, "space")))
     return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1]
 
@@ -101,9 +105,9 @@ def section() -> dict[str, Any]:
     return {"uuid": SECTION, "name": "Sweep"} | known
 
 
-def newest() -> Run | None:
+def newest_sweep() -> Run | None:
     """The parent run of the sweep that began last; None where there is none."""
-    client = reach()
+    client = connect()
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
     found = client.search_runs(experiments, f"tags.`{SWEEP}` LIKE '%'", max_results=1, order_by=["start_time DESC"])
     return found[0] if found else None
@@ -117,13 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=5000, help="of `make ui` (%(default)s)")
     port = parser.parse_args(argv).port
     try:
-        parent = newest()
+        parent = newest_sweep()
     except UserError:
         return 0
     if parent:
         tags = MlflowClient().get_experiment(parent.info.experiment_id).tags
-        address = viewed(parent) if VIEW + parent.info.run_id in tags else listed(parent)
-        print(f"newest sweep, {parent.info.run_name}: {server(port)}/{address}", flush=True)
+        address = view_link(parent) if VIEW + parent.info.run_id in tags else charts_link(parent)
+        print(f"newest sweep, {parent.info.run_name}: {ui_address(port)}/{address}", flush=True)
     return 0
 
 

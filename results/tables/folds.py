@@ -15,7 +15,7 @@ from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.configurations import error_of
 from results.analysis.folds import Contender
-from results.analysis.statistics import LEVEL, paired
+from results.analysis.statistics import LEVEL, paired_difference
 
 
 def header(found: Sequence[Contender], all_axes: bool = False) -> list[str]:
@@ -43,7 +43,7 @@ def row(rank: int, one: Contender, first: Contender, rivals: int, all_axes: bool
     scale = {axis.name: width(axis, held.axes) / axis.span for axis in held.axes}
     by_axis = axis_cells(dict(zip(scale, means, strict=True)), scale, all_axes)
     rotation = [one.geodesic()] if held.pose else []
-    difference = paired(one.group_maes(), first.group_maes(), rivals)
+    difference = paired_difference(one.group_maes(), first.group_maes(), rivals)
     low_high = "" if difference.interval is None else "{:+.3f} to {:+.3f}".format(*difference.interval)
     against = ["", "", "first"] if one is first else [f"{difference.mean:+.3f}", low_high, difference.verdict]
     tests = one.test_maes

@@ -11,7 +11,7 @@ from launch.tracking.parent_run import open_store
 
 real = time.time
 time.time = lambda: real() + float(sys.argv[1])
-lease.EVERY, lease.STALE = 0.3, 4.0
+lease.HEARTBEAT_SECONDS, lease.STALE = 0.3, 4.0
 
 
 def main() -> None:

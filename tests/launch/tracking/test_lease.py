@@ -29,7 +29,7 @@ OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"',
 @pytest.fixture
 def quick(monkeypatch):
     """Heartbeats within the patience of a test."""
-    monkeypatch.setattr(lease, "EVERY", 0.1)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr(lease, "STALE", 0.6)
 
 

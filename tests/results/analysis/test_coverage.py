@@ -24,7 +24,7 @@ from scipy import stats
 
 from results.analysis.configurations import Configuration
 from results.analysis.leaderboard import board
-from results.analysis.statistics import DRAWS, mean_over, means_over, paired, weights
+from results.analysis.statistics import DRAWS, bootstrap_weights, mean_interval, mean_intervals, paired_difference
 from tests.results.made import made_run, predictions_of
 
 TIMES, TRUE = 1000, 0.3
@@ -59,16 +59,16 @@ def test_the_interval_holds_a_known_difference_as_often_as_it_says(groups):
     sizes, random = uneven(groups), np.random.default_rng(1)
     assert sizes.max() > 5 * sizes.min()
     pairs = [group_means(*frames_of(sizes, random, TRUE)) for _ in range(TIMES)]
-    found = means_over([ours - theirs for ours, theirs in pairs])
+    found = mean_intervals([ours - theirs for ours, theirs in pairs])
     for pair, one in zip(pairs[:20], found, strict=False):
-        assert paired(*pair).interval == pytest.approx(one.interval, abs=1e-6)
+        assert paired_difference(*pair).interval == pytest.approx(one.interval, abs=1e-6)
     hits = sum(covered(one.interval) for one in found)
     assert 930 <= hits <= 970, f"{hits} of {TIMES} with {groups} groups"
 
 
 def test_three_groups_cannot_tell_however_many_frames_and_however_far_apart():
     index, ours, theirs = frames_of(np.array([4000, 30, 500]), np.random.default_rng(0), 50.0)
-    found = paired(*group_means(index, ours, theirs))
+    found = paired_difference(*group_means(index, ours, theirs))
     assert found.interval is None and found.verdict == "cannot tell" and found.mean > 40
 
 
@@ -97,7 +97,7 @@ def test_frames_taken_for_independent_lie_where_groups_do_not():
         if i < 200:
             drawn = gaps[random.integers(0, len(gaps), (100, len(gaps)))].mean(1)
             by_frames_drawn += covered(np.quantile(drawn, [0.025, 0.975]))
-        by_groups += covered(paired(*group_means(index, ours, theirs)).interval)
+        by_groups += covered(paired_difference(*group_means(index, ours, theirs)).interval)
     assert by_frame < 0.7 * TIMES and by_frames_drawn < 0.7 * 200, (by_frame, by_frames_drawn)
     assert 930 <= by_groups <= 970
 
@@ -108,42 +108,42 @@ def test_differences_of_heavy_tailed_errors_are_held_too(groups):
     difficulty = random.lognormal(1, 0.8, (TIMES, groups))
     gaps = difficulty * random.normal(0.1, 0.3, (TIMES, groups))
     true = 0.1 * np.exp(1 + 0.8**2 / 2)
-    hits = sum(covered(one.interval, true) for one in means_over(gaps))
+    hits = sum(covered(one.interval, true) for one in mean_intervals(gaps))
     assert 915 <= hits <= 970, f"{hits} of {TIMES} with {groups} groups"
 
 
 @pytest.mark.parametrize(("groups", "least", "most"), [(7, 790, 860), (24, 860, 915), (60, 885, 935), (200, 915, 960)])
 def test_means_of_very_skewed_values_are_held_less_often_and_that_is_known(groups, least, most):
     values = np.random.default_rng(5).lognormal(0, 1, (TIMES, groups))
-    hits = sum(covered(one.interval, np.exp(0.5)) for one in means_over(values))
+    hits = sum(covered(one.interval, np.exp(0.5)) for one in mean_intervals(values))
     assert least <= hits <= most, f"{hits} of {TIMES} with {groups} groups"
 
 
 def test_the_interval_at_the_change_of_method_is_that_of_t_for_normal_values():
     values = stats.norm.ppf((np.arange(30) + 0.5) / 30)
     t = stats.t.interval(0.95, 29, values.mean(), values.std(ddof=1) / np.sqrt(30))
-    assert mean_over(values).interval == pytest.approx(t, rel=0.06)
+    assert mean_interval(values).interval == pytest.approx(t, rel=0.06)
 
 
 def test_every_draw_is_a_whole_one_and_the_same_again():
-    drawn = weights(40)
+    drawn = bootstrap_weights(40)
     assert drawn.shape == (DRAWS, 40) and drawn.sum(1) == pytest.approx(np.ones(DRAWS), abs=1e-5)
     counts = drawn * 40
     assert np.abs(counts - counts.round()).max() < 1e-5 and counts.max() > 3
     assert counts.mean() == pytest.approx(1) and counts.var() == pytest.approx(1 - 1 / 40, rel=0.02)
-    weights.cache_clear()
-    assert np.array_equal(weights(40), drawn)
+    bootstrap_weights.cache_clear()
+    assert np.array_equal(bootstrap_weights(40), drawn)
 
 
 def test_many_at_once_are_each_as_alone_and_a_large_offset_costs_no_digits():
     values = np.random.default_rng(6).normal(size=(5, 50))
-    for one, row in zip(means_over(values), values, strict=True):
-        assert one.interval == pytest.approx(mean_over(row).interval, abs=1e-6)
-        far = mean_over(row + 1e6)
+    for one, row in zip(mean_intervals(values), values, strict=True):
+        assert one.interval == pytest.approx(mean_interval(row).interval, abs=1e-6)
+        far = mean_interval(row + 1e6)
         assert far.interval == pytest.approx([1e6 + end for end in one.interval], abs=1e-5)
     values[2, 7] = np.nan
-    assert [one.verdict == "cannot tell" for one in means_over(values)] == [False, False, True, False, False]
-    assert mean_over([]).interval is None and np.isnan(mean_over([]).mean)
+    assert [one.verdict == "cannot tell" for one in mean_intervals(values)] == [False, False, True, False, False]
+    assert mean_interval([]).interval is None and np.isnan(mean_interval([]).mean)
 
 
 @pytest.mark.parametrize(("rivals", "groups", "most"), [(3, 7, 920), (20, 24, 250), (8, 40, 700)])
@@ -155,13 +155,13 @@ def test_many_equal_contenders_tie_with_whichever_came_out_first(rivals, groups,
     clean, naive = 0, 0
     for table in errors:
         gaps = np.delete(table, (first := table.mean(1).argmin()), 0) - table[first]
-        clean += all(one.verdict == "no difference shown" for one in means_over(gaps, rivals))
-        naive += all(one.verdict == "no difference shown" for one in means_over(gaps))
+        clean += all(one.verdict == "no difference shown" for one in mean_intervals(gaps, rivals))
+        naive += all(one.verdict == "no difference shown" for one in mean_intervals(gaps))
     assert clean >= 930 and naive < most, f"{clean} of {TIMES}, {naive} without widening"
 
 
 def test_for_two_the_widened_interval_is_the_plain_one():
     gaps = np.random.default_rng(4).normal(0.2, 1, (1, 9))
-    assert means_over(gaps, 2) == means_over(gaps)
-    ((low, high), (lower, higher)) = (means_over(gaps, rivals)[0].interval for rivals in (2, 6))
+    assert mean_intervals(gaps, 2) == mean_intervals(gaps)
+    ((low, high), (lower, higher)) = (mean_intervals(gaps, rivals)[0].interval for rivals in (2, 6))
     assert lower < low < high < higher

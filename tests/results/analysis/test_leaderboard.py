@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from bel.run_layout import OUTCOME, TRIAL
+from bel.run_layout import OUTCOME, PREDICTIONS, TRIAL
 from results.analysis.configurations import configurations
 from results.analysis.leaderboard import board, boards, left_out, method
 from results.store import predictions
-from results.store.trials import parents, trials
+from results.store.runs import find_sweeps, trials
 from results.tables.leaderboard import caption
 from tests.results.made import (
     EFFECTS,
@@ -200,12 +200,12 @@ def test_from_a_real_store(store, tmp_path):
             client.log_param(run.info.run_id, key, value)
         evaluation = flat(3.0 + number)
         client.log_metric(run.info.run_id, "val/best_mae", evaluation.mae("expected"))
-        path = tmp_path / predictions.FILES["val"]
+        path = tmp_path / PREDICTIONS["val"]
         predictions.write(evaluation, path)
         client.log_artifact(run.info.run_id, str(path))
         if status != "RUNNING":
             client.set_terminated(run.info.run_id, status)
-    found = trials(parents(["made"]))
+    found = trials(find_sweeps(["made"]))
     (table,) = boards(found)
     assert names(table) == ["j-150 ce lr=1e-4", "u-150 ce lr=1e-4"] and table.standings[1].configuration.stopped
     assert left_out(found) == {"diverged": 1, "cut": 1, "running": 1}

@@ -12,7 +12,7 @@ from PIL import Image
 from bel.data.groups import holdout
 from bel.run_layout import BY_IMAGE, OBJECTIVE
 from launch import sweep
-from results.analysis.ranking import place, pooled, table_place
+from results.analysis.ranking import pooled_mean, rank_key, table_key
 from results.commands import main as command
 from results.retest import evaluate
 from results.store.ui_links import VIEW
@@ -162,8 +162,10 @@ def test_a_file_that_asks_for_images_is_searched_by_them_and_ranked_as_all_other
 
 def test_places():
     runs = [(2.0, "a s1"), (float("nan"), "b s0"), (1.0 + 1e-12, "c s0"), (1.0, "d s0")]
-    assert sorted(runs, key=lambda run: place(*run)) == [runs[2], runs[3], runs[0], runs[1]], "rounding decides nothing"
-    assert place(9.0, "whole") < place(8.0, "stopped", stopped=True) < place(1.0, "lacks", lacks=True)
-    assert pooled([1.0, 4.0], [1, 2]) == 3.0
+    assert sorted(runs, key=lambda run: rank_key(*run)) == [runs[2], runs[3], runs[0], runs[1]], (
+        "rounding decides nothing"
+    )
+    assert rank_key(9.0, "whole") < rank_key(8.0, "stopped", stopped=True) < rank_key(1.0, "lacks", lacks=True)
+    assert pooled_mean([1.0, 4.0], [1, 2]) == 3.0
     kinds = [("val", "", "groups", 9), ("val", "3", "groups", 1), ("test", "", "groups", 9), ("val", "3", "images", 9)]
-    assert sorted(kinds, key=lambda kind: table_place(*kind)) == [kinds[1], kinds[0], kinds[3], kinds[2]]
+    assert sorted(kinds, key=lambda kind: table_key(*kind)) == [kinds[1], kinds[0], kinds[3], kinds[2]]

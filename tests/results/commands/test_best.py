@@ -20,8 +20,9 @@ from results.analysis.leaderboard import boards
 from results.commands.best import config_text
 from results.commands.main import main
 from results.retest import evaluate, subject
-from results.store import predictions, registry
-from results.store.trials import trials
+from results.store import registry
+from results.store.artifacts import fetch_predictions
+from results.store.runs import trials
 from tests.conftest import children
 
 AGAIN = """
@@ -109,7 +110,7 @@ def test_a_registered_winner_is_champion_once(swept_store, capsys):
 def test_a_champion_predicts_in_a_fresh_process_what_was_logged(swept_store, tmp_path):
     _, _, run = winner()
     assert main(["best", "fixture", "--register", "heads"]) == 0
-    logged = predictions.fetch(run)
+    logged = fetch_predictions(run)
     config = subject.open_subject(subject.fetch_state(run), {}, run).config
     data = load(config, "train")
     rows = [data.names.index(name) for name in logged.names[:24]]

@@ -8,7 +8,7 @@ from bel.errors import UserError
 from results.commands.main import main
 from results.commands.publish import BEGIN, END, described, publish
 from results.store import ui_links as views
-from results.store.ui_links import LOCAL, MOST, VIEW, compared, keep_view, listed
+from results.store.ui_links import LOCAL, MOST, VIEW, charts_link, comparison_link, keep_view
 from tests.conftest import children
 
 NOTE = "mlflow.note.content"
@@ -32,7 +32,7 @@ def test_a_leaderboard_is_published_below_the_description_and_replaced(swept_sto
     for note in notes(parent):
         assert note.startswith("three heads on rendered heads\n\n" + BEGIN) and "| another |" in note
         assert note.count(BEGIN) == note.count(END) == 1 and "| =2" not in note
-    assert link == f"{LOCAL.format(port=5000)}/{views.viewed(parent)}"
+    assert link == f"{LOCAL.format(port=5000)}/{views.view_link(parent)}"
     assert link.removeprefix("http://127.0.0.1:5000/") in notes(parent)[0]
 
 
@@ -78,16 +78,16 @@ def test_where_the_newest_sweep_is_seen(swept_store, capsys):
     parent, trials = children("fixture")
     assert views.main(["--port", "5005"]) == 0
     before = capsys.readouterr().out.strip()
-    assert before == f"newest sweep, fixture (random): http://127.0.0.1:5005/{listed(parent)}"
+    assert before == f"newest sweep, fixture (random): http://127.0.0.1:5005/{charts_link(parent)}"
     publish(parent, "rows")
     assert views.main([]) == 0
-    assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:5000/{views.viewed(parent)}")
-    assert len(compared(trials[:MOST])) < 1500
+    assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:5000/{views.view_link(parent)}")
+    assert len(comparison_link(trials[:MOST])) < 1500
 
 
 def test_an_address_has_no_password(monkeypatch):
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "https://me:secret@lab:5000/")
-    assert views.server() == "https://lab:5000"
+    assert views.ui_address() == "https://lab:5000"
 
 
 def test_without_a_store_nothing_is_said(store, capsys):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bel.data.checking.sheet import BLUE, TILE
 from results.predict import command as predict
-from results.store import predictions
+from results.store.artifacts import fetch_predictions
 from tests.conftest import children, empty_store, working_in
 from tests.results.conftest import table
 
@@ -28,7 +28,7 @@ def test_the_same_pixels_give_the_stored_validation_predictions(swept_store, ren
     out = tmp_path / "out"
     assert predict.main([str(rendered / "BIWI" / "hpdb"), "--run-id", trial.info.run_id, "--out", str(out)]) == 0
     rows = {row["file"].removesuffix("_rgb.png").removesuffix("_rgb.jpg"): row for row in table(out)}
-    stored = predictions.fetch(trial)
+    stored = fetch_predictions(trial)
     ours = np.array([[float(rows[name][axis]) for axis in stored.axes] for name in stored.names])
     assert np.abs(ours - stored.values[stored.decoders[0]]).max() <= CLOSE
     if head == "direct":

@@ -15,7 +15,7 @@ import pytest
 from bel.run_layout import CURVE_FIGURE
 from results.commands import report
 from results.commands.main import main
-from results.store.ui_links import compared, listed, viewed
+from results.store.ui_links import charts_link, comparison_link, view_link
 from tests.conftest import children, working_in
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install 'bel-sweeps[dev]'")
@@ -139,7 +139,7 @@ def best_first(served):
 
 
 def test_the_published_link_draws_the_trials_in_charts(opened, served):
-    page = opened(viewed(served.parent))
+    page = opened(view_link(served.parent))
     page.until(
         lambda _: page.drawn("svg.main-svg") >= 3 and page.drawn(".parcoords canvas, .parcoords-line-layers canvas"),
         "charts",
@@ -149,7 +149,7 @@ def test_the_published_link_draws_the_trials_in_charts(opened, served):
 
 
 def test_the_table_lists_the_trials_by_name_the_best_first(opened, served):
-    page = opened(viewed(served.parent, charts=False))
+    page = opened(view_link(served.parent, charts=False))
     page.until(lambda _: "11 matching runs" in page.text and "val/best_mae_groups" in page.text, "table")
     shown = [line for line in page.text.splitlines() if " lr=" in line]
     names = best_first(served)
@@ -158,13 +158,13 @@ def test_the_table_lists_the_trials_by_name_the_best_first(opened, served):
 
 
 def test_a_sweep_that_was_not_published_is_drawn_too(opened, served):
-    page = opened(listed(served.parent))
+    page = opened(charts_link(served.parent))
     page.until(lambda _: page.drawn("svg.main-svg") >= 3, "listed")
     assert "11 matching runs" in page.text and not page.errors()
 
 
 def test_runs_are_compared_in_parallel_coordinates(opened, served):
-    page = opened(compared(served.trials))
+    page = opened(comparison_link(served.trials))
     page.until(lambda _: "Comparing 11 Runs" in page.text and page.drawn("canvas, svg.main-svg") >= 1, "compared")
     assert not page.errors()
 
@@ -186,7 +186,7 @@ def test_the_parent_shows_the_leaderboard_and_its_links_lead_to_the_charts(opene
     page.until(lambda _: page.drawn("table", 200) >= 1, "description")
     assert "<!--" not in page.text and "bel-results leaderboard" not in page.text
     link = page.browser.find_element(By.LINK_TEXT, "charts")
-    assert link.get_attribute("href").endswith(viewed(served.parent))
+    assert link.get_attribute("href").endswith(view_link(served.parent))
     page.browser.get(link.get_attribute("href"))
     page.until(lambda _: page.drawn("svg.main-svg") >= 3, "followed")
     assert not page.errors()
@@ -206,7 +206,7 @@ def test_the_champion_is_seen_in_the_registry(opened, served):
 
 
 def test_the_report_is_drawn(browser, swept_store, tmp_path):
-    from results.store.trials import trials
+    from results.store.runs import trials
 
     parent, _ = children("fixture")
     path = Path(tmp_path / "report.html")

@@ -22,8 +22,8 @@ from results.report.figures_images import jpeg, middle, tiles, value, worst
 from results.report.page import Part, page
 from results.report.parts import SHORTER
 from results.report.varied import ENCODING, Field, importance, varied
-from results.store.predictions import fetch
-from results.store.trials import parents, trials
+from results.store.artifacts import fetch_predictions
+from results.store.runs import find_sweeps, trials
 from results.tables.leaderboard import rows
 from tests.conftest import children, working_in
 
@@ -31,7 +31,7 @@ from tests.conftest import children, working_in
 @pytest.fixture
 def swept_runs(swept_store):
     """The parent run and the trials of the finished sweep."""
-    (parent,) = parents(["fixture"])
+    (parent,) = find_sweeps(["fixture"])
     return parent, trials([parent])
 
 
@@ -111,7 +111,7 @@ def test_text_of_a_user_is_text(swept_runs, tmp_path):
     parent, runs = swept_runs
     note = f"<script>alert(1)</script> & $title {BEGIN} |a table| {END}"
     mlflow.MlflowClient().set_tag(parent.info.run_id, "mlflow.note.content", note)
-    report.write(parents(["fixture"])[0], runs, tmp_path / "page.html")
+    report.write(find_sweeps(["fixture"])[0], runs, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $title" in text and "<script>alert" not in text
     assert "|a table|" not in text, "a published leaderboard is not shown twice"
@@ -165,7 +165,7 @@ def test_coverage_of_a_uniform_pit_is_nominal(swept_runs):
 def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):
     found = [s.configuration for s in boards(swept_runs[1])[0].standings if "code" in s.configuration.params]
     one = found[0]
-    stored = fetch(one.runs[0])
+    stored = fetch_predictions(one.runs[0])
     for i, name in enumerate(stored.axes):
         share, overall = wrong_share(one)[name]
         assert share.shape == (int(one.params[f"levels_{name}"]), int(one.params[f"bits_{name}"]))
@@ -203,7 +203,7 @@ def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs, monkeypat
     bad, _ = tiles(leader, {})
     assert [tile.name for tile in bad] == first.names[picked].tolist()
     assert all(tile.picture.startswith(b"\xff\xd8") for tile in bad) and f"{errors[picked[0]]:.2f} deg" in bad[0].text
-    many = first.picked(np.tile(np.arange(12), 10))
+    many = first.take(np.tile(np.arange(12), 10))
     object.__setattr__(many, "groups", np.repeat([f"{i:02d}" for i in range(10)], 12))
     taken = many.groups[worst(many, np.arange(120.0))].tolist()
     assert max(map(taken.count, taken)) == 2 and len(taken) == 8

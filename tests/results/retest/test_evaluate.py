@@ -13,7 +13,7 @@ from bel.run_layout import CHECKPOINT
 from bel.training import checkpoint
 from bel.training.loop import fit
 from results.retest import evaluate, export
-from results.store import predictions
+from results.store.artifacts import fetch_predictions
 from tests.conftest import children, working_in
 
 
@@ -33,7 +33,7 @@ def test_the_best_run_repeats_its_logged_number_and_logs_the_test_split(swept_st
     printed = re.search(r"^\w+ +(\S+) +(\S+) +(\S+) +(\S+)$", out.split("mean\n")[1], re.M).groups()
     logged = [run.data.metrics[name] for name in ("test/mae_yaw", "test/mae_pitch", "test/mae_roll", "test/mae")]
     assert [float(p) for p in printed] == pytest.approx(logged, abs=5e-4)
-    test, val = (predictions.fetch(run, split) for split in ("test", "val"))
+    test, val = (fetch_predictions(run, split) for split in ("test", "val"))
     assert test.errors()[:, test.axes.index("yaw")].mean() == pytest.approx(run.data.metrics["test/mae_yaw"], abs=1e-9)
     assert val.mean_errors().mean() == pytest.approx(run.data.metrics["val/best_mae"], abs=1e-9)
     assert len(val.names) == int(run.data.params["val_images"]) and set(val.groups).isdisjoint(test.groups)

@@ -11,11 +11,12 @@ from pyarrow import parquet
 
 from bel.errors import UserError
 from bel.heads import HEADS
-from bel.run_layout import SWEEP_FILE
+from bel.run_layout import PREDICTIONS, SWEEP_FILE
 from bel.training.evaluate import Evaluation, summary
 from results.store import predictions
+from results.store.artifacts import fetch_predictions
 from results.store.runs import section_of
-from results.store.ui_links import varied
+from results.store.ui_links import varied_parameters
 
 
 @pytest.fixture
@@ -62,13 +63,13 @@ def test_means_by_group_are_means_over_the_images_of_each(config, tmp_path):
     errors = found.errors("argmax")
     for group, means in zip(found.group_names, found.by_group(errors), strict=True):
         assert means == pytest.approx(errors[found.groups == group].mean(0))
-    halves = [found.picked(np.arange(20, 40)), found.picked(np.arange(20))]
-    whole = predictions.joined(halves)
+    halves = [found.take(np.arange(20, 40)), found.take(np.arange(20))]
+    whole = predictions.concatenated(halves)
     assert sorted(whole.names) == evaluation.names and whole.by_group(whole.errors()) == pytest.approx(
         found.by_group(found.errors())
     )
     with pytest.raises(UserError, match="an image twice"):
-        predictions.joined([found, halves[0]])
+        predictions.concatenated([found, halves[0]])
 
 
 def test_wrong_bits_are_those_that_differ_from_the_code_word(config):
@@ -125,10 +126,10 @@ def test_a_run_in_a_folder_of_any_name_has_its_predictions(config, store, tmp_pa
     client = mlflow.MlflowClient()
     place = (tmp_path / "my sweeps, été").as_uri()
     run = client.create_run(client.create_experiment("my sweep", artifact_location=place))
-    assert predictions.fetch(run) is None
-    predictions.write(evaluation, tmp_path / predictions.FILES["val"])
-    client.log_artifact(run.info.run_id, str(tmp_path / predictions.FILES["val"]))
-    assert list(predictions.fetch(run).names) == evaluation.names
+    assert fetch_predictions(run) is None
+    predictions.write(evaluation, tmp_path / PREDICTIONS["val"])
+    client.log_artifact(run.info.run_id, str(tmp_path / PREDICTIONS["val"]))
+    assert list(fetch_predictions(run).names) == evaluation.names
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet", None])
@@ -183,4 +184,4 @@ def test_a_sweep_s_file_that_is_none_of_ours_is_no_section(store, tmp_path, cont
     (tmp_path / SWEEP_FILE).write_text(content, encoding="latin-1")
     client.log_artifact(run.info.run_id, str(tmp_path / SWEEP_FILE))
     assert section_of(run, "search") == section_of(run, "space") == {}
-    assert varied(run, [run]) == []
+    assert varied_parameters(run, [run]) == []

@@ -10,12 +10,12 @@ import pytest
 from mlflow.tracking._tracking_service import utils
 from sqlalchemy import URL
 
-from bel import store_file
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, HEARTBEAT, STORE
 from launch.tracking.parent_run import find_experiment
-from results.store.runs import artifact
-from results.store.sqlite_file import settle
+from results.store import sqlite_file
+from results.store.artifacts import artifact
+from results.store.sqlite_file import relocate
 from tests.conftest import working_in
 
 
@@ -39,7 +39,7 @@ def project(template, tmp_path, monkeypatch):
     """A project that is where its store was made, and its run."""
     folder = tmp_path / "project"
     shutil.copytree(template, folder)
-    settle(folder / "mlflow.db")
+    relocate(folder / "mlflow.db")
     return folder
 
 
@@ -55,9 +55,9 @@ def test_a_store_where_it_was_made_is_left_alone(project, capsys, monkeypatch):
     capsys.readouterr()
     (project.parent / "link").symlink_to(project)
     for database in (project / "mlflow.db", project.parent / "link" / "mlflow.db", project / "nothing.db"):
-        settle(database)
+        relocate(database)
     monkeypatch.chdir(project)
-    settle(Path("mlflow.db"))
+    relocate(Path("mlflow.db"))
     assert capsys.readouterr().err == ""
 
 
@@ -70,7 +70,7 @@ def test_a_copy_reads_and_writes_its_own_files_alone(project, tmp_path, how, tag
     how(project, tmp_path / "the copy, 50%")
     copy = tmp_path / "the copy, 50%"
     capsys.readouterr()
-    settle(copy / "mlflow.db")
+    relocate(copy / "mlflow.db")
     said = capsys.readouterr().err
     assert said == f"note: the store was copied or moved here: its files are now those in {copy / 'mlruns'}\n"
     client, run = the_run(copy)
@@ -79,7 +79,7 @@ def test_a_copy_reads_and_writes_its_own_files_alone(project, tmp_path, how, tag
         assert path.is_relative_to(copy) and path.read_text() == "of the copy"
     assert client.get_model_version("m", "1").source == run.info.artifact_uri
     assert client.get_experiment_by_name("one").tags[STORE] == str(copy / "mlflow.db")
-    settle(copy / "mlflow.db")
+    relocate(copy / "mlflow.db")
     assert capsys.readouterr().err == "", "it is said once"
     if how is shutil.copytree:
         client, run = the_run(project)
@@ -95,15 +95,15 @@ def test_without_its_files_a_store_is_not_used(project, tmp_path):
     with pytest.raises(
         UserError, match=f"without the files of one: they are looked for in {copy}/mlruns, and were in {project}"
     ):
-        settle(copy / "mlflow.db")
+        relocate(copy / "mlflow.db")
     assert (copy / "mlflow.db").read_bytes() == before
     shutil.copytree(project / "mlruns", copy / "mlruns")
-    settle(copy / "mlflow.db")
+    relocate(copy / "mlflow.db")
 
 
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_store_that_a_sweep_writes_into_under_another_path_is_left_alone(project, tmp_path, alive, monkeypatch):
-    monkeypatch.setattr(store_file, "EVERY", 0.4)
+    monkeypatch.setattr(sqlite_file, "HEARTBEAT_SECONDS", 0.4)
     client, run = the_run(project)
     client.set_tag(run.info.run_id, HEARTBEAT, "1 a")
     database = tmp_path / "elsewhere" / "mlflow.db"
@@ -119,16 +119,16 @@ def test_a_store_that_a_sweep_writes_into_under_another_path_is_left_alone(proje
         with pytest.raises(
             UserError, match=f"a sweep is at work in the store .* files are in {project / 'mlruns'}: use"
         ):
-            settle(database)
+            relocate(database)
         timer.join()
     else:
-        settle(database)
+        relocate(database)
     uri = the_run(database.parent)[1].info.artifact_uri
     assert (str(project) in uri) == alive
 
 
 def test_what_is_no_store_is_left_to_mlflow(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"no database")
-    settle(tmp_path / "mlflow.db")
+    relocate(tmp_path / "mlflow.db")
     (tmp_path / "mlflow.db").write_bytes(b"")
-    settle(tmp_path / "mlflow.db")
+    relocate(tmp_path / "mlflow.db")

@@ -1,0 +1,57 @@
+"""Files of a run: its checkpoint, its predictions, anything else that it logged. Imports no torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from bel.errors import UserError
+from bel.run_layout import CHECKPOINT, PREDICTIONS
+from results.store.predictions import Predictions, read
+
+
+@contextmanager
+def artifact(run: Run, name: str) -> Iterator[Path | None]:
+    """Provide a file of a run as a local path; None where it has none. Raises `UserError` where the store fails."""
+    place = run.info.artifact_uri
+    if place.startswith(("/", "file:")):  # without a copy, and without asking the store
+        path = Path(local_file_uri_to_path(place)) / name
+        yield path if path.is_file() else None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield download(run, name, folder)
+
+
+def download(run: Run, name: str, folder: str) -> Path | None:
+    """Copy a file of a run into a folder; None where it has none. Raises `UserError` where the store fails."""
+    client = MlflowClient()
+    try:
+        if not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
+            return None
+        return Path(client.download_artifacts(run.info.run_id, name, folder))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"cannot read {name} of run {run.info.run_id}: {str(error).splitlines()[0]}") from error
+
+
+def fetch_predictions(run: Run, split: str = "val", bits: bool = True) -> Predictions | None:
+    """Read a run's predictions on a split; None where it has none (an older run, or one that ended before its first epoch)."""
+    with artifact(run, PREDICTIONS[split]) as path:
+        return None if path is None else read(path, bits)
+
+
+def fetch_checkpoint(run: Run, folder: Path) -> Path:
+    """Download a run's best checkpoint into a folder. Raises `UserError` where the run has none."""
+    try:
+        return Path(MlflowClient().download_artifacts(run.info.run_id, CHECKPOINT, str(folder)))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"run {run.info.run_id} ({run.info.status}) has no {CHECKPOINT} that can be read: {reason}"
+        ) from error
