@@ -18,7 +18,7 @@ from PIL import Image
 
 from bel.angles import Axis
 from bel.data.readers.base import Entry, Listing
-from bel.data.readers.table import numbered, table_source
+from bel.data.readers.table import table_source, unique
 from bel.data.readers.table_spec import TableSpec, Target, parse_table
 from bel.data.synthetic import synthesise
 from bel.errors import UserError
@@ -169,7 +169,7 @@ def test_several_rows_of_an_image_are_numbered_and_one_group(tmp_path: Path) -> 
 
 
 def test_numbers_never_meet_a_name_that_is_there() -> None:
-    assert numbered(["a#2", "a", "a", "a", "a#2"]) == ["a#2", "a", "a#3", "a#4", "a#2#2"]
+    assert unique(["a#2", "a", "a", "a", "a#2"]) == ["a#2", "a", "a#3", "a#4", "a#2#2"]
 
 
 def test_tables_as_office_programs_write_them(tmp_path: Path) -> None:
