@@ -18,7 +18,7 @@ from bel.data.labels import sketch
 from bel.data.loading import request
 from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, prepare, verify
-from bel.data.protocols import normal_form, protocol_of
+from bel.data.protocols import PARTS, normal_form, protocol_of
 from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError
@@ -37,7 +37,6 @@ CHOSEN = (
     "image_size",
     "frame_stride",
 )
-PARTS = ("train", "test")
 
 
 @command

@@ -13,14 +13,13 @@ from bel.data.groups import fold_of, holdout
 from bel.data.labels import refuse_off_range
 from bel.data.prepare.build import Progress, Request
 from bel.data.prepare.prepared import Prepared, prepare, silent
-from bel.data.readers.base import Source
 from bel.data.splits import Split, split_hash
 
 
 def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepared:
-    """The prepared `train` or `test` source of a config's protocol, made first where there is none.
+    """Return the prepared `train` or `test` source of a config's protocol, built first where there is none.
 
-    Raises `UserError` where images cannot be used, or most labels are beyond an axis's range.
+    Raises `UserError` where images cannot be used, or most labels are beyond the range of an axis.
     """
     data = prepare(request(config, part), progress)
     refuse_off_range(data.targets, config.definition.axes, data.folder)
@@ -28,8 +27,8 @@ def load(config: TrainConfig, part: str, progress: Progress = silent) -> Prepare
 
 
 def request(config: TrainConfig, part: str) -> Request:
-    """What a config asks for; only train is thinned by `frame_stride`."""
-    source: Source = getattr(config.definition, part)
+    """Return the request of a config; `frame_stride` is of train only."""
+    source = config.definition.part(part)
     assert config.crop is not None
     root = Path(config.data_root)
     return Request(
@@ -48,12 +47,12 @@ def request(config: TrainConfig, part: str) -> Request:
 
 
 def split(config: TrainConfig, data: Prepared) -> Split:
-    """The split of a config's training data: a fold of k, a hold-out, or where test selects all of it beside the test data.
+    """Split the training data of a config: a fold, a hold-out, or where test selects, all of it beside the test data.
 
     Raises `UserError` for too few groups.
     """
     if config.selection == "test":
-        return beside(data, load(config, "test"))
+        return split_on_test(data, load(config, "test"))
     if config.folds is not None:
         assert config.fold is not None
         mask = fold_of(data.groups, config.folds, config.split_seed) == config.fold
@@ -71,8 +70,8 @@ def split(config: TrainConfig, data: Prepared) -> Split:
     return Split(train, val, data, held_out, drawn, split_hash(data.names, mask))
 
 
-def beside(data: Prepared, test: Prepared) -> Split:
-    """All training rows train, and all test rows select, as in the published code; no number of it is a clean one."""
+def split_on_test(data: Prepared, test: Prepared) -> Split:
+    """Return a split in which all test rows select, as in the published code; its errors are not clean ones."""
     mask = np.repeat([False, True], [len(data), len(test)])
     train, val = torch.arange(len(data)), torch.arange(len(test))
     return Split(train, val, test, sorted(set(test.groups)), {}, split_hash([*data.names, *test.names], mask))

@@ -1,4 +1,4 @@
-"""Evaluation protocols: axes of the target, and the sources that train and test; published ones, and one's own."""
+"""Evaluation protocols: axes of the target, sources for training and test; published ones, and tables of your own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from bel.data.readers.w300lp import AFLW2000, W300LP
 from bel.errors import UserError, convert_to, one_of
 from bel.text import listed
 
-CSV = "csv"  # the name of a protocol of one's own, which a mapping declares
+CSV = "csv"  # the name of a protocol for your own data, which is a mapping
+PARTS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Axes of the target, a train and a test source, and the number of images that each has as published.
+    """Axes of the target, a train and a test source, and the published numbers of their images.
 
-    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `crops` what can be cut from
-    its images, the usual crop first, and `has_boxes` that a table gives their boxes. `published` are the config fields of
-    its published training (BEL), `options` those of a head that were published for it alone (RLEL).
+    `pose` says that the axes are yaw, pitch, roll of a head in the convention of `angles`, `crops` which crops its images
+    have, the default first, and `has_boxes` that a table gives their boxes. `published` are the config fields of its
+    published training (BEL), `options` those of a head that were published for this protocol (RLEL).
     """
 
     axes: tuple[Axis, ...]
@@ -36,6 +37,10 @@ class Protocol:
     images: tuple[int | None, int | None] = (None, None)
     published: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> Source:
+        """Return the source of `train` or `test`."""
+        return self.train if name == "train" else self.test
 
     def choose_crop(self, name: str, crop: str | None, boxes: str | None) -> str:
         """Return the crop, the protocol's first by default. Raises `UserError` where it does not fit, or lacks boxes."""
@@ -98,7 +103,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def normal_form(value: Any) -> str | dict[str, Any]:
-    """A protocol as a config holds it: a published one's name, or a checked mapping with its defaults filled in.
+    """Return a protocol as a config holds it: the name of a published one, or a checked mapping with all its defaults.
 
     Raises `UserError` for anything else.
     """
@@ -119,7 +124,7 @@ def normal_form(value: Any) -> str | dict[str, Any]:
 
 
 def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
-    """The protocol that a config's value means."""
+    """Return the protocol of a config's value."""
     if not isinstance(value, Mapping):
         return PROTOCOLS[value]
     spec = parse_table(value)
@@ -129,14 +134,14 @@ def protocol_of(value: str | Mapping[str, Any]) -> Protocol:
 
 
 def published_names() -> list[str]:
-    """The protocols that have a published training."""
+    """Return the names of the protocols with a published training."""
     return [name for name, protocol in PROTOCOLS.items() if protocol.published]
 
 
 def published_fields(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Config fields of a protocol's published training but for those that are given, which the others follow.
+    """Return the config fields of a protocol's published training, adjusted to those that are given, without these.
 
-    Raises `UserError` for a protocol that has none.
+    Raises `UserError` for a protocol without a published training.
     """
     protocol = normal_form(value)
     published = protocol_of(protocol).published
@@ -145,19 +150,19 @@ def published_fields(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"recipe published is of the protocols {published_names()}, not of {other}: set recipe to clean"
         )
-    fitted = {**published, **followers(published, given)}
+    fitted = {**published, **adjusted(published, given)}
     return {name: field for name, field in fitted.items() if name not in given}
 
 
-def followers(published: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What becomes of fields of a published training beside given ones: the drop of its rate, and its selection."""
+def adjusted(published: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how given fields change those of a published training: when its rate drops, and its selection."""
     found: dict[str, Any] = {}
     epochs = convert_to(int, "epochs", given.get("epochs", published["epochs"]))
     if given.get("schedule", "drop") != "drop":
         found["drop_epoch"] = None
-    elif epochs < 2 or given.get("drop_epoch", "") in (None, "null"):  # there is no epoch to drop it before
+    elif epochs < 2 or given.get("drop_epoch", "") in (None, "null"):  # no epoch is left for the drop
         found |= {"drop_epoch": None, "schedule": "constant"}
-    elif epochs <= published["drop_epoch"]:  # after the same share of them
+    elif epochs <= published["drop_epoch"]:  # after the same share of the epochs
         found["drop_epoch"] = max(1, epochs * published["drop_epoch"] // published["epochs"])
     if any(given.get(name) not in (None, "null", 0, "0") for name in ("val_fraction", "folds", "fold", "split_seed")):
         found["selection"] = "val"

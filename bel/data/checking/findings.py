@@ -1,4 +1,4 @@
-"""What only a whole set shows: its sizes, its units, the same picture or the same group twice."""
+"""Findings in a whole set: its sizes, its units, the same picture or the same group twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABEL_FILES = (".txt", ".mat")
 
 
 def find_faults(half: Half) -> None:
-    """What is wrong with single files: a problem in the set, a note in files that its list leaves out."""
+    """Add the faults of single files: problems of listed ones, notes on files that the list leaves out."""
     for stem, reason in half.listing.unusable.items():
         fault = absence(reason)
         half.problem(fault.kind, fault.file, fault.sentence, stem)
@@ -35,7 +35,7 @@ def find_faults(half: Half) -> None:
 
 
 def absence(reason: str) -> Fault:
-    """The fault that a listing's sentence of an unusable image tells: of a file, or of a line of a table."""
+    """Return the fault in a listing's reason for an unusable image: of a file, or of a line of a table."""
     place, what = re.fullmatch(r"(?s)(?:(.*?, line \d+): )?(.*)", reason).groups()  # type: ignore[union-attr]
     for ending, kind in ABSENT.items():
         if what.endswith(ending):
@@ -46,7 +46,7 @@ def absence(reason: str) -> Fault:
 
 
 def find_sizes(half: Half) -> None:
-    """Images of another size than the rest; a whole set of another size than published is only a note."""
+    """Add images of another size than the others; a whole set of another size than published is only a note."""
     sizes = {entry.stem: size for entry in half.sound() if (size := half.facts[entry.stem].size)}
     frame = half.source.frame
     if frame is None or not sizes:
@@ -68,7 +68,7 @@ def find_sizes(half: Half) -> None:
 
 
 def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int, int]], others: str) -> None:
-    """A problem for each image of an odd size."""
+    """Add a problem for each image of an odd size."""
     for entry in half.sound():
         size = sizes.get(entry.stem)
         if size in odd:
@@ -79,17 +79,17 @@ def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int
 
 
 def differs(size: tuple[int, int], usual: tuple[int, int]) -> bool:
-    """Whether a side is more than a fifth longer or shorter than usual; detectors' boxes vary by less."""
+    """Return whether a side is more than a fifth longer or shorter than usual; boxes of detectors vary by less."""
     return any(abs(side - other) > other / 5 for side, other in zip(size, usual, strict=True))
 
 
 def by(size: tuple[int, int]) -> str:
-    """A size in words."""
+    """Return a size in words."""
     return f"{size[0]} x {size[1]}"
 
 
 def find_ranges(half: Half) -> None:
-    """Axes of which most labels are beyond the range."""
+    """Add axes of which most labels are beyond the range."""
     usable = half.usable()
     if usable:
         targets = torch.tensor([half.target(entry) for entry in usable], dtype=torch.float64)
@@ -100,20 +100,20 @@ def find_ranges(half: Half) -> None:
 
 
 def find_units(half: Half) -> None:
-    """Radians where degrees are expected, or the other way round, as a whole set's range tells."""
+    """Add radians in place of degrees, or the other way round, by the range of the whole set."""
     targets, where = np.array([half.target(entry) for entry in half.sound()]), half.listing.origin
     if len(targets) < FEWEST:
         return
-    for kind, sentence in odd_units(targets, half.axes, half.pose, where):
+    for kind, sentence in odd_units(targets, half.axes, half.definition.pose, where):
         half.problem(kind, where, sentence)
     share = (np.abs(targets) > 180).any(1).mean()
-    if half.pose and share > WOUND:
+    if half.definition.pose and share > WOUND:
         text = f"{share:.0%} of the labels of {where} are beyond +-180 degrees: degrees where radians belong?"
         half.problem("degrees for radians", where, text)
 
 
 def find_twins(half: Half) -> None:
-    """The same picture twice in one half: it weighs double, but gives nothing away."""
+    """Add pictures that are in one half twice: they count double, but leak nothing."""
     twins = [entries for entries in by_content(half).values() if len(entries) > 1]
     if twins:
         first, second = twins[0][0].image, twins[0][1].image
@@ -123,7 +123,7 @@ def find_twins(half: Half) -> None:
 
 
 def find_leaks(train: Half, test: Half) -> None:
-    """The same picture or the same group in train and test: a problem of the training images."""
+    """Add pictures and groups that are in train and in test: problems of the training images."""
     tests, taken = by_content(test), by_group(test)
     for key, entries in by_content(train).items():
         for entry in entries if key in tests else []:
@@ -139,7 +139,7 @@ def find_leaks(train: Half, test: Half) -> None:
 
 
 def find_remarks(half: Half) -> None:
-    """What is no fault: rotations in EXIF, images that are left out or lacking."""
+    """Add notes: rotations in EXIF, images that are left out or missing."""
     turned = [entry.image for entry in half.listing.entries if half.facts[entry.stem].turned]
     if turned:
         text = f"{len(turned)} images ask for a rotation in their EXIF, {turned[0]} first: they are "
@@ -150,7 +150,7 @@ def find_remarks(half: Half) -> None:
 
 
 def remarks(half: Half) -> Iterator[tuple[str, str]]:
-    """Kind and sentence of what the counts tell."""
+    """Yield kind and sentence of notes on the number of images."""
     usable, sound, origin = half.usable(), half.sound(), half.listing.origin
     if half.extras.total:
         first = next(iter([*(entry.stem for entry in half.extras.entries), *half.extras.unusable]))

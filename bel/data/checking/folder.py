@@ -1,9 +1,9 @@
-"""Everything in a data folder that would corrupt a result: lists, files, labels, and what train and test share."""
+"""Check a data folder for all that would corrupt a result: lists, files, labels, and images in train and test."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bel.data.checking.findings import (
@@ -16,20 +16,17 @@ from bel.data.checking.findings import (
     find_units,
 )
 from bel.data.checking.half import Half
-from bel.data.checking.inspection import Facts, Inspection
+from bel.data.checking.inspection import Inspection
 from bel.data.checking.report import Report
 from bel.data.prepare.build import FEW, Progress
 from bel.data.prepare.crops import exif_rule
 from bel.data.prepare.prepared import MOST_WORKERS, available_cores, silent
 from bel.data.prepare.worker import run_jobs
-from bel.data.protocols import PROTOCOLS, Protocol
-from bel.data.readers.base import Entry, Listing, Source
+from bel.data.protocols import PARTS, PROTOCOLS, Protocol
+from bel.data.readers.base import Listing
 from bel.errors import UserError
 
-PARTS = ("train", "test")
 CHUNK = 32  # images of a job
-
-Found = list[tuple[str, Source, Listing]]  # part, source, and what a scan of it gives
 
 
 def check(
@@ -40,11 +37,10 @@ def check(
     workers: int | None = None,
     exif: str | None = None,
 ) -> Report:
-    """Read all that a protocol (None: every published one) finds below `root`, and report what is wrong with it.
+    """Read all images of a protocol (None: of every published one) below `root`, and report what is wrong with them.
 
-    `root` may also be the folder of one dataset; `workers` are processes, one a core if None; `exif` turns images, by default
-    as training on each protocol's usual crop does. Raises `UserError` where
-    nothing is there, or a table of one's own cannot be read.
+    `root` may also be the folder of one dataset; `workers` are processes, one a core if None; `exif` is by default as in
+    training on the default crop of each protocol. Raises `UserError` where nothing is there, or a table cannot be read.
     """
     halves = detect(root, protocol, name)
     for half in halves:
@@ -64,7 +60,7 @@ def check(
 
 
 def pairs(halves: list[Half]) -> Iterator[tuple[Half, Half]]:
-    """Train and test half of each protocol that has both; a half that is alone is told so."""
+    """Yield the train and test half of each protocol that has both; add a note to a half without the other."""
     for half in halves:
         others = [other for other in halves if other.protocol == half.protocol and other is not half]
         if not others:
@@ -75,42 +71,38 @@ def pairs(halves: list[Half]) -> Iterator[tuple[Half, Half]]:
 
 
 def detect(root: Path, protocol: Protocol | None, name: str) -> list[Half]:
-    """The halves of protocols that are below `root`. Raises `UserError` where there are none."""
+    """Return the halves of protocols below `root`. Raises `UserError` where there are none."""
     halves, absent = [], []
     for known, candidate in ({name: protocol} if protocol else PROTOCOLS).items():
-        found: Found = []
+        scans = {}
         for part in PARTS:
-            source: Source = getattr(candidate, part)
             try:
-                found.append((part, source, source.scanned(root)))
+                scans[part] = candidate.part(part).scanned(root)
             except UserError as error:
-                if not source.filelist:
-                    raise  # a table of one's own has to be there
+                if not candidate.part(part).filelist:
+                    raise  # a table must be there
                 absent.append(str(error).split(";")[0])
-        halves += halves_of(root, known, candidate, found)
+        halves += halves_of(root, known, candidate, scans)
     if not halves:
         looked = "; ".join(dict.fromkeys(absent)) or "folders of datasets, but no image in them"
         raise UserError(f"nothing to check in {str(root)!r}: {looked}; give the folder that holds them, or a protocol")
     return halves
 
 
-def halves_of(root: Path, name: str, protocol: Protocol, found: Found) -> list[Half]:
-    """The halves of one protocol; what a list names belongs to its half, wherever a scan would put it."""
+def halves_of(root: Path, name: str, protocol: Protocol, scans: dict[str, Listing]) -> list[Half]:
+    """Return the halves of one protocol; a listed image belongs to the half of its list, wherever a scan would put it."""
     there = Listing(
-        [entry for _, _, scan in found for entry in scan.entries],
-        {stem: reason for _, _, scan in found for stem, reason in scan.unusable.items()},
+        [entry for scan in scans.values() for entry in scan.entries],
+        {stem: reason for scan in scans.values() for stem, reason in scan.unusable.items()},
         root,
     )
-    halves = []
-    for part, source, scan in found:
-        published = protocol.images[PARTS.index(part)]
-        kinds, extras = (protocol.axes, protocol.pose, published), Listing([], {}, scan.origin)
-        half = Half(name, part, source, *kinds, scan, extras, frozenset(stems(there)))
-        half.exif = exif_rule(None, protocol.crops[0], "clean")
+    halves, exif = [], exif_rule(None, protocol.crops[0], "clean")
+    for part, scan in scans.items():
+        half = Half(name, protocol, part, scan, Listing([], {}, scan.origin), frozenset(stems(there)), exif)
         take_list(half, root, scan, there)
         halves.append(half)
     listed = {stem for half in halves for stem in stems(half.listing)}
-    for half, (_, _, scan) in zip(halves, found, strict=True):
+    for half, scan in zip(halves, scans.values(), strict=True):
         half.extras = Listing(
             [entry for entry in scan.entries if entry.stem not in listed],
             {stem: reason for stem, reason in scan.unusable.items() if stem not in listed},
@@ -120,19 +112,17 @@ def halves_of(root: Path, name: str, protocol: Protocol, found: Found) -> list[H
 
 
 def stems(listing: Listing) -> list[str]:
-    """All stems that a listing names."""
+    """Return all stems of a listing."""
     return [*(entry.stem for entry in listing.entries), *listing.unusable]
 
 
 def take_list(half: Half, root: Path, scan: Listing, there: Listing) -> None:
-    """Set what belongs to a half; a faulty list is a problem, and what can be read of it counts."""
+    """Set the listing of a half; a faulty list is a problem, and its readable lines are used."""
     try:
         half.listing = half.source.listed(root)
     except UserError as error:
-        folders = (scan.origin, scan.origin.parent)
-        path = next(
-            (folder / half.source.filelist for folder in folders if (folder / half.source.filelist).exists()), None
-        )
+        paths = [folder / half.source.filelist for folder in (scan.origin, scan.origin.parent)]
+        path = next((path for path in paths if path.exists()), None)
         if path is None:
             raise
         half.problem("faulty list", path, f"{error}")
@@ -140,7 +130,7 @@ def take_list(half: Half, root: Path, scan: Listing, there: Listing) -> None:
 
 
 def salvaged(path: Path, there: Listing) -> Listing | None:
-    """The images that the readable lines of a list name, each once; None where there are none."""
+    """Return the images in the readable lines of a list, each once; None where there are none."""
     try:
         lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig", errors="replace").splitlines()]
     except OSError:
@@ -156,7 +146,7 @@ def salvaged(path: Path, there: Listing) -> Listing | None:
 
 
 def inspect_all(root: Path, halves: list[Half], progress: Progress, workers: int | None) -> None:
-    """Fill in the facts of all entries, several processes at a time."""
+    """Fill in the facts of all entries, by several processes."""
     task = Inspection(tuple((half.source.read, half.source.limit, half.exif) for half in halves))
     jobs = []
     for number, half in enumerate(halves):
@@ -167,14 +157,8 @@ def inspect_all(root: Path, halves: list[Half], progress: Progress, workers: int
     keep = os.open(root, os.O_RDONLY)
     try:
         finished = run_jobs(task, jobs, processes, keep)
-        for number, entry, facts in progress(one_by_one(finished), total):
+        results = ((job[0], *pair) for job, found in finished for pair in zip(job[1], found, strict=True))
+        for number, entry, facts in progress(results, total):
             halves[number].facts[entry.stem] = facts
     finally:
         os.close(keep)
-
-
-def one_by_one(finished: Iterable[tuple[tuple[int, list[Entry]], list[Facts]]]) -> Iterator[tuple[int, Entry, Facts]]:
-    """The number of a half, an entry and its facts, from finished jobs."""
-    for (number, entries), found in finished:
-        for entry, facts in zip(entries, found, strict=True):
-            yield number, entry, facts

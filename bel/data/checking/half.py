@@ -1,4 +1,4 @@
-"""A half of a protocol while it is checked: its images, their facts, and what was found."""
+"""The train or test half of a protocol while it is checked: its images, their facts, and the findings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from bel.angles import Axis
 from bel.data.checking.inspection import Facts, Fault
+from bel.data.protocols import PARTS, Protocol
 from bel.data.readers.base import Box, Entry, Listing, Source
 
 
 @dataclass(frozen=True)
 class Finding(Fault):
-    """A fault of a source, or a fact worth a note; `stems` are the images of the source that it makes unusable."""
+    """A problem or a note about a source; `stems` are the images of the source that it makes unusable."""
 
     source: str = ""
     stems: tuple[str, ...] = ()
@@ -24,17 +25,14 @@ class Finding(Fault):
 
 @dataclass
 class Half:
-    """A half of a protocol on disk: what its list (or a scan) names, what else is there, the facts of each image.
+    """A half of a protocol on disk: the images of its list (or of a scan), the others on disk, the facts of each.
 
-    `published` is the number of images of the published set, `scanned` are all stems on disk, `exif` is as in a config.
+    `published` is the number of images in the published set, `scanned` are all stems on disk, `exif` is as in a config.
     """
 
     protocol: str
+    definition: Protocol
     part: str
-    source: Source
-    axes: tuple[Axis, ...]
-    pose: bool
-    published: int | None
     listing: Listing
     extras: Listing
     scanned: frozenset[str]
@@ -44,39 +42,49 @@ class Half:
     notes: list[Finding] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        """The source's name."""
-        return self.source.name
+    def source(self) -> Source:
+        """The source of this half."""
+        return self.definition.part(self.part)
 
     @property
-    def by_list(self) -> bool:
-        """Whether a list, not a scan, says what belongs to the set."""
-        return self.listing.origin.is_file()
+    def published(self) -> int | None:
+        """Number of images in the published set."""
+        return self.definition.images[PARTS.index(self.part)]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes of the protocol."""
+        return self.definition.axes
+
+    @property
+    def name(self) -> str:
+        """The name of the source."""
+        return self.source.name
 
     def problem(self, kind: str, file: object, sentence: str, *stems: str) -> None:
-        """Add what would corrupt a result."""
+        """Add a finding that would corrupt a result."""
         self.problems.append(Finding(kind, f"{file}", sentence, self.name, stems))
 
     def note(self, kind: str, file: object, sentence: str) -> None:
-        """Add what is worth knowing."""
+        """Add a finding that corrupts no result."""
         self.notes.append(Finding(kind, f"{file}", sentence, self.name))
 
     def sound(self) -> list[Entry]:
-        """Entries of the listing that no problem names, beyond the limit or not."""
+        """Return the listed entries without a problem, beyond the limit or not."""
         bad = {stem for finding in self.problems for stem in finding.stems}
         return [entry for entry in self.listing.entries if entry.stem not in bad]
 
     def usable(self) -> list[Entry]:
-        """Entries of the listing that no problem names, within the source's limit."""
+        """Return the listed entries without a problem and within the limit of the source."""
         return [entry for entry in self.sound() if max(map(abs, self.target(entry))) <= self.source.limit]
 
     def target(self, entry: Entry) -> tuple[float, ...]:
-        """The target of a sound entry."""
+        """Return the target of a sound entry."""
         return self.facts[entry.stem].target or ()
 
 
 def by_content(half: Half) -> dict[tuple[str, Box | None], list[Entry]]:
-    """Readable listed entries by their pixels, and by their box where a picture may show several faces."""
+    """Return the readable listed entries by the digest of their pixels and their box."""
     found = defaultdict(list)
     for entry in half.listing.entries:
         if digest := half.facts[entry.stem].digest:
@@ -85,7 +93,7 @@ def by_content(half: Half) -> dict[tuple[str, Box | None], list[Entry]]:
 
 
 def by_group(half: Half) -> dict[str, list[Entry]]:
-    """Listed entries by their group; images that are their own group have none that both halves could share."""
+    """Return the listed entries by group, without images that are a group alone."""
     found = defaultdict(list)
     alone = {entry.stem for entry in half.listing.entries}
     for entry in half.listing.entries:

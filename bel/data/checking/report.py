@@ -1,4 +1,4 @@
-"""What a check found: counts of each source, problems, notes and ranges of labels, as text and as plain values."""
+"""The report of a check: counts of each source, problems, notes and ranges of labels, as text and as plain values."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class Report:
 
     @property
     def problems(self) -> list[Finding]:
-        """All that would corrupt a result."""
+        """Findings that would corrupt a result."""
         return [finding for half in self.halves for finding in half.problems]
 
     @property
     def notes(self) -> list[Finding]:
-        """All that is worth knowing."""
+        """Findings that corrupt no result."""
         return [finding for half in self.halves for finding in half.notes]
 
     @property
     def corrupt(self) -> bool:
-        """Whether anything would corrupt a result."""
+        """Whether there is any problem."""
         return bool(self.problems)
 
     def usable_list(self, source: Source | str) -> list[str]:
-        """Stems of a source, in the order of its list, without any problem and within the limit."""
+        """Return the stems of a source, in the order of its list, without any problem and within the limit."""
         name = source if isinstance(source, str) else source.name
         one_of("source", name, [half.name for half in self.halves])
         return [entry.stem for half in self.halves if half.name == name for entry in half.usable()]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON knows."""
+        """Return everything as values for JSON."""
         return {
             "root": str(self.root),
             "corrupt": self.corrupt,
@@ -64,12 +64,12 @@ class Report:
         }
 
     def table(self) -> str:
-        """Lines of at most 100 columns: sources, problems by kind, notes, labels."""
+        """Return lines of at most 100 columns: sources, problems by kind, notes, labels."""
         blocks = [source_lines(self.halves), self.problem_lines(), self.note_lines(), label_lines(self.halves)]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def problem_lines(self) -> list[str]:
-        """How many problems of each kind there are, and the first files of each."""
+        """Return lines with the number of problems of each kind, and the first files of each."""
         if not self.corrupt:
             return ["no problem found"]
         kinds: dict[str, list[Finding]] = {}
@@ -84,7 +84,7 @@ class Report:
         return lines
 
     def note_lines(self) -> list[str]:
-        """The first notes of each kind and source."""
+        """Return lines with the first notes of each kind and source."""
         kinds: dict[tuple[str, str], list[Finding]] = {}
         for note in self.notes:
             kinds.setdefault((note.source, note.kind), []).append(note)
@@ -97,7 +97,7 @@ class Report:
         return ["notes", *lines] if lines else []
 
     def sentence(self, fault: Fault, indent: str, before: str = "") -> list[str]:
-        """A finding's sentence in lines, its paths from the root on."""
+        """Return the sentence of a finding in lines, with paths relative to the root."""
         text = before + re.sub(rf"(?<![\w./-]){re.escape(str(self.root))}/", "", fault.sentence)
         wrapper = textwrap.TextWrapper(WIDTH, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
         return wrapper.wrap(text)
@@ -105,12 +105,12 @@ class Report:
     def write_sheet(self, path: Path) -> None:
         """Write a PNG of images of every source with their labels drawn in."""
         draw_sheet(
-            [(half.name, half.axes, half.pose, half.usable(), half.facts, half.exif) for half in self.halves]
+            [(half.name, half.axes, half.definition.pose, half.usable(), half.facts, half.exif) for half in self.halves]
         ).save(path, "PNG")
 
 
 def counts(half: Half) -> dict[str, int]:
-    """How many images and groups of a half there are, from those on disk to those within the limit."""
+    """Return the numbers of images and groups of a half, from those on disk to those within the limit."""
     usable = half.usable()
     lacking = [
         (stem, absence(reason)) for there in (half.listing, half.extras) for stem, reason in there.unusable.items()
@@ -129,13 +129,13 @@ def counts(half: Half) -> dict[str, int]:
 
 
 def described(half: Half) -> dict[str, Any]:
-    """A half as plain values."""
+    """Return a half as plain values."""
     return {
         "name": half.name,
         "protocol": half.protocol,
         "part": half.part,
         "origin": str(half.listing.origin),
-        "by_list": half.by_list,
+        "by_list": half.listing.origin.is_file(),
         "counts": {name.replace(" ", "_"): number for name, number in counts(half).items()},
         "not_listed": half.extras.total,
         "published": half.published,
@@ -144,7 +144,7 @@ def described(half: Half) -> dict[str, Any]:
 
 
 def ranges(half: Half) -> list[dict[str, Any]]:
-    """Least, median and largest usable target of each axis, and how many its levels clamp."""
+    """Return least, median and largest usable target of each axis, and how many are beyond its levels."""
     usable = half.usable()
     if not usable:
         return []
@@ -160,7 +160,7 @@ def ranges(half: Half) -> list[dict[str, Any]]:
 
 
 def source_lines(halves: list[Half]) -> list[str]:
-    """The counts of each source."""
+    """Return lines with the counts of each source."""
     lines = [[f"{'source':<10}", *(f"{name:>{width - 2}}" for name, width in COLUMNS.items()), f"{'published':>19}"]]
     for half in halves:
         found = counts(half)
@@ -172,7 +172,7 @@ def source_lines(halves: list[Half]) -> list[str]:
 
 
 def label_lines(halves: list[Half]) -> list[str]:
-    """The range of the labels of each source and axis."""
+    """Return lines with the range of the labels of each source and axis."""
     numbers = [f"{name:>8}" for name in ("least", "median", "most")]
     lines = [[f"{'labels':<10}", f"{'axis':<11}", "levels", f"{'range':>16}", *numbers, f"{'beyond the levels':>18}"]]
     for half in halves:
