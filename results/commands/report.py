@@ -6,7 +6,6 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,25 @@ from bel.run_layout import NOTE
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
 from results.commands.publish import BLOCK
-from results.report import best, parts
-from results.report.findings import Findings
-from results.report.page import counted, facts, page, paragraph
+from results.report import best_configurations, overview
+from results.report.page import Section, plural, render
+from results.report.report_data import ReportData
 from results.retest.evaluate import settings
 from results.store.runs import find_sweeps, outcome, trials
 
 FREE = ("data_root", "cache_dir")
 KNOWN_AS = {"code": "code version", "images": "validated on images", "groups": "of groups", "beyond": "note"}
-PARTS = (
-    parts.leaderboard,
-    parts.learning_curves,
-    parts.space,
-    parts.what_matters,
-    best.angles,
-    best.codes,
-    best.calibration,
-    best.spread,
-    best.images,
-)
+SECTIONS = {
+    "Leaderboard": overview.leaderboard,
+    "Learning curves": overview.learning_curves,
+    "What was varied": overview.space,
+    "What matters": overview.importance,
+    "Error by target": best_configurations.error_by_target,
+    "Codes and wrong bits": best_configurations.wrong_bits,
+    "Calibration": best_configurations.calibration,
+    "Spread of errors": best_configurations.error_distribution,
+    "Worst and median images": best_configurations.images,
+}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -70,30 +69,26 @@ def write(
     found = boards(runs, all_axes=all_axes)
     if not found:
         raise UserError(f"no trial of {sweep.info.run_name} has an error to show ({ended(runs)}): run the sweep")
-    all_of_it = Findings(found, changes or {})
-    filled = [part(all_of_it) for part in PARTS]
-    foot = f"Made from the MLflow run {sweep.info.run_id}. Figures show the first table only."
-    html = page(title(sweep), head(sweep, runs, all_of_it), filled, paragraph(foot))
+    data = ReportData(found, changes or {})
+    started = datetime.fromtimestamp(sweep.info.start_time / 1000)
+    html = render(
+        title=f"Sweep {sweep.info.run_name}",
+        dates=f"Swept {started:%d %B %Y}, reported {datetime.now():%d %B %Y, %H:%M}",
+        description=BLOCK.sub("", sweep.data.tags.get(NOTE, "")).strip(),  # the table is below
+        facts=facts(runs, data),
+        sections=[Section(title, content(data)) for title, content in SECTIONS.items()],
+        footer=f"Made from the MLflow run {sweep.info.run_id}. Figures show the first table only.",
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html, encoding="utf-8")
 
 
-def title(sweep: Run) -> str:
-    """The title of the page."""
-    return f"Sweep {sweep.info.run_name}"
-
-
-def head(sweep: Run, runs: list[Run], all_of_it: Findings) -> str:
-    """Date, description, how the runs ended, and what the numbers travel with."""
-    started = datetime.fromtimestamp(sweep.info.start_time / 1000)
-    dates = f"Swept {started:%d %B %Y}, reported {datetime.now():%d %B %Y, %H:%M}"
-    text = BLOCK.sub("", sweep.data.tags.get(NOTE, "")).strip()  # the table is below
+def facts(runs: list[Run], data: ReportData) -> dict[str, str]:
+    """Return how the runs ended, and what the numbers travel with."""
     missing = sum(left_out(runs).values())
-    how = f"{counted(len(runs), 'run')}: {ended(runs)}" + (f"; {missing} in no table" if missing else "")
-    values = all_of_it.first.facts | {"configurations": str(len(all_of_it.found)), "runs": how}
-    values = {KNOWN_AS.get(name, name): value for name, value in values.items()} | {"unit": all_of_it.unit}
-    lead = f'<p class="lead">{escape(text)}</p>' if text else ""
-    return f'<p class="date">{dates}</p>{lead}{facts(values)}'
+    how = f"{plural(len(runs), 'run')}: {ended(runs)}" + (f"; {missing} in no table" if missing else "")
+    values = data.board.facts | {"configurations": str(len(data.configurations)), "runs": how}
+    return {KNOWN_AS.get(name, name): value for name, value in values.items()} | {"unit": data.unit}
 
 
 def ended(runs: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a report that show errors: of configurations, by epoch, by angle, how they are spread and foretold."""
+"""The figures of a report that show errors: of configurations, by epoch, by target, their distribution and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from results.analysis.configurations import Configuration
@@ -24,11 +23,12 @@ INK, QUIET, RULE, PALE, TIE = "#1c1f23", "#858b93", "#e2e5e9", "#c3c8ce", "#4f6f
 WIDTH = 1000  # pixels of every figure
 FONT = {"family": "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif", "size": 12, "color": INK}
 CUT, CUT_FROM = 0.97, 10  # share of the errors by epoch that a scale holds, from so many runs on
-MOST_DOTS, MOST_PANELS, MOST_AXES, FEWEST = 30, 12, 4, 10  # FEWEST images in a bin that is shown
+MOST_INTERVALS, MOST_PANELS, MOST_AXES, FEWEST = 30, 12, 4, 10  # FEWEST images in a bin that is shown
+HISTOGRAM_BINS = 20  # of the probability below the target
 
 
-@dataclass(frozen=True)
-class Marked:
+@dataclass(frozen=True, eq=False)
+class Highlight:
     """One of the best configurations, with the colour and the dash that it has in every figure."""
 
     configuration: Configuration
@@ -37,117 +37,101 @@ class Marked:
     dash: str
 
     @property
-    def line(self) -> dict[str, Any]:
-        """How its line is drawn."""
-        return {"color": self.color, "dash": self.dash, "width": 2}
+    def style(self) -> dict[str, Any]:
+        """How its line is drawn, and what the legend calls it."""
+        return {"line": {"color": self.color, "dash": self.dash, "width": 2}, "name": self.label}
 
 
-def marked(board: Board) -> list[Marked]:
-    """The first configurations of a table, one for each colour."""
-    pairs = zip(board.standings, COLORS, DASHES, strict=False)
-    return [Marked(s.configuration, f"{s.rank}  {s.configuration.name}", color, dash) for s, color, dash in pairs]
+def highlights(board: Board) -> list[Highlight]:
+    """Return the first configurations of a leaderboard, one for each colour."""
+    rows = zip(board.standings, COLORS, DASHES, strict=False)
+    return [Highlight(s.configuration, f"{s.rank}  {s.configuration.name}", color, dash) for s, color, dash in rows]
 
 
-def styled(figure: go.Figure, height: int, legend: bool = False, **layout: Any) -> go.Figure:
-    """A figure in the look of the page: quiet axes, a legend below where there is one."""
-    axis = {"gridcolor": RULE, "linecolor": QUIET, "ticks": "outside", "tickcolor": QUIET, "zeroline": False}
-    axis |= {"showline": True, "ticklen": 4, "automargin": True}
-    axis |= {"title_font_size": 12, "title_standoff": 8}
-    figure.update_xaxes(showgrid=False, **axis)
-    figure.update_yaxes(showgrid=True, **axis)
+def with_layout(figure: go.Figure, height: int, legend: bool = False, **layout: Any) -> go.Figure:
+    """Return a figure in the style of the page: quiet axes, a legend below where there is one."""
+    axis = {"linecolor": QUIET, "tickcolor": QUIET, "ticklen": 4, "title_font_size": 12, "title_standoff": 8}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(showgrid=True, gridcolor=RULE, **axis)
     figure.update_annotations(font_size=12)
     lines = legend_lines(figure) if legend else 0
-    margin = {"l": 60, "r": 20, "t": 30, "b": 45 + 22 * lines} | layout.pop("margin", {})
     below = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container", "traceorder": "normal"}
-    return figure.update_layout(
-        width=WIDTH,
-        height=height + 22 * lines,
-        showlegend=legend,
-        legend=below,
-        font=FONT,
-        paper_bgcolor="#fff",
-        plot_bgcolor="#fff",
-        margin=margin,
-        **layout,
-    )
+    defaults = {"margin": {"l": 60, "r": 20, "t": 30, "b": 45 + 22 * lines}}
+    figure.update_layout(defaults | {"template": "simple_white", "width": WIDTH, "height": height + 22 * lines})
+    return figure.update_layout(showlegend=legend, legend=below, font=FONT, **layout)
 
 
 def legend_lines(figure: go.Figure) -> int:
-    """About how many lines the legend of a figure takes."""
+    """Estimate how many lines the legend of a figure takes."""
     names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
     return math.ceil(sum(60 + 6.5 * len(name) for name in names) / (WIDTH - 80))
 
 
-def dots(board: Board, best: Sequence[Marked], unit: str) -> go.Figure:
-    """Error and interval of each configuration, the best on top; filled where tied with the leader."""
-    shown = board.standings[:MOST_DOTS]
+def error_intervals(board: Board, best: Sequence[Highlight], unit: str) -> go.Figure:
+    """Return the error and interval of each configuration, the best on top; filled where tied with the leader."""
+    shown = board.standings[:MOST_INTERVALS]
     colors = {id(one.configuration): one.color for one in best}
     figure = go.Figure()
-    for place, standing in enumerate(shown):
+    for row, standing in enumerate(shown):
         one, tied = standing.configuration, standing.tied or standing.rank == 1
         color = colors.get(id(one), TIE if tied else QUIET)
-        if one.interval:
-            figure.add_scatter(x=list(one.interval), y=[place] * 2, mode="lines", line={"color": color, "width": 1.5})
+        lower, upper = one.interval or (one.mae, one.mae)
+        bar = {
+            "array": [upper - one.mae],
+            "arrayminus": [one.mae - lower],
+            "color": color,
+            "thickness": 1.5,
+            "width": 0,
+        }
         marker = {"color": color if tied else "#fff", "size": 9, "line": {"color": color, "width": 1.6}}
-        figure.add_scatter(x=[one.mae], y=[place], mode="markers", marker=marker, name=one.name)
-    figure.add_vline(x=board.leader.mae, line={"color": QUIET, "width": 1, "dash": "dot"})
+        figure.add_scatter(x=[one.mae], y=[row], error_x=bar, mode="markers", marker=marker, name=one.name)
+    figure.add_vline(x=board.leader.mae, line={"color": QUIET, "width": 1, "dash": "dot"}, opacity=1)
     names = [f"{s.configuration.name}  {s.rank}" for s in shown]
     figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=names, range=[len(shown) - 0.4, -0.6])
-    ends = [end for s in shown for end in (s.configuration.interval or (s.configuration.mae,))]
-    room = 0.03 * (max(ends) - min(ends)) or 1.0
-    figure.update_xaxes(range=[min(ends) - room, max(ends) + room])
     title = f"{board.heading} ({unit}), mean over {board.leader.mean}"
     figure.update_xaxes(title_text=f"{title}, with 95% interval" if board.leader.interval else title)
-    return styled(figure, 90 + 21 * len(shown))
+    return with_layout(figure, 90 + 21 * len(shown))
 
 
-def curves(
-    groups: Mapping[str, Sequence[tuple[Configuration, Floats]]], best: Sequence[Marked], unit: str, heading: str
+def learning_curves(
+    panels: Mapping[str, Sequence[tuple[Configuration, Floats]]], best: Sequence[Highlight], unit: str, heading: str
 ) -> go.Figure:
-    """Error by epoch, a panel for each group of runs, all others pale behind; the best in their colours."""
-    names = list(groups)[:MOST_PANELS]
+    """Return the error by epoch, a panel for each group of runs, all others pale behind; the best in their colours."""
+    names = list(panels)[:MOST_PANELS]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure = make_subplots(
         rows, columns, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
         horizontal_spacing=0.02, vertical_spacing=min(0.1, 0.3 / rows),
     )  # fmt: skip
-    lines = {id(one.configuration): one for one in best}
-    everything = [history for runs in groups.values() for _, history in runs]
-    behind = broken(everything)
+    styles = {id(one.configuration): {"line": one.style["line"]} for one in best}
+    histories = [history for runs in panels.values() for _, history in runs]
+    every_run = with_gaps(histories)
     for i, name in enumerate(names):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
-        figure.add_scatter(x=behind[0], y=behind[1], mode="lines", line={"color": RULE, "width": 1}, **place)
-        own = broken([history for one, history in groups[name] if id(one) not in lines])
-        figure.add_scatter(x=own[0], y=own[1], mode="lines", line={"color": INK, "width": 1}, opacity=0.6, **place)
-        for one, history in reversed(groups[name]):
-            if id(one) in lines:
-                steps, values = history.T
-                figure.add_scatter(x=steps, y=values, mode="lines", line=lines[id(one)].line, **place)
-    values = np.concatenate([history[:, 1] for history in everything])
-    top = float(np.quantile(values, CUT if len(everything) >= CUT_FROM else 1))
-    low = float(values.min())
-    room = 0.05 * (top - low) or 1.0
-    figure.update_yaxes(range=[low - room, top + room])
+        others = with_gaps([history for one, history in panels[name] if id(one) not in styles])
+        lines: list[tuple[Floats, dict[str, Any]]] = [(every_run, {"line": {"color": RULE, "width": 1}})]
+        lines += [(others, {"line": {"color": INK, "width": 1}, "opacity": 0.6})]
+        lines += [(history, styles[id(one)]) for one, history in reversed(panels[name]) if id(one) in styles]
+        for (epochs, errors), style in ((history.T, style) for history, style in lines):
+            figure.add_scatter(x=epochs, y=errors, mode="lines", row=i // columns + 1, col=i % columns + 1, **style)
+    errors = every_run[:, 1][np.isfinite(every_run[:, 1])]
+    lower, upper = float(errors.min()), float(np.quantile(errors, CUT if len(histories) >= CUT_FROM else 1))
+    margin = 0.05 * (upper - lower) or 1.0
+    figure.update_yaxes(range=[lower - margin, upper + margin])
     figure.update_yaxes(title_text=f"{heading} ({unit})", col=1)
     figure.update_xaxes(title_text="epoch", row=rows)
-    if max(history[-1, 0] for history in everything) <= 10:
+    if max(history[-1, 0] for history in histories) <= 10:
         figure.update_xaxes(dtick=1)
-    return styled(figure, 80 + 190 * rows)
+    return with_layout(figure, 80 + 190 * rows)
 
 
-def broken(histories: Sequence[Floats]) -> tuple[list[float | None], list[float | None]]:
-    """Histories (epochs, 2) of several runs as one line with gaps."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for history in histories:
-        x += [*history[:, 0].tolist(), None]
-        y += [*history[:, 1].tolist(), None]
-    return x, y
+def with_gaps(histories: Sequence[Floats]) -> Floats:
+    """Return histories (epochs, 2) of several runs as one line (points, 2), with NaN after each."""
+    return np.concatenate([np.empty((0, 2)), *(np.append(history, [[np.nan] * 2], 0) for history in histories)])
 
 
-def by_target(best: Sequence[Marked]) -> go.Figure:
-    """Mean absolute error in bins of the true target of each axis, and below how many images the bins have."""
+def error_by_target(best: Sequence[Highlight]) -> go.Figure:
+    """Return the mean absolute error in bins of the true target of each axis, above the number of images in them."""
     first = best[0].configuration.seeds[0]
     axes = first.meaning["axes"][:MOST_AXES]
     figure = make_subplots(
@@ -155,73 +139,68 @@ def by_target(best: Sequence[Marked]) -> go.Figure:
         subplot_titles=[axis["name"] for axis in axes],
     )  # fmt: skip
     for i, axis in enumerate(axes):
-        edges = bins(first.values["target"][:, i], wanted=14)
+        unit, targets = axis["unit"] or "own unit", first.values["target"][:, i]
+        edges = bins(targets, wanted=14)
         middles = (edges[1:] + edges[:-1]) / 2
-        index = np.clip(np.searchsorted(edges, first.values["target"][:, i], "right") - 1, 0, len(middles) - 1)
+        index = np.clip(np.searchsorted(edges, targets, "right") - 1, 0, len(middles) - 1)
         counts = np.bincount(index, minlength=len(middles))
         for one in best:
             sums = np.bincount(index, one.configuration.axis_errors[:, i], len(middles))
             means = np.where(counts >= FEWEST, sums / np.maximum(counts, 1), np.nan)
-            figure.add_scatter(
-                x=middles, y=means, mode="lines+markers", line=one.line, marker={"size": 4}, name=one.label,
-                showlegend=i == 0, row=1, col=i + 1,
-            )  # fmt: skip
+            dots = {"mode": "lines+markers", "marker": {"size": 4}, "showlegend": i == 0}
+            figure.add_scatter(x=middles, y=means, row=1, col=i + 1, **dots, **one.style)
         figure.add_bar(x=middles, y=counts, marker_color=PALE, showlegend=False, row=2, col=i + 1)
-        figure.update_xaxes(title_text=f"true {axis['name']} ({axis['unit'] or 'own unit'})", row=2, col=i + 1)
-        figure.update_yaxes(title_text=f"MAE ({axis['unit'] or 'own unit'})", row=1, col=i + 1, rangemode="tozero")
+        figure.update_xaxes(title_text=f"true {axis['name']} ({unit})", row=2, col=i + 1)
+        figure.update_yaxes(title_text=f"MAE ({unit})", row=1, col=i + 1, rangemode="tozero")
     figure.update_yaxes(title_text="images", row=2, col=1)
-    return styled(figure, 420, legend=True, bargap=0.08)
+    return with_layout(figure, 420, legend=True, bargap=0.08)
 
 
-def spread(best: Sequence[Marked], unit: str) -> go.Figure:
-    """Share of the images with at most an error, for each of the best."""
+def error_distribution(best: Sequence[Highlight], unit: str) -> go.Figure:
+    """Return the share of the images with at most an error, for each of the best."""
     figure = go.Figure()
     shares = np.linspace(0, 1, 201)
     for one in best:
-        values = np.quantile(one.configuration.errors, shares)
-        figure.add_scatter(x=values, y=shares, mode="lines", line=one.line, name=one.label)
-    top = max(float(np.quantile(one.configuration.errors, 0.99)) for one in best)
-    figure.update_xaxes(title_text=f"error of an image ({unit}), mean over axes", range=[0, top or 1.0])
+        figure.add_scatter(x=np.quantile(one.configuration.errors, shares), y=shares, mode="lines", **one.style)
+    greatest = max(float(np.quantile(one.configuration.errors, 0.99)) for one in best)
+    figure.update_xaxes(title_text=f"error of an image ({unit}), mean over axes", range=[0, greatest or 1.0])
     figure.update_yaxes(title_text="share of images with at most this error", range=[0, 1.01], tickformat=".0%")
-    return styled(figure, 360, legend=True)
+    return with_layout(figure, 360, legend=True)
 
 
-def pit(one: Configuration) -> NDArray[np.float64]:
-    """Posterior probabilities below the target of all images, axes and seeds."""
+def pit(one: Configuration) -> Floats:
+    """Return the probability integral transform of all images, axes and seeds: the posterior probability below the target."""
     return np.concatenate([seed.values["pit"].ravel() for seed in one.seeds])
 
 
-def covered(one: Configuration, nominal: Floats) -> Floats:
-    """Share of the targets in central intervals of nominal probabilities (k,) of the posterior."""
+def coverage(one: Configuration, nominal: Floats) -> Floats:
+    """Return the share of the targets in central intervals of the posterior, of nominal probabilities (k,)."""
     distance = np.sort(2 * np.abs(pit(one) - 0.5))
     return np.searchsorted(distance, nominal, "right") / len(distance)
 
 
-def calibration(best: Sequence[Marked], count: int = 20) -> go.Figure:
-    """Histograms of the probability below the target, one a configuration, and coverage of central intervals."""
+def calibration(best: Sequence[Highlight]) -> go.Figure:
+    """Return a histogram of the probability below the target for each of the best, and the coverage of central intervals."""
     columns = len(best)
     specs: list[list[Any]] = [[{}] * columns, [{"colspan": columns}] + [None] * (columns - 1)]
     figure = make_subplots(
         2, columns, specs=specs, row_heights=[0.32, 0.68], vertical_spacing=0.15, horizontal_spacing=0.03,
         subplot_titles=[one.label.partition("  ")[0] for one in best],
     )  # fmt: skip
-    edges = np.linspace(0, 1, count + 1)
+    edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     heights = [np.histogram(pit(one.configuration), edges, density=True)[0] for one in best]
-    for i, (one, height) in enumerate(zip(best, heights, strict=True)):
-        figure.add_bar(
-            x=(edges[1:] + edges[:-1]) / 2, y=height, marker_color=one.color, showlegend=False, row=1, col=i + 1
-        )
-        figure.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=i + 1)
-        figure.update_yaxes(range=[0, 1.05 * max(map(max, heights))], showticklabels=i == 0, row=1, col=i + 1)
+    for i, (one, height) in enumerate(zip(best, heights, strict=True), 1):
+        middles = (edges[1:] + edges[:-1]) / 2
+        figure.add_bar(x=middles, y=height, marker_color=one.color, showlegend=False, row=1, col=i)
+        figure.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dot"}, opacity=1, row=1, col=i)
+        figure.update_yaxes(range=[0, 1.05 * np.max(heights)], showticklabels=i == 1, row=1, col=i)
     figure.update_yaxes(title_text="density", row=1, col=1)
     figure.update_xaxes(tickvals=[0, 0.5, 1], title_text="probability below the target", row=1)
     nominal = np.linspace(0, 1, 101)
-    figure.add_scatter(
-        x=nominal, y=nominal, mode="lines", line={"color": PALE, "width": 5}, name="calibrated", row=2, col=1
-    )
-    for one in best:
-        values = covered(one.configuration, nominal)
-        figure.add_scatter(x=nominal, y=values, mode="lines", line=one.line, name=one.label, row=2, col=1)
+    lines = [(nominal, {"line": {"color": PALE, "width": 5}, "name": "calibrated"})]
+    lines += [(coverage(one.configuration, nominal), one.style) for one in best]
+    for shares, style in lines:
+        figure.add_scatter(x=nominal, y=shares, mode="lines", row=2, col=1, **style)
     figure.update_xaxes(title_text="nominal probability of the interval", tickformat=".0%", row=2, col=1)
     figure.update_yaxes(title_text="targets in it", tickformat=".0%", range=[0, 1.02], row=2, col=1)
-    return styled(figure, 560, legend=True, bargap=0.04)
+    return with_layout(figure, 560, legend=True, bargap=0.04)

@@ -18,43 +18,39 @@ from bel.codes.library import code_digest, code_matrix
 from bel.errors import UserError
 from results.analysis.configurations import Configuration
 from results.store.artifacts import fetch_predictions
+from results.store.predictions import Floats
 
 MOST_AXES, MOST_RUNS, MOST_SIDE = 4, 10, 1000  # axes of a picture; runs of it; entries of a matrix along one side
 
 
-def wrong_share(one: Configuration) -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Share of wrong bits (levels, bits) by axis over the images of all seeds and folds, and of all of them together.
+def wrong_shares(one: Configuration) -> dict[str, tuple[Floats, float]]:
+    """Return by axis the share of wrong bits (levels, bits) over the images of all seeds and folds, and its mean.
 
     The share is NaN for levels without images.
     """
-    wrong: dict[str, NDArray[np.float64]] = {}
-    seen: dict[str, NDArray[np.float64]] = {}
-    for run in one.runs[:MOST_RUNS]:
-        found = fetch_predictions(run, bits=True)
-        for i, name in enumerate(found.axes if found else []):
-            assert found is not None
-            if name not in found.wrong_bits:
-                continue
-            levels, bits = int(one.params[f"levels_{name}"]), found.wrong_bits[name].shape[1]
-            wrong.setdefault(name, np.zeros((levels, bits)))
-            seen.setdefault(name, np.zeros((levels, 1)))
-            np.add.at(wrong[name], found.levels[:, i], found.wrong_bits[name])
-            np.add.at(seen[name], found.levels[:, i], 1)
+    wrong: dict[str, Floats] = {}
+    images: dict[str, Floats] = {}
+    for found in filter(None, (fetch_predictions(run, bits=True) for run in one.runs[:MOST_RUNS])):
+        for name, bits in found.wrong_bits.items():
+            levels = found.levels[:, found.axes.index(name)]
+            shape = int(one.params[f"levels_{name}"]), bits.shape[1]
+            np.add.at(wrong.setdefault(name, np.zeros(shape)), levels, bits)
+            np.add.at(images.setdefault(name, np.zeros((shape[0], 1))), levels, 1)
     return {
         name: (
-            np.where(seen[name] > 0, wrong[name] / np.maximum(seen[name], 1), np.nan),
-            float(wrong[name].sum() / (seen[name].sum() * wrong[name].shape[1])),
+            np.where(images[name] > 0, wrong[name] / np.maximum(images[name], 1), np.nan),
+            float(wrong[name].sum() / (images[name].sum() * wrong[name].shape[1])),
         )
         for name in wrong
     }
 
 
 def draw_codes(one: Configuration) -> bytes | None:
-    """A code's matrix of each axis beside the share of its bits that were wrong, as PNG; None where it is not known.
+    """Return a PNG of a code's matrix of each axis beside the share of its bits that were wrong; None where that is unknown.
 
-    Raises `UserError` where the code is in a file that is not there, or holds another one now.
+    Raises `UserError` where the code is in a file that does not exist, or that holds another code now.
     """
-    shares = dict(list(wrong_share(one).items())[:MOST_AXES])
+    shares = dict(list(wrong_shares(one).items())[:MOST_AXES])
     if not shares:
         return None
     figure = Figure(figsize=(10, 2.9), dpi=130)
@@ -62,9 +58,9 @@ def draw_codes(one: Configuration) -> bytes | None:
     panels = list(figure.subplots(1, 2 * len(shares), squeeze=False)[0])
     top = max(0.02, float(np.nanquantile(np.concatenate([s.ravel() for s, _ in shares.values()]), 0.99)))
     for i, (name, (share, overall)) in enumerate(shares.items()):
-        heat(panels[2 * i], trained_matrix(one, len(share)), f"{name}: code", cmap="binary", vmax=1)
+        draw_matrix(panels[2 * i], trained_matrix(one, len(share)), f"{name}: code", cmap="binary", vmax=1)
         title = f"{overall:.1%} of bits wrong"
-        drawn = heat(panels[2 * i + 1], share, title, cmap="magma_r", vmax=top)
+        drawn = draw_matrix(panels[2 * i + 1], share, title, cmap="magma_r", vmax=top)
         panels[2 * i + 1].set_yticklabels([])
         panels[2 * i].set_ylabel("level" if i == 0 else "", fontsize=8)
     bar = figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.15, 0.009, 0.75)))
@@ -74,7 +70,7 @@ def draw_codes(one: Configuration) -> bytes | None:
 
 
 def trained_matrix(one: Configuration, levels: int) -> Bits:
-    """The matrix (levels, bits) that a configuration was trained with. Raises `UserError` where its file holds another."""
+    """Return the matrix (levels, bits) of a configuration. Raises `UserError` where its file holds another one now."""
     code = one.params["code"]
     digest = code_digest(code, levels)
     if digest not in one.params.get("code_digest", digest).split():  # of a sweep before there were digests
@@ -82,8 +78,8 @@ def trained_matrix(one: Configuration, levels: int) -> Bits:
     return code_matrix(code, levels)
 
 
-def heat(ax: Axes, matrix: NDArray[Any], title: str, cmap: str, vmax: float) -> Any:
-    """A matrix (levels, bits) in axes, a row a level; of a large one every n-th row and column; grey where unknown."""
+def draw_matrix(ax: Axes, matrix: NDArray[Any], title: str, cmap: str, vmax: float) -> Any:
+    """Draw a matrix (levels, bits), a row a level; of a large one every n-th row and column; grey where it is NaN."""
     levels, bits = matrix.shape
     shown = matrix[:: -(-levels // MOST_SIDE), :: -(-bits // MOST_SIDE)]
     ax.set_facecolor("#dfe2e6")
@@ -96,8 +92,8 @@ def heat(ax: Axes, matrix: NDArray[Any], title: str, cmap: str, vmax: float) -> 
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG of few colours."""
-    file, small = io.BytesIO(), io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
-    Image.open(file, formats=["PNG"]).convert("RGB").quantize(128).save(small, "png", optimize=True)
-    return small.getvalue()
+    """Return a figure as a PNG of 128 colours."""
+    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(128).save(file, "png", optimize=True)
+    return file.getvalue()

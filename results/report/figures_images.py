@@ -1,11 +1,10 @@
-"""The images of a report: the worst and the usual ones, with true and predicted targets."""
+"""The images of a report: those of the greatest and of median errors, with true and predicted targets."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,23 +24,16 @@ from bel.run_layout import CONFIG
 from bel.tensor_file import refuse_odd
 from bel.training.checkpoint import config_values
 from results.analysis.configurations import Configuration
+from results.report.page import Picture
 from results.store.artifacts import artifact
-from results.store.predictions import Predictions
+from results.store.predictions import Floats, Predictions
 
-WORST, MEDIAN = 8, 4
-
-
-@dataclass(frozen=True)
-class Tile:
-    """An image with its true and predicted target, as JPEG, and what it is."""
-
-    picture: bytes
-    name: str
-    text: str
+WORST, MEDIAN = 8, 4  # images
+GAP = 4  # pixels between the two copies of an image
 
 
-def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
-    """The config that a run was trained with, some fields changed for this machine. Raises `UserError` where it has none."""
+def config_of(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return the config of a run, with fields changed for this machine. Raises `UserError` where it has none."""
     with artifact(run, CONFIG) as path:
         if path is None:
             raise UserError(f"run {run.info.run_id} has no {CONFIG}")
@@ -54,9 +46,9 @@ def trained_with(run: Run, changes: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig.make(config_values({"config": fields}) | {"weights": "none"} | dict(changes))
 
 
-def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepared]:
-    """The prepared images that a run was validated on. Raises `UserError` where they are not on this machine."""
-    config = trained_with(run, changes)
+def validation_images(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepared]:
+    """Return the config of a run and its prepared validation images. Raises `UserError` where they are not on this machine."""
+    config = config_of(run, changes)
     wanted = request(config, "test" if config.selection == "test" else "train")
     folder = place(wanted, usable(wanted))
     if not folder.exists():
@@ -67,11 +59,14 @@ def pictures(run: Run, changes: Mapping[str, Any]) -> tuple[TrainConfig, Prepare
         raise UserError(f"{error}: run `bel-data prepare` with the data of the sweep, which makes it again") from error
 
 
-def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Tile], list[Tile]]:
-    """The worst images of a configuration's first seed, and the middle ones. Raises `UserError` where there are none here."""
+def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Picture], list[Picture]]:
+    """Return the images of the greatest errors of a configuration's first seed, and of the median ones.
+
+    Raises `UserError` where the images are not on this machine.
+    """
     found = one.seeds[0]
     try:
-        config, data = pictures(one.runs[0], changes)
+        config, data = validation_images(one.runs[0], changes)
     except OSError as error:
         raise UserError(f"the images cannot be read here: {error}") from error
     index = {name: i for i, name in enumerate(data.names)}
@@ -80,66 +75,60 @@ def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Tile], l
         raise UserError("the data here has other images or other labels than those of the sweep")
     errors = found.mean_errors(one.decoder)
 
-    def drawn(i: int) -> Tile:
+    def tile(i: int) -> Picture:
         pixels = np.asarray(data.images[rows[i]])
         true, predicted = found.values["target"][i], found.values[one.decoder][i]
         top, left = center(pixels.shape, size := config.image_size, config.center_crop)
-        picture = jpeg(pixels[top : top + size, left : left + size], true, predicted, config.definition.pose)
-        return Tile(picture, str(found.names[i]), described(found, i, one.decoder, float(errors[i])))
+        seen = pixels[top : top + size, left : left + size]
+        picture = jpeg(seen, [true, predicted] if config.definition.pose else [])
+        return Picture(picture, "image/jpeg", str(found.names[i]), tile_text(found, i, one.decoder, float(errors[i])))
 
-    return [drawn(i) for i in worst(found, errors)], [drawn(i) for i in middle(errors)]
+    return [tile(i) for i in worst_rows(found, errors)], [tile(i) for i in median_rows(errors)]
 
 
-def worst(found: Predictions, errors: NDArray[np.float64]) -> list[int]:
-    """Rows of the greatest errors, few of a group: neighbouring frames fail alike."""
+def worst_rows(found: Predictions, errors: Floats) -> list[int]:
+    """Return the rows of the greatest errors, few of a group: neighbouring frames fail alike."""
     most = most_of_a_group(found)
-    times: Counter[str] = Counter()
-    picked = []
+    count: Counter[str] = Counter()
+    rows = []
     for i in np.argsort(-errors, kind="stable").tolist():
-        times[found.groups[i]] += 1
-        if times[found.groups[i]] <= most:
-            picked.append(i)
-    return picked[:WORST]
+        count[found.groups[i]] += 1
+        if count[found.groups[i]] <= most:
+            rows.append(i)
+    return rows[:WORST]
 
 
 def most_of_a_group(found: Predictions) -> int:
-    """How many of the worst images one group may have."""
+    """Return how many of the worst images one group may have."""
     return max(2, -(-WORST // len(found.group_names)))
 
 
-def middle(errors: NDArray[np.float64]) -> list[int]:
-    """Rows of the errors in the middle."""
-    order = np.argsort(errors, kind="stable")
-    start = max(0, (len(order) - MEDIAN) // 2)
-    return [int(i) for i in order[start : start + MEDIAN]]
+def median_rows(errors: Floats) -> list[int]:
+    """Return the rows of the errors around the median."""
+    start = max(0, (len(errors) - MEDIAN) // 2)
+    return np.argsort(errors, kind="stable")[start : start + MEDIAN].tolist()
 
 
-def described(found: Predictions, i: int, decoder: str, error: float) -> str:
-    """Error of an image, and its true and predicted target."""
-
-    def pairs() -> Iterator[str]:
-        for axis, true, ours in zip(
-            found.meaning["axes"], found.values["target"][i], found.values[decoder][i], strict=True
-        ):
-            yield f"{axis['name']} {value(true, axis)} → {value(ours, axis)}"
-
-    return f"{error:.2f} {found.meaning['unit']}: {', '.join(list(pairs())[:6])}"
+def tile_text(found: Predictions, i: int, decoder: str, error: float) -> str:
+    """Return the error of an image, and its true and predicted target."""
+    values = zip(found.meaning["axes"], found.values["target"][i], found.values[decoder][i], strict=True)
+    texts = [f"{axis['name']} {target_text(t, axis)} → {target_text(p, axis)}" for axis, t, p in values]
+    return f"{error:.2f} {found.meaning['unit']}: {', '.join(texts[:6])}"
 
 
-def value(number: float, axis: Mapping[str, Any]) -> str:
-    """A target as text."""
-    return f"{number:.1f}" if axis["unit"] == "deg" else f"{number:.4g}"
+def target_text(value: float, axis: Mapping[str, Any]) -> str:
+    """Return a target as text."""
+    return f"{value:.1f}" if axis["unit"] == "deg" else f"{value:.4g}"
 
 
-def jpeg(pixels: NDArray[np.uint8], true: Sequence[float], ours: Sequence[float], pose: bool) -> bytes:
-    """What the network saw of an image, for a pose twice: with the true axes and with the predicted ones."""
-    seen = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)
-    both = Image.new("RGB", (2 * TILE + 4 if pose else TILE, TILE), "white")
-    for i, target in enumerate([true, ours] if pose else [()]):
-        half = seen.copy()
-        if pose:
-            draw_axes(ImageDraw.Draw(half), target)
-        both.paste(half, (i * (TILE + 4), 0))
+def jpeg(pixels: NDArray[np.uint8], poses: Sequence[Sequence[float]] = ()) -> bytes:
+    """Return an image as JPEG; with poses (yaw, pitch, roll in degrees) once for each, the axes of the head drawn in."""
+    copies = [Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC) for _ in poses or [()]]
+    row = Image.new("RGB", (len(copies) * (TILE + GAP) - GAP, TILE), "white")
+    for i, copy in enumerate(copies):
+        if poses:
+            draw_axes(ImageDraw.Draw(copy), poses[i])
+        row.paste(copy, (i * (TILE + GAP), 0))
     file = io.BytesIO()
-    both.save(file, "jpeg", quality=88, subsampling=0)
+    row.save(file, "jpeg", quality=88, subsampling=0)
     return file.getvalue()

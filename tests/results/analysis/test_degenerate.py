@@ -10,8 +10,8 @@ import pytest
 from bel.run_layout import PREDICTIONS
 from results.analysis.leaderboard import boards
 from results.commands.main import main
-from results.report.findings import Findings
-from results.report.parts import what_matters
+from results.report.overview import importance
+from results.report.report_data import ReportData
 from results.tables.leaderboard import FORMATS
 from tests.conftest import working_in
 from tests.results.made import entry_of, evaluation_of, stored_sweep
@@ -75,4 +75,4 @@ def test_every_table_and_page_of_a_degenerate_sweep(ids, tmp_path, capsys, case)
 
 def test_what_matters_is_not_said_of_equal_errors(tmp_path):
     equal = [entry_of(tmp_path, code, 0, evaluation=evaluations("no error", 3)["j"]) for code in "abcdefghijkl"]
-    assert "all configurations have the same error" in what_matters(Findings(boards(equal), {})).body
+    assert importance(ReportData(boards(equal), {})) == "all configurations have the same error"

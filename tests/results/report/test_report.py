@@ -2,11 +2,13 @@
 
 import io
 import re
+from functools import partial
 from html import unescape
 
 import mlflow
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from bel.codes.library import code_matrix
@@ -16,12 +18,12 @@ from results.analysis.leaderboard import boards
 from results.commands import main as command
 from results.commands import report
 from results.commands.publish import BEGIN, END
-from results.report.figures import covered, marked
-from results.report.figures_codes import draw_codes, wrong_share
-from results.report.figures_images import jpeg, middle, tiles, value, worst
-from results.report.page import Part, page
-from results.report.parts import SHORTER
-from results.report.varied import ENCODING, Field, importance, varied
+from results.report.figures import coverage, highlights
+from results.report.figures_codes import draw_codes, wrong_shares
+from results.report.figures_images import jpeg, median_rows, target_text, tiles, worst_rows
+from results.report.hyperparameters import ENCODING, Hyperparameter, importances, varied_hyperparameters
+from results.report.overview import SHORTER
+from results.report.page import Figure, Picture, Row, Section, Table, Text, render
 from results.store.artifacts import fetch_predictions
 from results.store.runs import find_sweeps, trials
 from results.tables.leaderboard import rows
@@ -54,7 +56,7 @@ def test_the_page_needs_nothing_else(html):
     assert (
         not re.findall(loads, body(html))
         and "@import" not in html
-        and "url(" not in report.page("", "", [], "")[:20_000]
+        and "url(" not in render("", "", "", {}, [], "")[:20_000]
     )
     assert html.count("plotly.js v") == 1 and len(html) < 12e6
     assert "http" not in re.sub(r"<script.*?</script>", "", body(html), flags=re.DOTALL)
@@ -73,7 +75,7 @@ def test_every_row_of_the_table_is_on_the_page(html, swept_runs):
 def test_every_part_is_there_with_a_figure_or_a_reason(html):
     sections = re.findall(r"<section>.*?</section>", body(html), re.DOTALL)
     titles = re.findall(r'<li><a href="#([^"]+)">', html)
-    assert len(sections) == len(titles) == len(report.PARTS)
+    assert len(sections) == len(titles) == len(report.SECTIONS)
     for anchor, section in zip(titles, sections, strict=True):
         assert f'id="{anchor}"' in section and ("<figure>" in section or 'class="absent"' in section)
     assert html.count('class="absent"') == 0, "the rendered sweep has everything"
@@ -115,24 +117,42 @@ def test_text_of_a_user_is_text(swept_runs, tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $title" in text and "<script>alert" not in text
     assert "|a table|" not in text, "a published leaderboard is not shown twice"
-    assert "&lt;b&gt;" in page("<b>", "", [Part("a <b>", "")], "")
+
+
+def test_every_text_on_the_page_is_escaped():
+    texts = [f"""<b onload="{i}">'{{{{ 1 }}}}""" for i in range(29)]
+    given = iter(texts)
+    odd = partial(next, given)
+    row = Row([odd(), odd(), odd()], odd(), odd())
+    blocks = [
+        Text(odd()),
+        Text(odd(), "heading"),
+        Text(odd(), odd()),
+        Table([odd(), "configuration", odd()], [[row, Row([odd()], odd())]], odd(), odd()),
+        Figure(odd(), picture=Picture(b"", "image/png", odd())),
+        Figure(odd(), tiles=[Picture(b"", "image/png", odd(), odd())]),
+    ]
+    sections = [Section(odd(), blocks), Section(odd(), odd())]
+    html = render(odd(), odd(), odd(), {odd(): odd()}, sections, odd())
+    assert not list(given) and "<b onload" not in html
+    assert all(str(escape(text)) in body(html) for text in texts)
 
 
 def test_what_varies_is_what_the_space_says(swept_runs):
     (board,) = boards(swept_runs[1])
     found = [standing.configuration for standing in board.standings]
-    columns = {column.name: column for column in varied(found)}
+    columns = {column.name: column for column in varied_hyperparameters(found)}
     assert set(columns) >= {ENCODING, "code_bits", "loss"} and not {"head", "code", "seed", "cache_dir"} & set(columns)
-    assert set(columns[ENCODING].known) == {"u", "hex16", "direct", "classification"}
+    assert set(columns[ENCODING].choices) == {"u", "hex16", "direct", "classification"}
     assert all(column.conditional == (None in column.values) for column in columns.values())
 
 
 def test_a_field_knows_its_scale():
-    rate = Field("lr", ["1e-3", "1e-4", "1e-3", None])
-    assert rate.numeric and rate.logarithmic and rate.known == ["1e-4", "1e-3"]
+    rate = Hyperparameter("lr", ["1e-3", "1e-4", "1e-3", None])
+    assert rate.numeric and rate.logarithmic and rate.choices == ["1e-4", "1e-3"]
     assert rate.numbers()[:3] == pytest.approx([-3, -4, -3]) and np.isnan(rate.numbers()[3]) and rate.conditional
-    assert not Field("epochs", ["4", "8"]).logarithmic and not Field("loss", ["ce", "4"]).numeric
-    assert Field("loss", ["l1", "ce", "l1"]).numbers().tolist() == [1, 0, 1]
+    assert not Hyperparameter("epochs", ["4", "8"]).logarithmic and not Hyperparameter("loss", ["ce", "4"]).numeric
+    assert Hyperparameter("loss", ["l1", "ce", "l1"]).numbers().tolist() == [1, 0, 1]
 
 
 class Known:
@@ -146,8 +166,8 @@ def test_importance_is_of_what_decides():
     draw = np.random.default_rng(0)
     rates, noise = 10 ** draw.uniform(-5, -2, 120), draw.uniform(0, 1, 120)
     found = [Known(abs(np.log10(rate) + 3.5)) for rate in rates]
-    columns = [Field("lr", [str(x) for x in rates]), Field("jitter", [str(x) for x in noise])]
-    shares = importance(found, columns)
+    columns = [Hyperparameter("lr", [str(x) for x in rates]), Hyperparameter("jitter", [str(x) for x in noise])]
+    shares = importances(found, columns)
     assert sum(shares.values()) == pytest.approx(1) and shares["lr"] > 0.9 > shares["jitter"]
 
 
@@ -159,7 +179,7 @@ def test_coverage_of_a_uniform_pit_is_nominal(swept_runs):
         seeds = (Seed, Seed)
 
     nominal = np.array([0.1, 0.5, 0.95])
-    assert covered(One, nominal) == pytest.approx(nominal, abs=1e-3)
+    assert coverage(One, nominal) == pytest.approx(nominal, abs=1e-3)
 
 
 def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):
@@ -167,7 +187,7 @@ def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):
     one = found[0]
     stored = fetch_predictions(one.runs[0])
     for i, name in enumerate(stored.axes):
-        share, overall = wrong_share(one)[name]
+        share, overall = wrong_shares(one)[name]
         assert share.shape == (int(one.params[f"levels_{name}"]), int(one.params[f"bits_{name}"]))
         level = stored.levels[0, i]
         assert share[level] == pytest.approx(stored.wrong_bits[name][stored.levels[:, i] == level].mean(0))
@@ -196,28 +216,28 @@ def test_the_worst_images_are_the_worst_and_few_of_a_group(swept_runs, monkeypat
     leader = boards(swept_runs[1])[0].leader
     first = leader.seeds[0]
     errors = first.mean_errors()
-    picked = worst(first, errors)
+    picked = worst_rows(first, errors)
     assert len(picked) == 8 and errors[picked].tolist() == sorted(errors)[::-1][:8], "one group: all may be of it"
-    assert errors[middle(errors)].tolist() == sorted(errors)[4:8]
+    assert errors[median_rows(errors)].tolist() == sorted(errors)[4:8]
     monkeypatch.setattr(TrainConfig, "cache_dir", "elsewhere")  # the sweep's own has its images
     bad, _ = tiles(leader, {})
     assert [tile.name for tile in bad] == first.names[picked].tolist()
-    assert all(tile.picture.startswith(b"\xff\xd8") for tile in bad) and f"{errors[picked[0]]:.2f} deg" in bad[0].text
+    assert all(tile.content.startswith(b"\xff\xd8") for tile in bad) and f"{errors[picked[0]]:.2f} deg" in bad[0].text
     many = first.take(np.tile(np.arange(12), 10))
     object.__setattr__(many, "groups", np.repeat([f"{i:02d}" for i in range(10)], 12))
-    taken = many.groups[worst(many, np.arange(120.0))].tolist()
+    taken = many.groups[worst_rows(many, np.arange(120.0))].tolist()
     assert max(map(taken.count, taken)) == 2 and len(taken) == 8
 
 
 def test_a_target_that_is_no_pose_has_one_picture_and_its_numbers(swept_runs):
     pixels = np.full((34, 40, 3), 90, np.uint8)
-    sizes = [Image.open(io.BytesIO(jpeg(pixels, (1, 2, 3), (4, 5, 6), pose))).size for pose in (False, True)]
+    sizes = [Image.open(io.BytesIO(jpeg(pixels, poses))).size for poses in ([], [(1, 2, 3), (4, 5, 6)])]
     assert sizes[0][0] == sizes[0][1] and sizes[1][0] > 2 * sizes[0][0]
-    assert value(12.345, {"unit": "deg"}) == "12.3" and value(0.012345, {"unit": "m"}) == "0.01235"
+    assert target_text(12.345, {"unit": "deg"}) == "12.3" and target_text(0.012345, {"unit": "m"}) == "0.01235"
 
 
 def test_the_best_have_colours_of_their_own(swept_runs):
-    best = marked(boards(swept_runs[1])[0])
+    best = highlights(boards(swept_runs[1])[0])
     assert len(best) == 5 == len({one.color for one in best}) == len({one.dash for one in best})
     assert [one.label[:1] for one in best] == list("12345")
 

@@ -8,7 +8,7 @@ import torch
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, LAST
 from launch import train
-from results.report.figures_images import pictures
+from results.report.figures_images import validation_images
 from results.retest import evaluate
 from tests.bel.data.prepare.test_verified import DAMAGE, change, settled  # noqa: F401 - a fixture
 from tests.conftest import children
@@ -82,4 +82,4 @@ def test_a_sweep_its_re_test_and_its_pictures_show_nothing_damaged(kind, started
     assert re.search(r"expected .*", capsys.readouterr().out)[0] == tested
     damage(cache, kind)
     with pytest.raises(UserError, match=r"is damaged .*: run `bel-data prepare`"):
-        pictures(again, {"cache_dir": str(cache)})
+        validation_images(again, {"cache_dir": str(cache)})

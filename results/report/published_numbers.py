@@ -1,8 +1,8 @@
-"""Published numbers to see an own one beside: mean errors of yaw, pitch and roll in degrees, each of its own protocol."""
+"""Published mean errors of yaw, pitch and roll in degrees, each with the protocol of its paper, to show beside a sweep's."""
 
 from __future__ import annotations
 
-PROTOCOL = (
+CAPTION = (
     " Grey rows are published numbers, for orientation: their crops, splits, test images and choice of the epoch differ from "
     "ours and among them, so they are not comparable with these rows."
 )
@@ -10,6 +10,7 @@ SPLITS = "BIWI, 70/30 by sequence; the split differs between papers"
 LARGE = "300W_LP → AFLW2000, as published"
 RECORD = "BIWI, 4,647 test frames, best epoch on test, random crops: the record in BEL's repository"
 
+# By our protocol: name, error, protocol of the paper.
 PUBLISHED: dict[str, list[tuple[str, str, str]]] = {
     "biwi": [
         ("WQuatNet (2025)", "2.28", SPLITS),
@@ -32,8 +33,3 @@ PUBLISHED: dict[str, list[tuple[str, str, str]]] = {
         ("HopeNet (a=1)", "6.41", LARGE),
     ],
 }
-
-
-def references(protocol: str) -> list[tuple[str, str, str]]:
-    """Name, error and protocol of published numbers for one of ours; none for own data."""
-    return PUBLISHED.get(protocol, [])
