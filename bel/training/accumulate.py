@@ -1,8 +1,8 @@
-"""A batch that does not fit into memory, computed in chunks: the loss and its gradients are still those of the whole batch.
+"""Gradient accumulation: a batch too large for memory in chunks, with the loss and the gradients of the whole batch.
 
-The losses are sums, means, comparisons of all pairs of a batch, or of the weights alone, so that weighted losses of the
-chunks would be another loss. What takes memory is the network, not its few outputs: each chunk's forward pass keeps its
-outputs only and is done again when its turn in the backward pass comes, which adds the gradients up chunk by chunk.
+Losses are sums, means, comparisons of all pairs of a batch, or of the weights alone, so that a weighted sum over chunks
+would be another loss. The activations take the memory, not the outputs: the forward pass of a chunk keeps its outputs only
+(activation checkpointing), and the backward pass repeats it and adds up the gradients chunk by chunk.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from torch.utils.checkpoint import checkpoint
 from bel.config import TrainConfig
 from bel.errors import UserError
 
-SMALLEST = 2  # images: batch norm of one image has a single value a channel where a trunk ends in 1 x 1 pixels
+SMALLEST = 2  # images: for one image and 1 x 1 pixels batch norm has a single value in each channel
 
 
 @dataclass
 class Chunks:
-    """In how many chunks the batches of a run are computed: one, until memory runs out; then doubled for its rest."""
+    """The number of chunks for the batches of a run: one, doubled each time that memory runs out."""
 
     config: TrainConfig
     count: int = 1
 
     def outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
-        """What a model gives for images (B, 3, S, S), a list of (B, width), from chunks of almost the same size.
+        """Images (B, 3, S, S) -> outputs of a model, a list of (B, width), from chunks of almost the same size.
 
-        Batch norm normalises by the statistics of a chunk, and its running ones move once a chunk: in this alone, and in
-        what dropout draws, a batch in chunks differs from a whole one.
+        Only batch norm and dropout make a difference: batch norm takes the statistics of each chunk.
         """
         if self.count == 1:
             outputs: list[Tensor] = model(images)
             return outputs
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), settled(model)
+            return nullcontext(), frozen_statistics(model)
 
         parts = images.tensor_split(self.count)
         given = [checkpoint(model, part, use_reentrant=False, context_fn=contexts) for part in parts]
@@ -56,12 +55,12 @@ class Chunks:
             )
         self.count *= 2
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # blocks of the sizes of larger chunks are of no use any more
+            torch.cuda.empty_cache()  # cached blocks for larger chunks are not used any more
 
 
 @contextmanager
-def settled(model: nn.Module) -> Iterator[None]:
-    """Batch norm neither moves its running statistics nor counts: a forward pass that is done again has done it before."""
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Freeze the running statistics and counters of batch norm while a forward pass is repeated."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -82,7 +81,7 @@ REMEDIES = {
 
 @contextmanager
 def enough_memory(phase: str, config: TrainConfig) -> Iterator[None]:
-    """Raise `UserError` with what helps in a phase of a run where memory runs out in it."""
+    """Raise `UserError` with a remedy where memory runs out in a phase of a run."""
     try:
         yield
     except torch.OutOfMemoryError as error:

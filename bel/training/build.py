@@ -1,4 +1,4 @@
-"""What a run trains, built from its config: the network, and the learning rates of its parameters."""
+"""The network of a run, built from its config, and the learning rates of its parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bel.training.optimiser import Group
 
 
 def build_model(config: TrainConfig, initial: bool = True) -> Model:
-    """A network for a config, its trunk from `config.weights` unless `initial` is false (a checkpoint will fill it).
+    """Build the network of a config, its trunk from `config.weights` unless `initial` is false (for a checkpoint).
 
     Raises `UserError` where the trunk cannot take the config's images or weights.
     """
@@ -25,10 +25,10 @@ def build_model(config: TrainConfig, initial: bool = True) -> Model:
 
 
 def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
-    """Parameters by rate and steps a batch; each is in exactly one group, or frozen and in none where its rate is 0."""
+    """Group parameters by learning rate and steps a batch; those with rate 0 are frozen and in no group."""
     grouped: dict[tuple[float, int], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        factor, steps = pace(name, config)
+        factor, steps = rate_and_steps(name, config)
         if factor:
             grouped.setdefault((factor, steps), []).append(parameter)
         else:
@@ -36,16 +36,16 @@ def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
     return [Group(parameters, factor, steps) for (factor, steps), parameters in grouped.items()]
 
 
-def pace(name: str, config: TrainConfig) -> tuple[float, int]:
-    """A parameter's learning rate over the run's, and how often Adam steps it on a batch.
+def rate_and_steps(name: str, config: TrainConfig) -> tuple[float, int]:
+    """Return a parameter's learning rate relative to the run's, and the number of Adam steps on a batch.
 
-    The published training freezes conv1 and bn1 (whose statistics move on), yields each parameter of layer1 to layer4
-    three times, and those of a shortcut four times.
+    The published training freezes conv1 and bn1 (but not the statistics of bn1), and passes each parameter of layer1 to
+    layer4 to Adam three times, those of a shortcut four times.
     """
     head, published = HEADS[config.head], config.recipe == "published"
     if name.startswith("head."):
-        own = head.lr_factors.get(name.rpartition(".")[2], config.head_lr_factor)
-        return own, head.published_steps if published else 1
+        factor = head.lr_factors.get(name.rpartition(".")[2], config.head_lr_factor)
+        return factor, head.published_steps if published else 1
     if not published:
         return 1.0, 1
     if name.startswith(("trunk.conv1.", "trunk.bn1.")):

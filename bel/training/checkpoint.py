@@ -24,27 +24,27 @@ from bel.tensor_file import write as write
 from bel.text import harmless
 from bel.training.build import build_model
 
-Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
+Rule = tuple[str, Callable[[Any], bool]]  # what a value must be: in words, and as a function
 
 
 def named(value: Any, *needed: str, kind: Any = object) -> bool:
-    """Whether a value is a mapping of names to values of a kind that has some names."""
+    """Return whether a value is a mapping of names to values of a type, with all `needed` names."""
     names_fit = isinstance(value, dict) and all(isinstance(name, str) for name in value)
     return names_fit and all(isinstance(v, kind) for v in value.values()) and set(needed) <= value.keys()
 
 
 def counts(value: Any) -> bool:
-    """Whether a value is a whole number from 1."""
+    """Return whether a value is a whole number from 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def texts(value: Any, *needed: str) -> bool:
-    """Whether a value is a mapping that has text of at least a word under some names."""
+    """Return whether a value is a mapping with text that is not blank under all `needed` names."""
     return named(value, *needed) and all(isinstance(value[name], str) and value[name].split() for name in needed)
 
 
 def numbers(value: Any, *needed: str) -> bool:
-    """Whether a value is a mapping of names to numbers that has some, which are finite."""
+    """Return whether a value is a mapping of names to numbers, with finite ones under all `needed` names."""
     plain = named(value, *needed, kind=int | float) and not any(isinstance(number, bool) for number in value.values())
     return plain and all(math.isfinite(value[name]) for name in needed)
 
@@ -65,26 +65,26 @@ RULES: dict[str, Rule] = {
         lambda value: texts(value, "device", "torch", "code_version"),
     ),
 }
-MORE_RULES: dict[str, Rule] = {  # of what some checkpoints have besides
+MORE_RULES: dict[str, Rule] = {  # of keys that only some checkpoints have
     "chunks": ("a whole number from 1", counts),
     "format": ("a whole number from 1", counts),
     "history": ("a list of numbers by name", lambda value: isinstance(value, list) and all(map(numbers, value))),
 }
 KEYS = tuple(RULES)
-FORMAT = 2  # of a checkpoint's state; one without a number is of format 1
-# What the configs of older formats meant and do not say.
-MEANT: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"}}
+FORMAT = 2  # of a checkpoint; one without this number is of format 1
+# Fields that configs of older formats lack, with the values of that time.
+ADDED_FIELDS: dict[int, dict[str, Any]] = {1: {"exif": "ignore", "center_crop": "floor"}}
 
 
-def whole(path: Path, state: Any) -> dict[str, Any]:
-    """What was read, if it is a checkpoint of ours. Raises `UserError` naming what it lacks."""
+def checked(path: Path, state: Any) -> dict[str, Any]:
+    """Return a state that was read, if it is a checkpoint of ours. Raises `UserError` with what is missing or wrong."""
     missing = [key for key in KEYS if not isinstance(state, dict) or key not in state]
     if missing:
         raise UserError(f"{path} is not one of our checkpoints: it lacks {missing}")
     for key, (what, holds) in (RULES | MORE_RULES).items():
         if key in state and not holds(state[key]):
             raise UserError(f"{path} is not a sound checkpoint: its {key} must be {what}")
-    said = {key: value for key, value in state.items() if key not in ("config", "data")}  # these have users' own names
+    said = {key: value for key, value in state.items() if key not in ("config", "data")}  # with users' names
     odd = next((value for value in flat(said) if isinstance(value, str) and harmless(value) != value), None)
     if odd is not None:
         raise UserError(
@@ -95,37 +95,37 @@ def whole(path: Path, state: Any) -> dict[str, Any]:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. Raises `UserError` where the file is missing or is none of ours."""
-    return whole(path, read(path))
+    return checked(path, read(path))
 
 
 def config_values(state: dict[str, Any]) -> dict[str, Any]:
-    """Config fields of a checkpoint's state, with what its format meant. Raises `UserError` for a format to come."""
+    """Return the config fields of a checkpoint, completed by its format. Raises `UserError` for a newer format."""
     number = state.get("format", 1)
-    if number not in (*MEANT, FORMAT):
+    if number not in (*ADDED_FIELDS, FORMAT):
         raise UserError(f"the checkpoint is of format {number!r}, this version reads 1 to {FORMAT}: use a newer one")
     values = dict(state["config"])
     for older in range(number, FORMAT):
-        values = MEANT[older] | values
+        values = ADDED_FIELDS[older] | values
     return values
 
 
 def config_of(state: dict[str, Any], changes: Mapping[str, Any] = MappingProxyType({})) -> TrainConfig:
-    """The config that a checkpoint's network was trained with, some fields changed for this machine.
+    """Return the config of a checkpoint, with some fields changed for this machine.
 
-    Where to write is never what a checkpoint says: its `cache_dir` is the usual one here, unless `changes` has one.
+    A checkpoint never decides where to write: `cache_dir` is the default of this machine, unless `changes` has one.
     """
     return TrainConfig.make(config_values(state) | {"cache_dir": TrainConfig.cache_dir} | dict(changes))
 
 
 def refuse_other_code(config: TrainConfig, state: dict[str, Any]) -> None:
-    """Raise `UserError` where the code of a config is another than a checkpoint was trained with: its file has changed."""
+    """Raise `UserError` where the file of a code has changed since a checkpoint was trained with it."""
     same = config.code is not None and state["config"].get("code") == config.code
     if same and state["data"].get("code_digest", config.code_digest) != config.code_digest:
         raise UserError(f"code {config.code} is not the one that the checkpoint was trained with: put its file back")
 
 
 def restore(state: dict[str, Any], config: TrainConfig) -> Model:
-    """The network of a config with a checkpoint's weights. Raises `UserError` where they are of another network."""
+    """Build the network of a config with a checkpoint's weights. Raises `UserError` where they are of another network."""
     refuse_other_code(config, state)
     model = build_model(config, initial=False)
     own, stored = model.state_dict(), state["weights"]
@@ -143,12 +143,12 @@ def restore(state: dict[str, Any], config: TrainConfig) -> Model:
 
 
 def kind_of(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
-    """What must be the same in a network and in its checkpoint."""
+    """Return shape and type of a tensor, which must be the same in a network and in its checkpoint."""
     return tensor.shape, tensor.dtype
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """What a number depends on besides the config: device, library and code version."""
+    """Return device, library and code version, on which a result depends too."""
     gpu = device.type == "cuda"
     name = (
         torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -21,7 +21,7 @@ from bel.model import Model
 from bel.precision import plain_fp32
 
 PER_CENT = "% of range"
-DECODED = 1024  # images whose outputs are read at once; until then a GPU is not waited for
+DECODED = 1024  # images that are decoded at once; until then the GPU is not waited for
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,29 @@ class Evaluation:
 
     @property
     def headline(self) -> str:
-        """The decoder whose error is the model's."""
+        """The decoder that gives the error of the model."""
         return next(iter(self.predictions))
 
     def errors(self, decoder: str) -> Tensor:
-        """Absolute errors (n, axes) in units."""
+        """Return absolute errors (n, axes) in units."""
         return (self.predictions[decoder] - self.targets).abs()
 
     def group_errors(self, decoder: str) -> Tensor:
-        """Absolute errors (groups, axes) in units, means over the images of each group, in order of the groups' names."""
+        """Return absolute errors (groups, axes) in units: means over the images of each group, groups sorted by name."""
         return torch.from_numpy(group_means(self.errors(decoder).numpy(), self.groups))
 
     def mae(self, decoder: str) -> float:
-        """Mean absolute error over all axes, in `unit(axes)`: each image counts once."""
+        """Return the mean absolute error over all axes, in `unit(axes)`: each image counts once."""
         return overall(self.errors(decoder).mean(0), self.axes)
 
     def mae_groups(self, decoder: str) -> float:
-        """Mean absolute error over all axes, in `unit(axes)`: each group counts once."""
+        """Return the mean absolute error over all axes, in `unit(axes)`: each group counts once."""
         return overall(self.group_errors(decoder).mean(0), self.axes)
 
     def metrics(self, split: str) -> dict[str, float]:
-        """MAE of the headline decoder over all axes and by axis, errors of its rotation, then MAE of every decoder.
+        """Return MAE of the headline decoder over all axes and by axis, errors of its rotation, and MAE of every decoder.
 
-        `mae` and what is without a name of its own count each image once, `mae_groups` each group.
+        `mae` and the others count each image once, `mae_groups` each group.
         """
         values = {}
         for name, errors in (("mae", self.errors(self.headline)), ("mae_groups", self.group_errors(self.headline))):
@@ -78,17 +78,17 @@ class Evaluation:
         return values | {f"{split}/{name}/mae": self.mae(name) for name in self.predictions}
 
     def rotation_errors(self, decoder: str) -> dict[str, float]:
-        """Mean angles in degrees between the predicted and the true rotation: about one axis (geodesic), and of each column.
+        """Return mean angles in degrees between predicted and true rotation: about one axis (geodesic), and of each column.
 
-        The columns are where x, y and z of a head point, which are right, down and away in one that faces the camera
-        (TriNet, WACV 2021, section 3.3).
+        The columns are the directions x, y and z of a head: right, down and away where it faces the camera (TriNet, WACV
+        2021, section 3.3).
         """
         geodesic, columns = self.rotation_angles(decoder)
         means = [geodesic.mean(), *columns.mean(0)]
         return dict(zip(("geodesic", "column_x", "column_y", "column_z"), map(float, means), strict=True))
 
     def rotation_angles(self, decoder: str) -> tuple[np.ndarray, np.ndarray]:
-        """Angles in degrees by image, between rotations (n,) and between their columns (n, 3)."""
+        """Return angles in degrees by image, between rotations (n,) and between their columns (n, 3)."""
         order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
         ours, true = (euler_to_matrix(x[:, order].numpy()) for x in (self.predictions[decoder], self.targets))
         columns = np.linalg.norm(ours - true, axis=-2)  # (n, 3) chords: exact where the arc cosine is not
@@ -97,7 +97,7 @@ class Evaluation:
         return np.degrees(geodesic), np.degrees(angles)
 
     def columns(self) -> dict[str, list[Any]]:
-        """A table with a row an image: name, group, then by axis target, read-outs, posterior, level, and wrong bits packed."""
+        """Return a table, a row an image: name, group, and by axis target, decoders, posterior, level, packed wrong bits."""
         columns: dict[str, list[Any]] = {"name": self.names, "group": self.groups}
         for kind, values in ({"target": self.targets} | self.predictions | self.posterior).items():
             columns |= {f"{kind}_{axis.name}": values[:, i].tolist() for i, axis in enumerate(self.axes)}
@@ -107,7 +107,7 @@ class Evaluation:
         return columns | {f"wrong_bits_{name}": [row.tobytes() for row in rows] for name, rows in packed.items()}
 
     def meaning(self) -> dict[str, Any]:
-        """What a reader of `columns` needs besides, in plain values."""
+        """Return plain values that a reader of `columns` needs too."""
         return {
             "axes": [
                 {"name": axis.name, "unit": axis.unit, "width": width(axis, self.axes) / axis.span}
@@ -121,18 +121,18 @@ class Evaluation:
 
 
 def unit(axes: Sequence[Axis]) -> str:
-    """Unit of an error over all axes: their own, or where it differs or is not said, per cent of each one's range."""
+    """Return the unit of an error over all axes: that of the axes, or per cent of range where it differs or is unknown."""
     units = {axis.unit for axis in axes}
     return units.pop() if len(axes) == 1 or (len(units) == 1 and "" not in units) else PER_CENT
 
 
 def width(axis: Axis, axes: Sequence[Axis]) -> float:
-    """Range of an axis in `unit(axes)`."""
+    """Return the range of an axis in `unit(axes)`."""
     return 100.0 if unit(axes) == PER_CENT else axis.span
 
 
 def overall(by_axis: Tensor, axes: Sequence[Axis]) -> float:
-    """Mean of errors by axis (axes,), each in its axis's unit, in `unit(axes)`."""
+    """Return the mean over axes of errors (axes,), each in the unit of its axis, in `unit(axes)`."""
     scale = torch.tensor([width(axis, axes) / axis.span for axis in axes], dtype=by_axis.dtype)
     return (by_axis * scale).mean().item()
 
@@ -151,20 +151,20 @@ def evaluate(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    read, held = [], []
+    batches, pending = [], []
     targets = data.targets[rows]
     with torch.inference_mode(), plain_fp32():
         for number, images in enumerate(eval_batches(data, rows, config, device), start=1):
-            held.append((forward or model)(images))
+            pending.append((forward or model)(images))
             done = min(number * config.eval_batch_size, len(rows))
-            if len(held) * config.eval_batch_size >= DECODED or done == len(rows):
-                outputs = [torch.cat(axis) for axis in zip(*held, strict=True)]
-                held = []
-                read.append(decoded(model.head, outputs, targets[done - len(outputs[0]) : done], config.axes))
+            if len(pending) * config.eval_batch_size >= DECODED or done == len(rows):
+                outputs = [torch.cat(axis) for axis in zip(*pending, strict=True)]
+                pending = []
+                batches.append(decoded(model.head, outputs, targets[done - len(outputs[0]) : done], config.axes))
     model.train(training)
     refuse_changed(data)
     picked = rows.tolist()
-    predictions, posterior, wrong_bits = zip(*read, strict=True)
+    predictions, posterior, wrong_bits = zip(*batches, strict=True)
     return Evaluation(
         axes=config.axes,
         names=[data.names[i] for i in picked],
@@ -186,7 +186,7 @@ def decoded(head: Head, outputs: list[Tensor], targets: Tensor, axes: Sequence[A
 
 
 def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Batches of the same tensors (B, ...) in one each (n, ...)."""
+    """Concatenate batches of the same tensors (B, ...) to (n, ...)."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -213,6 +213,6 @@ def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence
 
 
 def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
-    """The predictor to beat: the median of the training targets (n, axes) for every image."""
+    """Return the baseline evaluation that predicts the median of the training targets (n, axes) for every image."""
     median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
     return replace(evaluation, predictions={"median": median}, posterior={}, wrong_bits={})

@@ -1,4 +1,4 @@
-"""One training run: `fit` yields an epoch at a time, and the caller reports it, saves it or stops."""
+"""One training run: `fit` yields one epoch at a time, and the caller reports it, saves it or stops."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from bel.training.replay import Forward
 from bel.training.run_context import RunContext
 from bel.training.step import Step
 
-LOOK = 50  # steps between looks at the loss: each waits for a GPU to have computed it
+CHECK_EVERY = 50  # steps between checks of the loss, each of which waits for the GPU
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass gave: its number from 1, metrics by name, whether it selects so far, validation, the state after it."""
+    """The result of one epoch: its number from 1, metrics, whether it is the best so far, validation, the state after it."""
 
     number: int
     metrics: dict[str, float]
@@ -54,7 +54,7 @@ def fit(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = Non
 
 
 def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = None) -> Iterator[Epoch | None]:
-    """`fit` step by step, so that several runs can take turns: None after each step, which a GPU may still compute."""
+    """`fit` step by step, so that several runs can take turns: None after each step, which the GPU may still compute."""
     device = pick_device(config.device)
     parts = split(config, data)
     facts = {"data_digest": data.digest, "code_digest": config.code_digest} | parts.as_dict()
@@ -79,7 +79,7 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
     if resume:
         begun = {name: resume[name] for name in ("epoch", "best")}
     begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
-    bf16 = resume.get("bf16") if resume else None  # a run that goes on elsewhere computes as it began
+    bf16 = resume.get("bf16") if resume else None  # a resumed run computes as it began, on any machine
     step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), bf16)
     return epochs(config, there, step, replace(parts, held=held), begun, context)
 
@@ -87,7 +87,7 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
 def epochs(
     config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], context: RunContext
 ) -> Iterator[Epoch | None]:
-    """Train, validate and yield, epoch by epoch, after the one that `begun` ended with."""
+    """Train, validate and yield, epoch by epoch, after the last one of `begun`."""
     best: dict[str, float] = begun["best"]
     forward = Forward(step.model, config.eval_batch_size if step.replays else 0)
     try:
@@ -100,7 +100,7 @@ def epochs(
                 validation = evaluate(step.model, parts.held, parts.val, config, forward)
             measured = validation.metrics("val")
             refuse_divergence("validation error", measured["val/mae"], number)
-            name = selecting(config, best)
+            name = selection_metric(config, best)
             is_best = config.selection == "last" or measured[f"val/{name}"] < best.get(f"val/best_{name}", math.inf)
             if is_best:
                 best = best_epoch(number, measured, best)
@@ -116,21 +116,21 @@ def epochs(
             described = begun | {"config": config.as_dict()} | reached
             yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
     finally:
-        del step, forward, data, parts  # their memory is what there is to give back
+        del step, forward, data, parts  # close() can only release memory that is not referenced
         context.close()
 
 
-def selecting(config: TrainConfig, best: dict[str, float]) -> str:
-    """The error by which an epoch is the best: each group counts once; as published each image.
+def selection_metric(config: TrainConfig, best: dict[str, float]) -> str:
+    """Return the error that selects the best epoch: each group counts once; each image in the published recipe.
 
-    So it does in a run that an earlier version began, which goes on as it began.
+    A run that an earlier version began continues with the error over images.
     """
     older = bool(best) and "val/best_mae_groups" not in best
     return "mae" if config.recipe == "published" or config.selection == "test" or older else "mae_groups"
 
 
 def best_epoch(number: int, measured: dict[str, float], before: dict[str, float]) -> dict[str, float]:
-    """The errors of an epoch that is the best so far, by the names that the best one before it had."""
+    """Return the errors of the best epoch so far, by the names of the best one before it."""
     errors = {name.replace("/", "/best_"): value for name, value in measured.items() if name.count("/") == 1}
     return {name: e for name, e in errors.items() if not before or name in before} | {"val/best_epoch": float(number)}
 
@@ -138,9 +138,9 @@ def best_epoch(number: int, measured: dict[str, float], before: dict[str, float]
 def train_epoch(
     step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, context: RunContext
 ) -> Generator[None, None, float]:
-    """One pass over the rows (n,), a step at a time; returns the mean loss. Raises `Diverged` where that is not finite."""
+    """Train on the rows (n,) once, yielding after each step; return the mean loss. Raises `Diverged` if it is not finite."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-    context.seed(config.seed * 1_000_003 + number)  # dropout draws from it
+    context.seed(config.seed * 1_000_003 + number)  # for dropout
     count = len(rows) // config.batch_size
     if number - 1 == config.drop_epoch:
         step.restart(learning_rate(config, number - 1))
@@ -152,7 +152,7 @@ def train_epoch(
         with context.active(), plain_fp32():
             step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
             total += step(*next(batches))
-            if done % LOOK == LOOK - 1 or done == count - 1:
+            if done % CHECK_EVERY == CHECK_EVERY - 1 or done == count - 1:
                 refuse_divergence("training loss", reached := total.item(), number)
         yield
     refuse_changed(data)
@@ -166,7 +166,7 @@ def refuse_divergence(what: str, value: float, number: int) -> None:
 
 
 def learning_rate(config: TrainConfig, epochs_done: float) -> float:
-    """Learning rate of the trunk after a (fractional) number of epochs."""
+    """Return the learning rate of the trunk after a (fractional) number of epochs."""
     if config.schedule == "constant":
         return config.lr
     if config.drop_epoch is not None:
@@ -175,7 +175,7 @@ def learning_rate(config: TrainConfig, epochs_done: float) -> float:
 
 
 def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint: what describes the run, and copies on the CPU of its weights and its optimiser's state."""
+    """Return a checkpoint: the description of the run, and copies on the CPU of its weights and its optimiser's state."""
 
     def copied(value: Any) -> Any:
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Adam by groups of parameters: each with its own rate over the run's, and its own number of steps a batch."""
+"""Adam by groups of parameters, each with a learning rate relative to the run's and a number of steps a batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bel.errors import UserError
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters, their learning rate over the run's, and how often Adam steps them on the gradients of a batch."""
+    """Parameters, their learning rate relative to the run's, and the number of Adam steps on the gradients of a batch."""
 
     parameters: list[nn.Parameter]
     factor: float
     steps: int = 1
 
     def adam(self, lr: float) -> torch.optim.Adam:
-        """Adam without moments; on a GPU one kernel for all of them, its rate in memory, where a CUDA graph reads it."""
+        """Return a new Adam; on a GPU a fused one, with its learning rate in memory, from which a CUDA graph reads it."""
         device = self.parameters[0].device
         if device.type != "cuda":
             return torch.optim.Adam(self.parameters, lr=self.factor * lr)
@@ -30,7 +30,7 @@ class Group:
 
 
 def fits(group: Group, state: dict[str, Any]) -> bool:
-    """Whether the state of an Adam has the moments of each parameter of a group, or of none before the first step."""
+    """Return whether an Adam state has the moments of each parameter of a group, or none, as before the first step."""
     moments = state.get("state")
     if not isinstance(moments, dict) or not moments.keys() <= set(range(len(group.parameters))):
         return False
@@ -39,7 +39,7 @@ def fits(group: Group, state: dict[str, Any]) -> bool:
 
 
 def shapes_of(values: Any) -> dict[str, Any]:
-    """Shapes of the floating-point tensors in a mapping by name."""
+    """Return the shapes of the floating-point tensors in a mapping, by name."""
     if not isinstance(values, dict):
         return {}
     return {
@@ -48,10 +48,10 @@ def shapes_of(values: Any) -> dict[str, Any]:
 
 
 class Optimiser:
-    """One Adam a group.
+    """One Adam for each group.
 
-    A published training names some parameters several times, and its Adam steps them as often; stepping a group's own Adam
-    `steps` times on the same gradients is the same to the last bit.
+    The published training passes some parameters to Adam several times, which then steps them as often. Stepping the Adam of
+    a group `steps` times on the same gradients is the same to the last bit.
     """
 
     def __init__(self, groups: Sequence[Group], lr: float) -> None:
@@ -59,11 +59,11 @@ class Optimiser:
         self.restart(lr)
 
     def restart(self, lr: float) -> None:
-        """Begin anew at a learning rate, without moments."""
+        """Restart at a learning rate, without moments."""
         self.adams = [group.adam(lr) for group in self.groups]
 
     def set_rate(self, lr: float) -> None:
-        """Give every group its rate of this step."""
+        """Set the learning rate of every group for this step."""
         for group, adam in zip(self.groups, self.adams, strict=True):
             own = adam.param_groups[0]
             if isinstance(own["lr"], Tensor):
@@ -72,24 +72,24 @@ class Optimiser:
                 own["lr"] = group.factor * lr
 
     def zero_grad(self) -> None:
-        """Forget the gradients of the last batch."""
+        """Delete the gradients of the last batch."""
         for adam in self.adams:
             adam.zero_grad()
 
     def step(self) -> None:
-        """Step every group on the gradients that are there."""
+        """Step every group on the current gradients."""
         for group, adam in zip(self.groups, self.adams, strict=True):
             for _ in range(group.steps):
                 adam.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """State of each group's Adam."""
+        """Return the state of each group's Adam."""
         return [adam.state_dict() for adam in self.adams]
 
     def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from the moments of a state, perhaps of another device; how to step stays this device's.
+        """Load the moments of a state, also from another device; the settings of Adam stay those of this device.
 
-        Raises `UserError` where they are not those of these parameters.
+        Raises `UserError` where the moments are not of these parameters.
         """
         if len(states) != len(self.groups) or not all(map(fits, self.groups, states)):
             raise UserError("the checkpoint holds no state of Adam for this network: it cannot be gone on from")

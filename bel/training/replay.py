@@ -1,4 +1,4 @@
-"""CUDA graphs: what a step launches, captured once and launched as a whole, so that Python is no longer in the way."""
+"""CUDA graphs: the kernels of a step, captured once and launched together, without the overhead of Python."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Result = TypeVar("Result")
 
 
 class Replay(Generic[Result]):
-    """A function of tensors on a GPU as a CUDA graph; its result lies in the same memory after every call.
+    """A function of tensors on a GPU as a CUDA graph; every call writes its result to the same memory.
 
-    The function must have run before on this stream, waits for nothing, and changes only memory that stays where it is.
-    Raises `UserError` where it does otherwise, and torch's `OutOfMemoryError`.
+    The function must have run before on this stream, must not synchronise, and may only change memory that stays
+    allocated. Raises `UserError` where it cannot be captured, and torch's `OutOfMemoryError`.
     """
 
     def __init__(self, function: Callable[..., Result], *inputs: Tensor) -> None:
         self.inputs = [value.clone() for value in inputs]
         self.graph = torch.cuda.CUDAGraph()
         try:
-            # other threads, which copy the next batch, may go on to allocate memory
+            # other threads, which copy the next batch, may allocate memory meanwhile
             with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
                 self.result = function(*self.inputs)
         except torch.OutOfMemoryError:
@@ -37,7 +37,7 @@ class Replay(Generic[Result]):
             ) from error
 
     def __call__(self, *inputs: Tensor) -> Result:
-        """The function's result for other inputs of the same shapes."""
+        """Return the result for other inputs of the same shapes."""
         for own, value in zip(self.inputs, inputs, strict=True):
             own.copy_(value, non_blocking=True)
         self.graph.replay()
@@ -45,7 +45,7 @@ class Replay(Generic[Result]):
 
 
 class Forward:
-    """A network in evaluation: images (B, 3, S, S) -> outputs, on a GPU replayed for batches of `size`; 0: never."""
+    """A network in evaluation: images (B, 3, S, S) -> outputs; a CUDA graph for batches of `size` images, none for 0."""
 
     def __init__(self, model: nn.Module, size: int) -> None:
         self.model, self.size = model, size
@@ -53,24 +53,19 @@ class Forward:
         self.warm = False
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Outputs that stay as they are when the next batch is computed."""
-        if len(images) != self.size:
-            return self.plain(images)
-        if self.replay is None:
-            outputs = self.plain(images)
+        """Return outputs that the next batch does not overwrite."""
+        whole = len(images) == self.size
+        if whole and self.replay is not None:
+            return [output.clone() for output in self.replay(images)]
+        outputs: list[Tensor] = self.model(images)
+        if whole:
             if self.warm:
                 self.capture(images)
             self.warm = True
-            return outputs
-        return [output.clone() for output in self.replay(images)]
-
-    def plain(self, images: Tensor) -> list[Tensor]:
-        """Outputs, kernel by kernel."""
-        outputs: list[Tensor] = self.model(images)
         return outputs
 
     def capture(self, images: Tensor) -> None:
-        """Make a graph, which computes nothing yet; where it finds no memory, go on without one."""
+        """Capture a graph, without computing it; where memory is too short, continue without one."""
         try:
             self.replay = Replay(self.model, images)
         except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""Where a run computes: a device, and on it a stream and random numbers of its own, so that runs can take turns."""
+"""The context in which a run computes: its device, CUDA stream and random state, so that several runs can take turns."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 import torch
 
-# Streams that runs have left, to be used again: libraries keep memory for each stream that they have seen.
+# Streams of ended runs, for reuse: libraries keep memory for each stream that they have seen.
 IDLE_STREAMS: list[torch.cuda.Stream] = []
 
 
 class RunContext:
     """A run's stream and random state on a device.
 
-    On a GPU the run's kernels go to a stream of its own, beside those of other runs. Dropout draws from torch's default
-    generator, which has the run's state while the context is active: a run draws what it would draw alone.
+    On a GPU each run has its own stream. Dropout draws from torch's default generator, which has the state of the run while
+    the context is active: a run draws the same numbers as alone.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -28,12 +28,12 @@ class RunContext:
             weakref.finalize(self, IDLE_STREAMS.append, self.stream)
 
     def seed(self, number: int) -> None:
-        """Begin the run's random numbers anew."""
+        """Seed the random numbers of the run."""
         self.generator.manual_seed(number)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Compute on the run's stream, with its random numbers."""
+        """Compute on the stream of the run, with its random numbers."""
         if self.stream is None:
             state = torch.get_rng_state()
             torch.set_rng_state(self.generator.get_state())
@@ -44,7 +44,7 @@ class RunContext:
                 torch.set_rng_state(state)
             return
         default = torch.cuda.default_generators[self.device.index or 0]
-        # By reference, not by value: a captured graph goes on with the state that it was captured with.
+        # By reference, not by value: a captured graph continues the state with which it was captured.
         before = default.graphsafe_get_state()
         default.graphsafe_set_state(self.generator)
         try:
@@ -54,7 +54,7 @@ class RunContext:
             default.graphsafe_set_state(before)
 
     def close(self) -> None:
-        """Wait for what is still being computed, and give back memory that was held for the stream."""
+        """Wait for the stream, and release the memory that was cached for it."""
         if self.stream is not None:
             self.stream.synchronize()
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""A training step: forward, loss, backward and Adam on a batch, in chunks where memory is short, replayed on a GPU."""
+"""A training step: forward, loss, backward and Adam on a batch; in chunks where memory is short, a CUDA graph on a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bel.training.accumulate import Chunks
 from bel.training.optimiser import Optimiser
 from bel.training.replay import Replay
 
-WARM_UP = 3  # steps before one is captured: they load what a capture must find there
+WARM_UP = 3  # steps before one is captured: they load libraries, which a capture cannot
 
 
 class Step:
@@ -29,7 +29,7 @@ class Step:
         self.warm = 0
 
     def restart(self, lr: float) -> None:
-        """Begin anew with Adam, at a learning rate."""
+        """Restart Adam without moments, at a learning rate."""
         self.replay, self.warm = None, 0
         self.optimiser.restart(lr)
 
@@ -46,7 +46,7 @@ class Step:
         return loss
 
     def capture(self, images: Tensor, targets: Tensor) -> None:
-        """Make a graph of the step, which computes nothing yet; where it finds no memory, steps go on without one."""
+        """Capture the step as a graph, without computing it; where memory is too short, steps continue without a graph."""
         try:
             self.replay = Replay(self.whole, images, targets)
         except torch.OutOfMemoryError:
@@ -60,17 +60,17 @@ class Step:
         return loss
 
     def differentiate(self, images: Tensor, targets: Tensor) -> Tensor | None:
-        """Loss () of a batch, whose gradients are left on the parameters; None where memory ran out, to be tried again.
+        """Return the loss () of a batch and set the gradients of the parameters; None where memory ran out.
 
-        What a failed pass has done to batch norm's running statistics stays: they have seen the batch once more.
+        The running statistics of batch norm keep the update of a failed pass: they have seen the batch once more.
         """
         try:
             return self.backward(images, targets)
-        except torch.OutOfMemoryError:  # what the pass holds is let go on the way out, so the next try is the caller's
+        except torch.OutOfMemoryError:  # the memory of the pass is free only after return, so the caller tries again
             return None
 
     def backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Loss () of a batch, whose gradients are left on the parameters."""
+        """Return the loss () of a batch and set the gradients of the parameters."""
         self.optimiser.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.chunks.outputs(self.model, images)
@@ -79,7 +79,7 @@ class Step:
         return loss.detach()
 
     def facts(self) -> dict[str, float]:
-        """Metrics that say how the steps were computed, where that is not plain."""
+        """Return metrics on how the steps were computed."""
         facts = {"bf16": float(self.bf16)}
         if self.chunks.count > 1:
             facts["accumulation"] = float(self.chunks.count)

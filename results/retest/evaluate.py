@@ -93,7 +93,7 @@ def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_ax
     state = checkpoint.read(path)
     if given or is_published(state):
         return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
-    return re_test(open_subject(checkpoint.whole(path, state), settings(pairs, FREE)), all_axes)
+    return re_test(open_subject(checkpoint.checked(path, state), settings(pairs, FREE)), all_axes)
 
 
 def re_test(subject: Subject, all_axes: bool = False) -> int:

@@ -10,7 +10,7 @@ import torch
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.training.build import build_model, optimiser_groups
-from bel.training.checkpoint import RULES, config_of, load, restore, save, whole
+from bel.training.checkpoint import RULES, checked, config_of, load, restore, save
 from bel.training.optimiser import Optimiser
 
 NESTED = {"a": [{"b": None}]}
@@ -48,7 +48,7 @@ def sound():
 
 def opened(state):
     """The network of a state, as every command makes it."""
-    config = config_of(whole(Path("x.pt"), state), {"weights": "none", "device": "cpu"})
+    config = config_of(checked(Path("x.pt"), state), {"weights": "none", "device": "cpu"})
     return restore(state, config)
 
 

@@ -9,7 +9,7 @@ from bel.errors import Diverged, UserError, sentence
 from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.evaluate import constant_median, evaluate
-from bel.training.loop import best_epoch, fit, learning_rate, refuse_divergence, selecting
+from bel.training.loop import best_epoch, fit, learning_rate, refuse_divergence, selection_metric
 from bel.training.optimiser import Optimiser
 
 EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best_epoch")
@@ -101,7 +101,7 @@ def test_a_run_cut_after_every_epoch_equals_the_uninterrupted_one(make, tmp_path
     ],
 )
 def test_each_group_counts_once_in_the_choice_of_the_epoch_but_as_published_each_image(make, fields, name):
-    assert selecting(make(**fields), {}) == name
+    assert selection_metric(make(**fields), {}) == name
 
 
 def test_a_run_of_an_earlier_version_goes_on_to_choose_by_images(make):
@@ -114,7 +114,10 @@ def test_a_run_of_an_earlier_version_goes_on_to_choose_by_images(make):
     }
     older = best_epoch(2, measured, {"val/best_mae": 4.0, "val/best_mae_yaw": 4.0, "val/best_epoch": 1.0})
     assert older == {"val/best_mae": 3.0, "val/best_mae_yaw": 3.0, "val/best_epoch": 2.0}
-    assert selecting(make(), older) == "mae" and selecting(make(), best_epoch(1, measured, {})) == "mae_groups"
+    assert (
+        selection_metric(make(), older) == "mae"
+        and selection_metric(make(), best_epoch(1, measured, {})) == "mae_groups"
+    )
 
 
 def test_selection_never_sees_a_training_group(make):
@@ -145,7 +148,7 @@ def test_a_loss_that_is_not_finite_ends_an_epoch_early(make, broken_weights, mon
     data = load(config, "train")
     steps = []
     step = Optimiser.step
-    monkeypatch.setattr("bel.training.loop.LOOK", 3)
+    monkeypatch.setattr("bel.training.loop.CHECK_EVERY", 3)
     monkeypatch.setattr(Optimiser, "step", lambda optimiser: steps.append(step(optimiser)))
     with pytest.raises(Diverged, match="training loss became nan in epoch 1"):
         next(fit(config, data))
