@@ -60,6 +60,12 @@ def markdown_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(harmless(text).replace("|", "\\|").replace("<", "&lt;") for text in cells) + " |"
 
 
+def markdown_table(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
+    """Lines of cells, of which the first are titles, as a Markdown table: columns numbered `left` to the left."""
+    marks = ["---" if i in left else "--:" for i in range(len(lines[0]))]
+    return [markdown_row(line) for line in (lines[0], marks, *lines[1:])]
+
+
 class Harmless:
     """A stream to which text is written as by `harmless`, but for ends of lines, tabs, and, if wanted, tqdm's progress."""
 

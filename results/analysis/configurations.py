@@ -94,7 +94,7 @@ class Configuration:
         """Mean error over images, each counted once."""
         return float(self.errors.mean()) if self.seeds else self.logged(BY_IMAGE, "val_images")
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of `mae` over groups; None where there are too few."""
         return mean_interval(self.group_errors).interval if self.seeds else None
@@ -105,7 +105,7 @@ class Configuration:
         values = [float(one.by_group(one.mean_errors(self.decoder)).mean()) for one in self.seeds]
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
-    @property
+    @cached_property
     def by_axis(self) -> dict[str, float]:
         """Mean error of each axis in units, of what `mean` says."""
         if self.seeds:

@@ -28,6 +28,11 @@ class Standing:
     difference: Difference | None
     tied: bool  # with the leader: no difference shown, or too few groups to tell
 
+    @property
+    def verdict(self) -> str:
+        """What may be said of its difference from the first; empty without predictions."""
+        return "first" if self.rank == 1 else self.difference.verdict if self.difference else ""
+
 
 @dataclass(frozen=True)
 class Board:

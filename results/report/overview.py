@@ -15,7 +15,7 @@ from results.report.page import NAME, Block, Content, Figure, Row, Table, Text, 
 from results.report.published_numbers import CAPTION, PUBLISHED
 from results.report.report_data import ReportData
 from results.store.predictions import Floats
-from results.tables.leaderboard import caption, header, rows
+from results.tables.leaderboard import caption, table_lines
 
 MOST_ROWS, MOST_CURVES = 40, 50
 SHORTER = {"no difference shown": "tie"}
@@ -48,14 +48,14 @@ def intervals_caption(data: ReportData) -> str:
 
 def board_tables(board: Board, colors: dict[int, str]) -> list[Block]:
     """Return a leaderboard as a table of its first rows, and a folded one of the others."""
-    titles = header(board)
+    titles, *rows = table_lines(board)
     lines = [
         Row(
             [SHORTER.get(cell, cell) for cell in cells],
             "tie" if standing.tied or standing.rank == 1 else "",
             colors.get(id(standing.configuration), ""),
         )
-        for standing, cells in zip(board.standings, rows(board), strict=True)
+        for standing, cells in zip(board.standings, rows, strict=True)
     ]
     published = published_rows(board, titles)
     text = caption(board) + " Shaded rows are the first and its ties." + (CAPTION if published else "")

@@ -11,7 +11,7 @@ import torch
 from mlflow.entities import Run
 
 from bel.run_layout import BY_IMAGE
-from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless, markdown_row
+from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless, markdown_table
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.configurations import error_of
 from results.analysis.folds import Contender
@@ -91,9 +91,8 @@ def text(found: Sequence[Contender], all_axes: bool = False) -> str:
 
 def markdown(found: Sequence[Contender]) -> str:
     """The table for a document."""
-    first, *others = rows(found)
-    marks = ["---" if name == "contender" else "--:" for name in first]
-    return "\n".join([caption(found), "", *(markdown_row(line) for line in (first, marks, *others)), ""])
+    cells = rows(found)
+    return "\n".join([caption(found), "", *markdown_table(cells, left=(cells[0].index("contender"),)), ""])
 
 
 def write(found: Sequence[Contender], folder: Path) -> None:

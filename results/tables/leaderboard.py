@@ -1,125 +1,136 @@
-"""Boards as tables: for a terminal, Markdown, CSV, LaTeX and JSON."""
+"""Leaderboards as text for a terminal, Markdown, CSV, LaTeX and JSON, all of them made of `table_columns`."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_row
-from results.analysis.configurations import Configuration
+import pandas as pd
+
+from bel.run_layout import BEST_EPOCH
+from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_table
 from results.analysis.leaderboard import Board, Standing, method
 from results.analysis.pairwise import plain
 from results.analysis.statistics import LEVEL
 
-MARK = {"better": "", "worse": "", "no difference shown": "=", "cannot tell": "?"}
+MARKS = {"no difference shown": "=", "cannot tell": "?"}  # before a rank, by verdict
+PARAMETERS = ("head", "code", "code_bits", "loss", "lr")  # of a run, in JSON and CSV
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number of a cell; empty for None."""
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def formatted(value: Any, form: str) -> str:
+    """Format a number, an interval or a text; empty for None and NaN."""
+    if isinstance(value, tuple):
+        return f"{value[0]:{form}} to {value[1]:{form}}"
+    return "" if value is None or value != value else f"{value:{form}}"
 
 
-def span(interval: tuple[float, float] | None, sign: str = "") -> str:
-    """An interval of a cell; empty for None."""
-    return "" if interval is None else f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"
+class Column(NamedTuple):
+    """A column: its value in a row, its name in JSON and CSV, its title and format elsewhere; None: it is not there."""
+
+    value: Callable[[Standing], Any]
+    name: str | None = None
+    title: str | None = None
+    form: str = ""
 
 
-def values(board: Board, standing: Standing) -> dict[str, Any]:
-    """All that is known of a row, by the names of the JSON and CSV columns."""
-    one, difference = standing.configuration, standing.difference
-    known: dict[str, Any] = {
-        "rank": standing.rank,
-        "configuration": one.name,
-        **{name: one.params.get(name) for name in ("head", "code", "code_bits", "loss", "lr")},
-        "seeds": one.seed_count,
-        "runs": len(one.runs),
-        "mae": one.mae,
-        "mean_over": one.mean,
-        "interval": one.interval,
-        "mae_by_image": one.image_mae,
-        "seed_sd": one.seed_spread,
-        **{f"mae_{axis}": error for axis, error in one.by_axis.items()},
-        "minus_first": difference.mean if difference else None,
-        "minus_first_interval": difference.interval if difference else None,
-        "verdict": "first" if one is board.leader else difference.verdict if difference else "",
-        "stopped_early": one.stopped,
-        "lacking": "; ".join(one.lacking),
-        "epoch": one.metric("val/best_epoch"),
-    }
-    for name in ("bits", "parameters", "images_per_s"):
-        known[name] = one.metric(name)
-    return known | {"hours": one.hours, "run_ids": [run.info.run_id for run in one.runs]}
-
-
-def cells(known: dict[str, Any], axes: Sequence[str], most: int) -> list[str]:
-    """A row as text, around the cells of its axes."""
-    mark = "*" if known["stopped_early"] else MARK.get(known["verdict"], "")
-    seeds = str(known["seeds"]) if known["seeds"] == most else f"{known['seeds']} of {most}"
-    named = known["configuration"] + (f" ({known['lacking']})" if known["lacking"] else "")
+def table_columns(board: Board) -> list[Column]:
+    """Return all columns of a leaderboard in their order: the one place where a column is added."""
+    interval = f"{LEVEL:.0%} interval"
     return [
-        f"{mark}{known['rank']}",
-        named,
-        seeds,
-        number(known["mae"]),
-        span(known["interval"]),
-        number(known["seed_sd"]),
-        number(known["mae_by_image"]),
-        *axes,
-        "" if known["minus_first"] is None else f"{known['minus_first']:+.3f}",
-        span(known["minus_first_interval"], "+"),
-        known["verdict"],
-        number(known["bits"], 0),
-        "" if known["parameters"] is None else f"{known['parameters'] / 1e6:.2f}M",
-        number(known["images_per_s"], 0),
-        number(known["hours"], 2),
+        Column(lambda s: s.rank, "rank"),
+        Column(marked_rank, title=""),
+        Column(lambda s: s.configuration.name, "configuration"),
+        Column(full_name, title="configuration"),
+        *map(parameter_column, PARAMETERS),
+        Column(lambda s: s.configuration.seed_count, "seeds"),
+        Column(partial(seeds, board), title="seeds"),
+        Column(lambda s: len(s.configuration.runs), "runs"),
+        Column(lambda s: s.configuration.mae, "mae", board.heading, ".3f"),
+        Column(lambda s: s.configuration.mean, "mean_over"),
+        Column(lambda s: s.configuration.interval, "interval", interval, ".3f"),
+        Column(lambda s: s.configuration.image_mae, "mae_by_image"),
+        Column(lambda s: s.configuration.seed_spread, "seed_sd", "seed sd", ".3f"),
+        Column(partial(image_error, board), title="by image"),
+        *axis_columns(board),
+        Column(lambda s: s.difference and s.difference.mean, "minus_first", "minus first", "+.3f"),
+        Column(lambda s: s.difference and s.difference.interval, "minus_first_interval", interval, "+.3f"),
+        Column(lambda s: s.verdict, "verdict", ""),
+        Column(lambda s: s.configuration.stopped, "stopped_early"),
+        Column(lambda s: "; ".join(s.configuration.lacking), "lacking"),
+        Column(lambda s: s.configuration.metric(BEST_EPOCH), "epoch"),
+        Column(lambda s: s.configuration.metric("bits"), "bits", "bits", ".0f"),
+        Column(lambda s: s.configuration.metric("parameters"), "parameters"),
+        Column(lambda s: millions(s.configuration.metric("parameters")), title="parameters"),
+        Column(lambda s: s.configuration.metric("images_per_s"), "images_per_s", "images/s", ".0f"),
+        Column(lambda s: s.configuration.hours, "hours", "hours", ".2f"),
+        Column(lambda s: [run.info.run_id for run in s.configuration.runs], "run_ids"),
     ]
 
 
-def full_header(board: Board) -> list[str]:
-    """Column titles, of all columns."""
-    interval = f"{LEVEL:.0%} interval"
-    front = ["", "configuration", "seeds", board.heading, interval, "seed sd", "by image"]
-    against = ["minus first", interval, "", "bits", "parameters", "images/s", "hours"]
-    return [*front, *axis_titles(list(board.leader.by_axis), board.all_axes), *against]
+def parameter_column(name: str) -> Column:
+    """Return the column of a parameter of a configuration's runs."""
+    return Column(lambda s: s.configuration.params.get(name), name)
 
 
-def full_rows(board: Board) -> list[list[str]]:
-    """A row a configuration, of all columns."""
-    most = max(standing.configuration.seed_count for standing in board.standings)
-    return [cells(values(board, one), axes_of(board, one.configuration), most) for one in board.standings]
+def axis_columns(board: Board) -> list[Column]:
+    """Return the columns of errors by axis: in JSON and CSV of each, elsewhere of each of few or of the worst and the best."""
+    axes = list(board.leader.by_axis)
+
+    def cells(standing: Standing) -> list[str]:
+        one = standing.configuration
+        return axis_cells({axis: one.by_axis.get(axis, math.nan) for axis in axes}, one.scale, board.all_axes)
+
+    def shown(i: int, title: str) -> Column:
+        return Column(lambda s: cells(s)[i], title=title)
+
+    def named(axis: str) -> Column:
+        return Column(lambda s: s.configuration.by_axis.get(axis), f"mae_{axis}")
+
+    return [*map(named, axes), *(shown(i, title) for i, title in enumerate(axis_titles(axes, board.all_axes)))]
 
 
-def axes_of(board: Board, one: Configuration) -> list[str]:
-    """The cells of a configuration's axes, which are those of the first one."""
-    errors = {axis: one.by_axis.get(axis, math.nan) for axis in board.leader.by_axis}
-    return axis_cells(errors, one.scale, board.all_axes)
+def marked_rank(standing: Standing) -> str:
+    """Return a rank behind its mark: `*` stopped early, `=` a tie with the first, `?` too few groups to tell."""
+    return f"{'*' if standing.configuration.stopped else MARKS.get(standing.verdict, '')}{standing.rank}"
 
 
-def shown(board: Board) -> list[int]:
-    """The columns that say something: not empty in every row, nor the mean over images where it is that over groups."""
-    titles, filled = full_header(board), list(zip(*full_rows(board), strict=True))
-    same = filled[titles.index(board.heading)]
-    return [i for i, column in enumerate(filled) if any(column) and not (titles[i] == "by image" and column == same)]
+def full_name(standing: Standing) -> str:
+    """Return a configuration's name with what it lacks."""
+    one = standing.configuration
+    return one.name + (f" ({'; '.join(one.lacking)})" if one.lacking else "")
 
 
-def header(board: Board) -> list[str]:
-    """Column titles."""
-    titles = full_header(board)
-    return [titles[i] for i in shown(board)]
+def seeds(board: Board, standing: Standing) -> str:
+    """Return how many seeds a configuration has, of how many where others have more."""
+    count, most = standing.configuration.seed_count, max(other.configuration.seed_count for other in board.standings)
+    return str(count) if count == most else f"{count} of {most}"
 
 
-def rows(board: Board) -> list[list[str]]:
-    """Cells of each configuration, the best first; a column that would be empty is left out."""
-    places = shown(board)
-    return [[row[i] for i in places] for row in full_rows(board)]
+def image_error(board: Board, standing: Standing) -> str:
+    """Return the mean error over images; empty where it is the one over groups in every row."""
+    pairs = [(f"{one.image_mae:.3f}", f"{one.mae:.3f}") for one in (row.configuration for row in board.standings)]
+    return formatted(standing.configuration.image_mae, ".3f") if any(ours != theirs for ours, theirs in pairs) else ""
+
+
+def millions(value: float | None) -> str:
+    """Format a number of parameters in millions; empty for None."""
+    return "" if value is None else f"{value / 1e6:.2f}M"
+
+
+def table_lines(board: Board) -> list[list[str]]:
+    """Return the titles, then the cells of each configuration, the best first; columns without a text are left out."""
+    wanted = [column for column in table_columns(board) if column.title is not None]
+    cells = [
+        [column.title, *(formatted(column.value(one), column.form) for one in board.standings)] for column in wanted
+    ]
+    return [list(line) for line in zip(*(column for column in cells if any(column[1:])), strict=True)]
 
 
 def caption(board: Board) -> str:
-    """What the numbers of a board travel with, and how differences were judged."""
+    """Say what the numbers of a leaderboard travel with, and how they were compared."""
     facts = board.facts
     held = f"{facts['images']} images of {facts['groups']} groups"
     tuned = (
@@ -148,24 +159,20 @@ def caption(board: Board) -> str:
 
 
 def text(boards: Sequence[Board]) -> str:
-    """For a terminal."""
-    return "\n\n".join(f"{caption(board)}\n\n{aligned(board)}" for board in boards)
-
-
-def aligned(board: Board) -> str:
-    """Columns in line; names to the left, numbers to the right."""
-    titles = header(board)
-    return "\n".join(columns([titles, *rows(board)], left=(titles.index("configuration"),)))
+    """Return leaderboards for a terminal: names to the left, numbers to the right."""
+    parts = []
+    for board in boards:
+        cells = table_lines(board)
+        parts.append("\n".join([caption(board), "", *columns(cells, left=(cells[0].index("configuration"),))]))
+    return "\n\n".join(parts) + "\n"
 
 
 def markdown(boards: Sequence[Board]) -> str:
-    """For a document."""
+    """Return leaderboards for a document."""
     parts = []
     for board in boards:
-        titles = header(board)
-        marks = ["---" if name == "configuration" else "--:" for name in titles]
-        lines = [markdown_row(line) for line in (titles, marks, *rows(board))]
-        parts.append("\n".join([caption(board), "", *lines]))
+        cells = table_lines(board)
+        parts.append("\n".join([caption(board), "", *markdown_table(cells, left=(cells[0].index("configuration"),))]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,74 +182,66 @@ SPECIAL = str.maketrans(
 
 
 def latex(boards: Sequence[Board]) -> str:
-    """For a paper; needs the package booktabs."""
+    """Return leaderboards for a paper; they need the package booktabs."""
     parts = []
     for board in boards:
-        titles = header(board)
-        kinds = "".join("l" if name == "configuration" else "r" for name in titles)
-        lines = [" & ".join(cell.translate(SPECIAL) for cell in line) + r" \\" for line in (titles, *rows(board))]
-        body = [lines[0], r"\midrule", *lines[1:]]
+        titles, *rows = ([cell.translate(SPECIAL) for cell in line] for line in table_lines(board))
+        kinds = "".join("l" if title == "configuration" else "r" for title in titles)
+        frame = pd.DataFrame(rows, columns=titles)
         parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    rf"\caption{{{caption(board).translate(SPECIAL)}}}",
-                    rf"\begin{{tabular}}{{{kinds}}}",
-                    r"\toprule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    r"\end{table}",
-                ]
-            )
+            frame.to_latex(index=False, escape=False, column_format=kinds, caption=caption(board).translate(SPECIAL))
         )
-    return "\n\n".join(parts) + "\n"
+    return "\n".join(parts)
 
 
 def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """Facts, reason and rows of each board, in plain values."""
+    """Return the facts, the reason why it is not comparable, and the rows of each leaderboard in plain values."""
     return [
         {
-            "facts": b.facts,
-            "fenced": b.reason,
-            "method": method(b),
-            "rows": [values(b, standing) for standing in b.standings],
+            "facts": board.facts,
+            "fenced": board.reason,
+            "method": method(board),
+            "rows": [
+                {column.name: column.value(one) for column in table_columns(board) if column.name}
+                for one in board.standings
+            ],
         }
-        for b in boards
+        for board in boards
     ]
 
 
 def as_json(boards: Sequence[Board]) -> str:
-    """For another program."""
+    """Return leaderboards for another program."""
     return json.dumps(plain(records(boards)), indent=1) + "\n"
 
 
 def as_csv(boards: Sequence[Board]) -> str:
-    """A row a configuration, with the facts of its board behind, for a spreadsheet or pandas."""
-    lines = []
-    for table, record in enumerate(records(boards), 1):
-        for row in record["rows"]:
-            flat = {}
-            for name, value in row.items():
-                if name.endswith("interval"):
-                    flat[name.replace("interval", "low")], flat[name.replace("interval", "high")] = value or (
-                        None,
-                        None,
-                    )
-                else:
-                    flat[name] = " ".join(value) if isinstance(value, list) else value
-            facts = {f"table_{name}": value for name, value in record["facts"].items()}
-            lines.append({"table": table, **flat, "table_fenced": record["fenced"], **facts})
-    file = io.StringIO()
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: cell(value) for name, value in line.items()} for line in lines)
-    return file.getvalue()
+    """Return a row for each configuration, with the facts of its leaderboard behind, for a spreadsheet or pandas."""
+    rows = [
+        {"table": number}
+        | flat(row)
+        | {"table_fenced": record["fenced"]}
+        | {f"table_{name}": value for name, value in record["facts"].items()}
+        for number, record in enumerate(records(boards), 1)
+        for row in record["rows"]
+    ]
+    return pd.DataFrame(rows, dtype=object).map(cell).to_csv(index=False)
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with intervals as two values and lists as texts."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if name.endswith("interval"):
+            low, high = name.replace("interval", "low"), name.replace("interval", "high")
+            found[low], found[high] = value or (None, None)
+        else:
+            found[name] = " ".join(value) if isinstance(value, list) else value
+    return found
 
 
 FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {
-    "text": lambda boards: text(boards) + "\n",
+    "text": text,
     "markdown": markdown,
     "csv": as_csv,
     "latex": latex,

@@ -20,6 +20,7 @@ from bel.text import (
     in_a_word,
     listed,
     markdown_row,
+    markdown_table,
 )  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_a_cell_is_no_formula(value, written):
 
 def test_a_row_of_markdown_has_its_cells():
     assert markdown_row(["a|b", "<b>x", "c\nd"]) == "| a\\|b | &lt;b>x | c\\nd |"
+    assert markdown_table([["a", "b"], ["1", "2"]]) == ["| a | b |", "| --- | --: |", "| 1 | 2 |"]
 
 
 def test_a_command_prints_nothing_that_a_terminal_obeys(capsys):
