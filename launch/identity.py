@@ -113,8 +113,8 @@ def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
 
 
 def identify(sweep: Sweep, config: TrainConfig, facts: dict[str, str]) -> str:
-    """`trial_key`; in population-based training a run's fields change on the way, so that it is no other sweep's trial."""
+    """Return `trial_key`, with the search where the scheduler changes fields within a run: no other sweep has that trial."""
     key = trial_key(config, facts)
-    if sweep.search.scheduler == "pbt":
+    if sweep.scheduler.changes:
         key = hashlib.sha256(json.dumps([key, asdict(sweep.search)]).encode()).hexdigest()[:16]
     return key

@@ -23,7 +23,7 @@ from bel.text import beyond_range, command, harmless, selection
 from bel.training import checkpoint
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
-from launch.spec.dimensions import mapping
+from launch.spec.sections import mapping
 from launch.tracking.predictions import write_predictions
 
 CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")

@@ -26,13 +26,13 @@ from launch.console.summary import print_folds, print_questions, print_tables
 from launch.driver.callback import SweepCallback
 from launch.driver.live_progress import heard
 from launch.driver.ray_cluster import RayDied, joined, ray_died, restart_ray
-from launch.driver.trainable import taken_over
+from launch.driver.trainable import changed_fields
 from launch.driver.tuner import tuner
 from launch.identity import file_digests
 from launch.pace import Pace
 from launch.runs import Run
 from launch.schedule.repeats import best_of_each, repeats
-from launch.schedule.schedulers import ByKey, scheduler
+from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import FULL, INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import Listed, Source, Suggested, database_url, open_study
@@ -113,7 +113,7 @@ class Driver:
 
     def source(self, number: int, plan: Plan) -> Source:
         """Where a stage's configurations come from."""
-        if not self.sweep.search.suggests:
+        if not self.sweep.method.suggests:
             return Listed(self.workload.listed[number])
         database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +132,8 @@ class Driver:
             self.callback.searcher = searcher
             protocols = {make_config(self.sweep, v | lower_bounds(self.sweep)).protocol_name for v in plan.combinations}
             metric = self.sweep.search.objectives[0].metric
-            before = judged_before(self.store, protocols, metric) if self.sweep.search.early else {}
-            schedule = scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
+            before = judged_before(self.store, protocols, metric) if self.sweep.scheduler.compares else {}
+            schedule = make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
             while not self.tuned(searcher, schedule):
                 self.callback.ray_died()
                 if self.stop.reason:
@@ -142,7 +142,7 @@ class Driver:
                 self.tune.remove()
                 restart_ray()
                 if not isinstance(schedule, ByKey):  # it knows trials of the Tune that is gone
-                    schedule = scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
+                    schedule = make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
 
     def tuned(self, searcher: TrialSearcher, schedule: TrialScheduler | None) -> bool:
         """Let Tune run what the searcher gives; False where Ray dies on the way."""
@@ -166,7 +166,7 @@ class Driver:
         facts: dict[str, Any] = {"data_digest": run.facts["data_digest"], "code_version": code_version()}
         facts |= {"file_digests": file_digests(run.config), "driver_host": socket.gethostname()}
         folder = self.trials.of(run.key)
-        values = run.config.as_dict() | (taken_over(folder) if self.sweep.search.scheduler == "pbt" else {})
+        values = run.config.as_dict() | changed_fields(folder, self.sweep.scheduler.changes)
         return facts | {"key": run.key, "values": values, "folder": folder.url}
 
     def status(self) -> str:

@@ -57,7 +57,7 @@ def print_costs(workload: Workload) -> None:
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
     slots = places(workload.sweep)
-    less = "; early stopping takes less" if workload.sweep.search.early else ""
+    less = "; early stopping takes less" if workload.sweep.scheduler.compares else ""
     print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
     print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
     weights = max(p.weights for p in probes.values())

@@ -30,7 +30,6 @@ from launch.driver.live_progress import EVERY, forget, tell_driver
 from launch.identity import file_digests, pixels_key
 from launch.pace import paced
 from launch.spec import yaml_text
-from launch.spec.search import PBT_FIELDS
 from launch.tracking.figures import draw_labels
 from launch.tracking.predictions import write_predictions
 from launch.tracking.trial_folder import Folder
@@ -67,10 +66,10 @@ def stored(folder: Folder, name: str, say: Callable[[str], None] = lambda text: 
             return None
 
 
-def taken_over(folder: Folder) -> dict[str, Any]:
-    """The fields that a run of a population had last, perhaps from another, before its worker or the driver died."""
-    last = stored(folder, LAST)
-    return {name: last["config"][name] for name in PBT_FIELDS} if last else {}
+def changed_fields(folder: Folder, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields that a scheduler may have changed, as a run had them before its worker or the driver died."""
+    last = stored(folder, LAST) if names else None
+    return {name: last["config"][name] for name in names} if last else {}
 
 
 def refuse_other_source(order: dict[str, Any]) -> None:

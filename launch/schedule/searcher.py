@@ -46,7 +46,7 @@ class TrialSearcher(Searcher):
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
-        self.source, self.repeats, self.early, self.budget = source, repeats, sweep.search.early, sweep.budget
+        self.source, self.repeats, self.scheduled, self.budget = source, repeats, sweep.scheduler.compares, sweep.budget
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.queue: deque[Run] = deque()
         self.out: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
@@ -93,7 +93,7 @@ class TrialSearcher(Searcher):
     def proceed(self, group: Group) -> None:
         """Queue the repeats whose turn has come, or close the group where all that shall run has ended."""
         first = group.runs[0]
-        turn = [first] if self.early and first.outcome != Outcome.FINISHED else group.runs
+        turn = [first] if self.scheduled and first.outcome != Outcome.FINISHED else group.runs
         waiting = [r for r in turn if r.outcome == Outcome.WAITING and r.key not in self.out and r not in self.queue]
         self.queue.extend(waiting)
         if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):

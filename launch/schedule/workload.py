@@ -16,7 +16,7 @@ class Workload:
     def __init__(self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns) -> None:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
         self.strata = strata(sweep, plan)
-        lists = [] if sweep.search.suggests else [draw(sweep, stratum) for stratum in self.strata]
+        lists = [] if sweep.method.suggests else [draw(sweep, stratum) for stratum in self.strata]
         self.listed = [[make_config(sweep, values) for values in drawn] for drawn in lists]
 
     @property

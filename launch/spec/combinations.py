@@ -128,7 +128,7 @@ def refuse_bad_ends(sweep: Sweep, legal: list[Values]) -> None:
                 make_config(sweep, values | lower_bounds(sweep) | {name: probe})
             except UserError as error:
                 raise UserError(f"space.{name} is not legal at {probe:g}: {error}") from None
-        if sweep.search.method == "grid":
+        if sweep.method.exhaustive:
             raise UserError(f"a grid needs lists, and space.{name} is an interval: use random or tpe")
 
 

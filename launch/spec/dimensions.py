@@ -13,6 +13,7 @@ import numpy as np
 from bel.config import HINTS, TrainConfig, convert
 from bel.errors import UserError, convert_to, one_of, refuse_unknown
 from bel.heads import OPTIONS
+from launch.spec.sections import mapping
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
 ALMOST = 1e-8  # of a step: how far rounding may put a number beside it
@@ -46,15 +47,15 @@ class Interval:
     def ask(self, trial: Any, name: str) -> float:
         """The number that an Optuna trial suggests for the parameter of a name."""
         if self.whole:
-            return self.settle(trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log))
-        return self.settle(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
+            return self.nearest(trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log))
+        return self.nearest(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
 
     def sample(self, generator: np.random.Generator) -> float:
         """One draw; a number on a step is as likely as any other, so that the ends lie half a step inside."""
         margin = (self.step or self.whole) / 2
         if self.log:
-            return self.settle(float(np.exp(generator.uniform(np.log(self.low - margin), np.log(self.high + margin)))))
-        return self.settle(float(generator.uniform(self.low - margin, self.high + margin)))
+            return self.nearest(float(np.exp(generator.uniform(np.log(self.low - margin), np.log(self.high + margin)))))
+        return self.nearest(float(generator.uniform(self.low - margin, self.high + margin)))
 
     def probes(self, most: int) -> list[float]:
         """Numbers that tell whether all are legal, but for the low end: the high one, and `most` whole ones."""
@@ -63,7 +64,7 @@ class Interval:
         spacing = int(self.step or 1)
         return [*range(int(self.low) + spacing, int(self.high), spacing)[:most], self.high]
 
-    def settle(self, value: float) -> float:
+    def nearest(self, value: float) -> float:
         """The number of this interval that is nearest to `value`."""
         if self.whole:
             spacing = int(self.step or 1)
@@ -85,15 +86,6 @@ Dimension = Finite | Interval
 def on_step(distance: float, step: float) -> bool:
     """Whether a distance is a whole number of steps."""
     return abs(distance / step - round(distance / step)) < ALMOST
-
-
-def mapping(what: str, value: Any) -> dict[str, Any]:
-    """A copy of a mapping with text keys; None counts as empty. Raises `UserError` for anything else."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{what} must be a mapping of names to values, got {value!r}")
-    return dict(value)
 
 
 def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Dimension]:
@@ -151,6 +143,13 @@ def conditions(what: str, value: Any, space: Mapping[str, Dimension], base: Mapp
 def holds(when: Conditions, values: Mapping[str, Any], space: Mapping[str, Dimension]) -> bool:
     """Whether conditions hold for the values of a combination; a dimension that does not vary has no value."""
     return all(n not in space or (n in values and values[n] in allowed) for n, allowed in when.items())
+
+
+def refuse_conditional(who: str, space: Mapping[str, Dimension]) -> None:
+    """Raise `UserError` for a dimension with a condition."""
+    for name, dimension in space.items():
+        if dimension.when:
+            raise UserError(f"{who} changes every dimension at once, and space.{name} has a when: take the when out")
 
 
 def written(when: Conditions) -> str:

@@ -89,7 +89,7 @@ def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
 
 def compares(sweep: Sweep) -> bool:
     """Whether a search or a scheduler decides by comparing trials."""
-    return sweep.search.early or sweep.search.suggests or sweep.search.tune is not None
+    return sweep.scheduler.compares or sweep.method.suggests or sweep.search.tune is not None
 
 
 def strata(sweep: Sweep, plan: Plan) -> list[Plan]:
@@ -110,7 +110,7 @@ def points(sweep: Sweep, plan: Plan) -> list[Values]:
 def draw(sweep: Sweep, plan: Plan) -> list[Values]:
     """The trials of a grid or of a random search, in order: its points first, then others, none twice."""
     first = points(sweep, plan)
-    if sweep.search.method == "grid":
+    if sweep.method.exhaustive:
         return [*first, *(legal for legal in plan.combinations if legal not in first)]
     trials = sweep.search.trials or 0
     drawn: dict[str, Values] = {}

@@ -5,27 +5,49 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bel.config import convert
-from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, setting_of
+from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, setting_of, within
 from launch.spec import yaml_text
-from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions, mapping
-from launch.spec.search import SEARCH, Check, Search, check_search, number
+from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions
+from launch.spec.methods import METHODS, Method
+from launch.spec.rules import check_search
+from launch.spec.schedulers import SCHEDULERS, Scheduler
+from launch.spec.search import Search
+from launch.spec.sections import checked, key, mapping, section
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
 LONGEST_NAME = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
 
 
+def gpu_share(what: str, value: Any) -> float | str:
+    """A share of a GPU, or auto. Raises `UserError`."""
+    if value == "auto":
+        return "auto"
+    try:
+        share: float = convert_to(float, what, value)
+        within(what, share, 0, 10_000)
+    except UserError as error:
+        raise UserError(f"{error}; or auto, to let the trial's size decide") from None
+    return share
+
+
+def command_line(what: str, value: Any) -> str:
+    """A command that is not blank. Raises `UserError`."""
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
+    return value
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes of the machine; `gpu` may be a fraction, or auto; `mps`: those that share one compute at once."""
+    """What one trial takes of the machine; `gpu` may be a fraction or auto; with `mps` trials on one GPU compute at once."""
 
-    cpu: float = 1.0
-    gpu: float | str = 0.0
-    mps: bool = True
+    cpu: float = key(1.0, 0.1, 10_000)
+    gpu: float | str = key(0.0, check=gpu_share)
+    mps: bool = key(True)
 
     @property
     def shared(self) -> bool:
@@ -37,9 +59,9 @@ class Resources:
 class Budget:
     """What ends a sweep before its last trial: hours, trials, or so many trials in a row without a better one."""
 
-    hours: float | None = None
-    trials: int | None = None
-    patience: int | None = None
+    hours: float | None = key(None, TINY, 10_000)
+    trials: int | None = key(None, 1, 1_000_000)
+    patience: int | None = key(None, 1, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -55,8 +77,18 @@ class Sweep:
     search: Search = field(default_factory=Search)
     resources: Resources = field(default_factory=Resources)
     budget: Budget = field(default_factory=Budget)
-    keep: int = 20
-    on_end: str | None = None
+    keep: int = key(20, 1, 1_000_000)
+    on_end: str | None = key(None, check=command_line)
+
+    @property
+    def method(self) -> Method:
+        """What the search method asks and does."""
+        return METHODS[self.search.method]
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What the scheduler asks and does."""
+        return SCHEDULERS[self.search.scheduler]
 
     @property
     def finite(self) -> dict[str, tuple[Any, ...]]:
@@ -67,6 +99,9 @@ class Sweep:
     def intervals(self) -> dict[str, Interval]:
         """The continuous dimensions by config field."""
         return {name: d for name, d in self.space.items() if isinstance(d, Interval)}
+
+
+ENDING = [f for f in fields(Sweep) if f.metadata]  # keys beside the sections
 
 
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
@@ -119,7 +154,7 @@ def parse(content: dict[str, Any]) -> Sweep:
     base = mapping("base", content.get("base"))
     refuse_unknown("config field in base", base, FIELDS)
     space = dimensions(mapping("space", content.get("space")), base)
-    search = Search(**section("search", content, SEARCH))
+    search = section(Search, "search", content.get("search"))
     check_search(search, base, space)
     return Sweep(
         name=name,
@@ -129,9 +164,9 @@ def parse(content: dict[str, Any]) -> Sweep:
         exclude=[conditions(what, rule, space, base) for what, rule in entries("exclude", content)],
         points=[point(what, values, space) for what, values in entries("points", content)],
         search=search,
-        resources=Resources(**section("resources", content, RESOURCES)),
-        budget=Budget(**section("budget", content, BUDGET)),
-        **{key: check(key, content[key]) for key, check in ENDING.items() if content.get(key) is not None},
+        resources=section(Resources, "resources", content.get("resources")),
+        budget=section(Budget, "budget", content.get("budget")),
+        **{f.name: checked(Sweep, f, f.name, content[f.name]) for f in ENDING if content.get(f.name) is not None},
     )
 
 
@@ -159,36 +194,5 @@ def point(what: str, value: Any, space: Mapping[str, Dimension]) -> dict[str, An
             raise UserError(
                 f"{what}.{name} must be from {dimension.low:g} to {dimension.high:g}{steps}, got {chosen!r}"
             )
-        found[name] = chosen if isinstance(dimension, Finite) else dimension.settle(chosen)
+        found[name] = chosen if isinstance(dimension, Finite) else dimension.nearest(chosen)
     return found
-
-
-def gpu_share(what: str, value: Any) -> Any:
-    """A share of a GPU, or auto."""
-    try:
-        return value if value == "auto" else number(float, 0, 10_000)(what, value)
-    except UserError as error:
-        raise UserError(f"{error}; or auto, to let the trial's size decide") from None
-
-
-def command_line(what: str, value: Any) -> str:
-    """A command, which is not blank."""
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
-    return value
-
-
-RESOURCES: dict[str, Check] = {"cpu": number(float, 0.1, 10_000), "gpu": gpu_share, "mps": partial(convert_to, bool)}
-BUDGET: dict[str, Check] = {
-    "hours": number(float, TINY, 10_000),
-    "trials": number(int, 1, 1_000_000),
-    "patience": number(int, 1, 1_000_000),
-}
-ENDING: dict[str, Check] = {"keep": number(int, 1, 1_000_000), "on_end": command_line}
-
-
-def section(name: str, content: dict[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-    """The checked values of one section of the file."""
-    values = mapping(name, content.get(name))
-    refuse_unknown(f"key in {name}", values, checks)
-    return {key: checks[key](f"{name}.{key}", value) for key, value in values.items() if value is not None}

@@ -23,7 +23,7 @@ import optuna
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
-from launch.schedule.schedulers import ByKey, scheduler
+from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.suggestions import Listed, Source, Suggested, sampler
 from launch.spec.combinations import make_config
 from launch.spec.sampling import Plan, draw, make_plan
@@ -82,7 +82,7 @@ def make_sweep(table: Table, **search: Any) -> Sweep:
 
 def make_source(sweep: Sweep, plan: Plan) -> Source:
     """Where the sweep's configurations come from; a study is kept in memory."""
-    if not sweep.search.suggests:
+    if not sweep.method.suggests:
         return Listed(make_config(sweep, values) for values in draw(sweep, plan))
     study = optuna.create_study(sampler=sampler(sweep, sweep.search.seed or 0))
     return Suggested(sweep, plan, study, len(plan.combinations))
@@ -141,7 +141,7 @@ class Pool:
 def replay(table: Table, plan: Plan, method: str, stopping: str, seed: int) -> float:
     """The share of the grid's epochs that one search takes."""
     sweep = make_sweep(table, method=method, scheduler=stopping, seed=seed)
-    schedule = scheduler(
+    schedule = make_scheduler(
         sweep, table.longest, cast(SweepRuns, None), {}
     )  # a sweep_runs serves Tune's own questions alone
     assert schedule is None or isinstance(schedule, ByKey)

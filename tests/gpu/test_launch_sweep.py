@@ -117,7 +117,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_one_line(written, store):
 
 def test_auto_gives_each_trial_the_share_that_was_measured(ray_here, written, capsys):
     asked = read_sweep(written("auto", {"code": {"grid": ["u", "hex16"]}}, resources={"cpu": 0.5, "gpu": "auto"}), [])
-    configs = [make_config(asked, values | lower_bounds(asked)) for values in make_plan(asked).legal]
+    configs = [make_config(asked, values | lower_bounds(asked)) for values in make_plan(asked).combinations]
     gpu = settle_gpu(asked, configs).resources.gpu
     out = capsys.readouterr().out
     assert isinstance(gpu, int | float) and 0 < gpu <= 1, f"resources.gpu is {gpu!r}: {out}"

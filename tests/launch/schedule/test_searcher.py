@@ -13,7 +13,7 @@ from bel.run_layout import OUTCOME, PARENT, SCHEDULED, TRIAL, Outcome
 from launch.identity import data_key, identify
 from launch.runs import SweepRuns
 from launch.schedule.repeats import repeats
-from launch.schedule.schedulers import ByKey, scheduler
+from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MOST_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import Listed, Suggested, open_study
@@ -47,7 +47,7 @@ class Bench:
         tools = (partial(label, sweep=self.sweep), partial(identify, self.sweep))
         self.sweep_runs = SweepRuns({}, find, *tools, dict(known))
         self.stop, self.adopted = SweepStopper(self.sweep_runs), []
-        if self.sweep.search.suggests:
+        if self.sweep.method.suggests:
             self.study = open_study(self.sweep, name, database or "sqlite:///:memory:")
             source = Suggested(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
         else:
@@ -336,7 +336,7 @@ def test_what_another_sweep_trained_is_entered_and_told_and_not_run():
 
 def judge(bench, before=()):
     """The scheduler of a bench's sweep: of nine epochs, rungs after the second and the sixth."""
-    return scheduler(bench.sweep, 9, bench.sweep_runs, dict(before))
+    return make_scheduler(bench.sweep, 9, bench.sweep_runs, dict(before))
 
 
 def tells(schedule, run, trial_id, *errors, since=0):
@@ -394,7 +394,7 @@ def test_median_stops_what_is_worse_than_the_others_and_may_hear_of_it_again():
     words = [tells(schedule, last, "z", *[50.0] * n) for n in range(1, 4)]
     assert words == [CONTINUE, STOP, STOP], "the first epoch is its grace"
     again = judge(bench, {run.key: run.history for run in bench.sweep_runs})
-    assert again.told == {run.key: run.epoch for run in bench.sweep_runs}, "a later call hears all of it at once"
+    assert again.reported == {run.key: run.epoch for run in bench.sweep_runs}, "a later call hears all of it at once"
 
 
 def test_hyperband_draws_one_of_three_brackets_for_a_run_and_leaves_it_there():

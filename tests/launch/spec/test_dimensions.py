@@ -62,8 +62,10 @@ def test_a_whole_interval_is_legal_at_all_of_its_values():
     with pytest.raises(UserError, match=r"space\.code_bits is not legal at .*: .* at most 256"):
         make_plan(sweep({"code": {"grid": ["u", "hex16"]}, "code_bits": {"int": [100, 300]}}, search=search))
     fits = {"int": [100, 300], "when": {"code": "u"}}
-    assert make_plan(sweep({"code": {"grid": ["u", "hex16"]}, "code_bits": fits}, search=search)).legal
-    assert make_plan(sweep({"code": {"grid": ["u", "j"]}, "code_bits": {"qint": [76, 78, 2]}}, search=search)).legal
+    assert make_plan(sweep({"code": {"grid": ["u", "hex16"]}, "code_bits": fits}, search=search)).combinations
+    assert make_plan(
+        sweep({"code": {"grid": ["u", "j"]}, "code_bits": {"qint": [76, 78, 2]}}, search=search)
+    ).combinations
 
 
 def test_a_conditional_list_varies_only_where_its_condition_holds():
@@ -95,7 +97,7 @@ def test_a_dimension_whose_conditioner_does_not_vary_does_not_vary():
         "flip": {"grid": [0.1, 0.2], "when": {"image_size": 64}},
     }
     s = sweep(space, BASE | {"image_size": 64})
-    assert make_plan(s).legal == [
+    assert make_plan(s).combinations == [
         {"head": "direct"},
         {"head": "bel", "image_size": 32},
         {"head": "bel", "image_size": 64, "flip": 0.1},
@@ -105,7 +107,7 @@ def test_a_dimension_whose_conditioner_does_not_vary_does_not_vary():
 
 def test_a_condition_on_base_holds_always():
     s = sweep({"lr": {"grid": [1e-3, 1e-2], "when": {"head": "direct"}}}, BASE | {"head": "direct"})
-    assert make_plan(s).legal == [{"lr": 1e-3}, {"lr": 1e-2}]
+    assert make_plan(s).combinations == [{"lr": 1e-3}, {"lr": 1e-2}]
 
 
 def test_conditional_intervals_are_drawn_and_suggested_only_where_they_hold():
@@ -125,7 +127,7 @@ def test_the_ends_of_a_conditional_interval_count_only_where_it_varies():
     space = {"crop": {"grid": ["frame", "landmarks"]}, "margin": {"uniform": [0, 1], "when": {"crop": "landmarks"}}}
     search = {"method": "random", "trials": 3}
     base = BASE | {"protocol": "aflw2000"}
-    assert len(make_plan(sweep(space, base, search=search)).legal) == 2
+    assert len(make_plan(sweep(space, base, search=search)).combinations) == 2
     with pytest.raises(UserError, match="margin must be from 0 to 10"):
         make_plan(sweep(space | {"margin": {"uniform": [0, 11], "when": {"crop": "landmarks"}}}, base, search=search))
 

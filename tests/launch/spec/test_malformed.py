@@ -274,14 +274,14 @@ def test_a_setting_that_is_wrong_is_refused(tmp_path, case):
 
 
 def test_the_file_that_the_cases_change_is_valid(tmp_path):
-    assert plan_of(tmp_path, written(VALID), ["keep=1", "budget.hours=0.1", "resources.gpu=auto"]).legal
+    assert plan_of(tmp_path, written(VALID), ["keep=1", "budget.hours=0.1", "resources.gpu=auto"]).combinations
     for change in (
         searched(LISTS, folds=2, seeds=1, objective=["val/mae", "bits"]),
         searched(LISTS, tune="theta", folds=2),
         searched(space(**NUMBERS), **PBT),
         lr(uniform=[1e-3, 1], when={"head": ["bel", "direct"]}) | {"points": None},
     ):
-        assert plan_of(tmp_path, written(VALID | change)).legal
+        assert plan_of(tmp_path, written(VALID | change)).combinations
 
 
 @pytest.mark.parametrize(

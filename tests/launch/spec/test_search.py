@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from bel.errors import UserError
-from launch.spec import search as search_module
+from launch.spec import methods
 from launch.spec.sampling import as_parameters, compares, draw, make_plan, points, strata, suggest
 from launch.spec.search import OBJECTIVES, Search
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
@@ -66,7 +66,9 @@ def test_each_protocol_is_a_stratum_where_trials_are_compared():
     compared = sweep(space, search={"scheduler": "asha"})
     plan = make_plan(compared)
     first, second = strata(compared, plan)
-    assert first.legal + second.legal == plan.combinations and {v["protocol"] for v in first.legal} == {"biwi"}
+    assert first.combinations + second.combinations == plan.combinations and {
+        v["protocol"] for v in first.combinations
+    } == {"biwi"}
     assert first.dropped == plan.dropped and plan.dropped and not second.dropped
     whole = sweep(space)
     assert strata(whole, make_plan(whole)) == [make_plan(whole)]
@@ -80,7 +82,7 @@ def test_a_search_says_what_it_compares_and_how():
     assert [o.direction for o in search.objectives] == ["minimize", "minimize", "maximize"]
     assert Search().objective == ("val/mae_groups",) == sweep(search={"objective": "val/mae_groups"}).search.objective
     assert sweep(search={"objective": "val/mae"}).search.objectives == [OBJECTIVES["val/mae"]], "as it was asked for"
-    assert not search.suggests and not search.early and search.seeds == 3 and search.folds == 2
+    assert search.seeds == 3 and search.folds == 2
 
 
 LR = {"lr": {"loguniform": [1e-5, 1e-3]}, "flip": {"uniform": [0, 0.5]}}
@@ -102,17 +104,17 @@ LR = {"lr": {"loguniform": [1e-5, 1e-3]}, "flip": {"uniform": [0, 0.5]}}
 )
 def test_searches_that_go_together_are_taken(space, search, comparing):
     s = sweep(space, BASE | {"seed": 7}, search=search)
-    assert make_plan(s).legal and compares(s) == comparing
+    assert make_plan(s).combinations and compares(s) == comparing
 
 
 def test_cmaes_wants_its_package_and_a_box(monkeypatch):
     search = {"method": "cmaes", "trials": 3}
-    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install cmaes"):
         sweep(LR, search=search)
-    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: name)
     s = sweep(LR, search=search)
-    assert make_plan(s).legal == [{}] and s.search.suggests
+    assert make_plan(s).combinations == [{}] and s.method.suggests
     refused = [
         ({"lr": LR["lr"]}, "two intervals or more"),
         (LR | FEW, "space.head is a list: use tpe"),

@@ -33,7 +33,7 @@ def sweep(space=SPACE, base=BASE, **sections):
 
 
 def test_illegal_combinations_never_become_trials():
-    legal = make_plan(sweep()).legal
+    legal = make_plan(sweep()).combinations
     configs = [make_config(sweep(), values) for values in legal]
     assert len({str(c) for c in configs}) == len(configs) == 18
     bel = {(c.code, c.code_bits) for c in configs if c.head == "bel"}
@@ -51,7 +51,7 @@ def test_every_sweep_file_of_the_project_loads_and_plans():
     files = sorted((PROJECT / "sweeps").glob("*.yaml"))
     assert {"demo", "biwi", "aflw2000", "both", "biwi_small"} <= {path.stem for path in files}
     for path in files:
-        assert make_plan(read_sweep(path)).legal, path
+        assert make_plan(read_sweep(path)).combinations, path
         assert f"sweeps/{path.name}" in path.read_text(), f"{path} does not name its command"
 
 
@@ -95,7 +95,7 @@ def test_settings_fix_fields_and_reach_into_sections(tmp_path):
     path.write_text(yaml.safe_dump({"name": "t", "base": BASE, "space": SPACE}))
     s = read_sweep(path, ["code_bits=26", "lr=1e-3", "search.method=random", "search.trials=2", "resources.gpu=0.5"])
     assert "code_bits" not in s.space and s.base["code_bits"] == 26 and s.search.trials == 2 and s.resources.gpu == 0.5
-    assert make_config(s, make_plan(s).legal[0] | lower_bounds(s)).lr == 1e-3
+    assert make_config(s, make_plan(s).combinations[0] | lower_bounds(s)).lr == 1e-3
     table = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 100}}}
     path.write_text(yaml.safe_dump({"name": "t", "base": BASE | {"protocol": table}, "space": SPACE}))
     assert read_sweep(path, ["protocol.group=person"]).base["protocol"] == table | {"group": "person"}
@@ -289,4 +289,4 @@ def test_numbers_lists_and_nothing_in_settings(tmp_path):
 @pytest.mark.parametrize("name", ["published_biwi", "published_aflw2000"])
 @pytest.mark.parametrize("settings", [["epochs=1"], ["epochs=3"], ["schedule=cosine"], ["search.folds=2"]])
 def test_a_published_sweep_runs_with_a_field_that_others_depend_on(name, settings):
-    assert make_plan(read_sweep(PROJECT / "sweeps" / f"{name}.yaml", settings)).legal
+    assert make_plan(read_sweep(PROJECT / "sweeps" / f"{name}.yaml", settings)).combinations
