@@ -1,4 +1,4 @@
-"""Shape of the head itself: skull and face, the hair and beard that stand out from it, its ears and its landmarks."""
+"""Shape of the head: skull and face, the relief of hair and beard, ears and landmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bel.data.synthetic.identity import Traits
 from bel.data.synthetic.skin import beard_mask, hair_mask, head_texture
 from bel.data.synthetic.surface import TEX, Part, bump, ellipsoid, plain, resample, rise
 
-ROWS, COLUMNS = 88, 80  # points of the head, crown to chin; columns go round from the back, the face in the middle
+ROWS, COLUMNS = 88, 80  # points of the head, from top to chin; columns go round from the back, the face in the middle
 # Sections of the skull: y, then middle z and half depth over the unit ellipsoid (mm).
 SECTIONS = np.array(
     [
@@ -40,7 +40,7 @@ def skull(traits: Traits) -> tuple[np.ndarray, np.ndarray]:
 
 
 def relief(traits: Traits, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far the features of the face stand out (mm) at places (x, y) of the head."""
+    """Return the height (mm) of the features of the face at places (x, y) of the head."""
     side, gap = abs(x), traits.eye_gap
     along = np.clip((y + 16) / 57, 0, 1)
     spread = traits.nose[1] * (0.5 + 0.5 * along)
@@ -59,8 +59,8 @@ def relief(traits: Traits, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     )
 
 
-def overgrown(traits: Traits, rng: np.random.Generator, bare: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """The bare head with the thickness of its hair and beard (ROWS, COLUMNS, 3) mm."""
+def with_hair(traits: Traits, rng: np.random.Generator, bare: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Return the bare head with the thickness of its hair and beard (ROWS, COLUMNS, 3) mm."""
     x, y, _ = np.moveaxis(bare, -1, 0)
     uneven = 1 + 0.25 * resample(rng.uniform(-1, 1, (14, 14)), ROWS, COLUMNS)
     depth = THICKNESS.get(traits.style, 0) * hair_mask(traits, angle, y) * uneven
@@ -73,13 +73,13 @@ def overgrown(traits: Traits, rng: np.random.Generator, bare: np.ndarray, angle:
 
 
 def head_part(traits: Traits, rng: np.random.Generator) -> tuple[Part, np.ndarray]:
-    """Skin, face, hair and beard as one surface, and its landmarks (72, 3) mm; before the identity's scaling."""
+    """Return skin, face, hair and beard as one surface, and its landmarks (72, 3) mm; before scaling."""
     bare, angle = skull(traits)
     x, y = np.moveaxis(resample(bare[..., :2], TEX, TEX).astype(np.float32), -1, 0)
     fine = np.interp(np.linspace(0, COLUMNS - 1, TEX), np.arange(COLUMNS), angle)
     texture = head_texture(traits, rng, fine, x, y)
-    points = overgrown(traits, rng, bare, angle)
-    return Part(points, texture, np.ones(points.shape[:2])), landmarks(traits, points, angle)
+    points = with_hair(traits, rng, bare, angle)
+    return Part(points, texture), landmarks(traits, points, angle)
 
 
 def ear_points(traits: Traits, side: int) -> np.ndarray:
@@ -92,25 +92,22 @@ def ear_points(traits: Traits, side: int) -> np.ndarray:
 
 
 def ears(traits: Traits) -> list[Part]:
-    """Both ears, darker in the hollow."""
+    """Return both ears, darker in the hollow."""
     texture = plain(traits.skin * (1, 0.9, 0.87), 0.15, 26)
     texture[:9, :, :3] *= np.linspace(0.5, 1, 9)[:, None, None]
-    return [Part(points, texture, np.ones(points.shape[:2])) for points in (ear_points(traits, s) for s in (-1, 1))]
+    return [Part(ear_points(traits, side), texture) for side in (-1, 1)]
 
 
 def landmark_places(traits: Traits) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Where iBUG's points are: (angle, y) of the contour's 17, (x, y) of the other 51 and of both eyes."""
+    """Return the places of iBUG's points: (angle, y) of 17 on the contour, (x, y) of the other 51 and of both eyes."""
     gap, eye, nose, mouth = traits.eye_gap, traits.eye_size, traits.nose[1] + 2, traits.mouth
-    half: list[tuple[float, float]] = [
-        (1.45, 10),
-        (1.4, 28),
-        (1.33, 46),
-        (1.22, 62),
-        (1.05, 77),
-        (0.85, 90),
-        (0.6, 100),
-        (0.3, 107),
-    ]
+    half = list(
+        zip(
+            (1.45, 1.4, 1.33, 1.22, 1.05, 0.85, 0.6, 0.3),
+            (10.0, 28.0, 46.0, 62.0, 77.0, 90.0, 100.0, 107.0),
+            strict=True,
+        )
+    )
     brow = [(gap - 20 + 9.5 * i, y) for i, y in enumerate((-19, -22, -22.5, -21, -17))]
     bridge = [(0, -4), (0, 11), (0, 26), (0, 41), (-nose, 49), (-6, 51), (0, 52), (6, 51), (nose, 49)]
     lids = [(-eye, 1), (-eye / 3, -4.7), (eye / 3, -4.7), (eye, 1), (eye / 3, 5), (-eye / 3, 5)]
@@ -123,7 +120,7 @@ def landmark_places(traits: Traits) -> tuple[list[tuple[float, float]], list[tup
 
 
 def landmarks(traits: Traits, points: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Landmarks on the head's points, before scaling (72, 3) mm: 68 of iBUG, both ear holes, both eyes."""
+    """Return landmarks on the points of the head, before scaling (72, 3) mm: 68 of iBUG, both ear holes, both eyes."""
     contour, front = landmark_places(traits)
     x, y, _ = np.moveaxis(points, -1, 0)
     surface, behind = points.reshape(-1, 3), 1e6 * (np.cos(angle) < 0.2)

@@ -1,4 +1,4 @@
-"""What tells one rendered person from another: the shape, colours, hair and glasses that are drawn at random."""
+"""Random identities: shape, colours, hair and glasses of a rendered person."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IRISES = np.array([(0.22, 0.13, 0.07), (0.35, 0.25, 0.12), (0.25, 0.42, 0.55), (
 
 @dataclass(frozen=True)
 class Traits:
-    """What makes an identity: shape in mm or as scale, colours in 0..1, hair style of `HAIR_STYLES`, beard, glasses."""
+    """An identity: shape in mm or as scale, colours in 0..1, hair style of `HAIR_STYLES`, beard, glasses."""
 
     scale: np.ndarray  # width, height, depth
     jaw: float
@@ -45,7 +45,7 @@ class Traits:
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
-    """A random identity."""
+    """Draw an identity."""
     tone = rng.uniform(0, len(SKINS) - 1.001)
     skin = SKINS[int(tone)] + (tone % 1) * (SKINS[int(tone) + 1] - SKINS[int(tone)])
     hair = HAIRS[rng.choice(3 if tone > 2.2 and rng.random() < 0.8 else len(HAIRS))] * rng.uniform(0.8, 1.15)

@@ -1,4 +1,4 @@
-"""What a rendered set holds: which pictures of whom in which poses, under which names, with which label files."""
+"""The content of a rendered set: pictures by identity and pose, their names, and their label files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Request:
     seed: int
 
     def generator(self, *place: int) -> np.random.Generator:
-        """The random stream of one place in the set."""
+        """Return the random generator of one part of the set."""
         return np.random.default_rng([self.seed, *place])
 
 
@@ -48,13 +48,8 @@ class Sitter:
     poses: np.ndarray
 
 
-def plan(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
-    """Sitters, and for each list file or table below `out` its stems."""
-    return PLANS[request.layout](request)
-
-
 def plan_biwi(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
-    """As `plan`: recordings, whole subjects in the train or in the test list."""
+    """Plan recordings, each subject in the train or in the test list."""
     sitters = []
     for number in range(request.subjects):
         stems = [f"BIWI/hpdb/{number + 1:02d}/frame_{FIRST_FRAME + frame:05d}" for frame in range(request.frames)]
@@ -67,7 +62,7 @@ def plan_biwi(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
 
 
 def plan_300w_lp(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
-    """As `plan`: views of one photograph of each subject to train on, snapshots of other people to test on."""
+    """Plan views of one photograph of each subject for training, snapshots of other people for testing."""
     train, test = [], []
     for number in range(request.subjects):
         subset = SUBSETS[number % len(SUBSETS)]
@@ -83,7 +78,7 @@ def plan_300w_lp(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
 
 
 def plan_csv(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
-    """As `plan`: snapshots of each subject, all in one table."""
+    """Plan snapshots of each subject, all in one table."""
     sitters = []
     for number in range(request.subjects):
         stems = [f"CSV/images/{number + 1:02d}/{frame + 1:03d}" for frame in range(request.frames)]
@@ -93,6 +88,7 @@ def plan_csv(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
     return sitters, {TABLE: listed(sitters, "")}
 
 
+# By layout: the sitters of a request, and the stems of each list file or table below `out`.
 PLANS: dict[str, Callable[[Request], tuple[list[Sitter], dict[str, list[str]]]]] = {
     "biwi": plan_biwi,
     "300w_lp": plan_300w_lp,
@@ -101,7 +97,7 @@ PLANS: dict[str, Callable[[Request], tuple[list[Sitter], dict[str, list[str]]]]]
 
 
 def listed(sitters: list[Sitter], folder: str) -> list[str]:
-    """Stems below `folder`."""
+    """Return the stems relative to `folder`."""
     return [stem.removeprefix(folder) for sitter in sitters for stem in sitter.stems]
 
 

@@ -35,7 +35,7 @@ class Head:
 
 
 def build_head(traits: Traits, rng: np.random.Generator) -> Head:
-    """Mesh of an identity; `rng` draws its blotches and strands."""
+    """Build the mesh of an identity; `rng` draws the noise of its textures."""
     face, landmarks = head_part(traits, rng)
     parts = [face, *ears(traits), torso(traits, rng), *long_hair(traits, rng), *glasses(traits)]
     pieces, vertices, texels = [], 0, 0
@@ -64,7 +64,8 @@ def cut(part: Part, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     # Just short of the last row and column, so that reading between texels never meets another part's.
     row, column = np.mgrid[0 : len(part.texture) - 1.01 : rows * 1j, 0 : TEX - 1.01 : columns * 1j]
     texel = np.stack([row, column], -1).reshape(-1, 2)
-    return points.reshape(-1, 3), normals.reshape(-1, 3), texel, part.follow.reshape(-1, 1), quads.reshape(-1, 3)
+    follow = np.broadcast_to(part.follow, (rows, columns)).reshape(-1, 1)
+    return points.reshape(-1, 3), normals.reshape(-1, 3), texel, follow, quads.reshape(-1, 3)
 
 
 def grid_normals(points: np.ndarray) -> np.ndarray:

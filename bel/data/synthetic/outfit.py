@@ -1,4 +1,4 @@
-"""What a head wears and stands on: neck and shirt, hair that hangs down, glasses."""
+"""Neck and shirt, long hair, and glasses of a head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TORSO = np.array(
 
 
 def torso(traits: Traits, rng: np.random.Generator) -> Part:
-    """Neck and shoulders; the turn of the head dies away down the neck."""
+    """Return neck and shoulders; the turn of the head decreases to 0 down the neck."""
     turn = np.linspace(-np.pi, np.pi, 41)
     y, wide, deep, back = resample(TORSO * (1, traits.bulk, traits.bulk, 1), 31, 4).T[..., None]
     points = np.stack([wide * np.sin(turn), y + 0 * turn, back - deep * np.cos(turn)], -1)
@@ -40,10 +40,10 @@ def shirt_texture(traits: Traits, rng: np.random.Generator, y: np.ndarray) -> np
 
 
 def long_hair(traits: Traits, rng: np.random.Generator) -> list[Part]:
-    """Hair that hangs down around the back and sides, or a bun; none for the other styles."""
+    """Return long hair around the back and sides, or a bun; none for the other styles."""
     if traits.style == "bun":
         knot = ellipsoid((0, -62, 96), (34, 32, 30))
-        return [Part(knot, plain(traits.hair, 0.05), np.ones(knot.shape[:2]))]
+        return [Part(knot, plain(traits.hair, 0.05))]
     if traits.style not in ("bob", "long"):
         return []
     bottom = rng.uniform(75, 105) if traits.style == "bob" else rng.uniform(150, 200)
@@ -59,7 +59,7 @@ def long_hair(traits: Traits, rng: np.random.Generator) -> list[Part]:
 
 
 def glasses(traits: Traits) -> list[Part]:
-    """Rims, bridge and temples, with lenses where they are dark."""
+    """Return rims, bridge and temples, with lenses where they are dark."""
     if traits.glasses == "none":
         return []
     turn, gap = np.linspace(0, 2 * np.pi, 25), traits.eye_gap + 1
@@ -72,4 +72,4 @@ def glasses(traits: Traits) -> list[Part]:
         if traits.glasses == "dark":
             surfaces.append(ring.mean(0) + np.linspace(0, 1, 5)[:, None, None] * (ring - ring.mean(0)))
     surfaces.append(tube(np.array([(-gap + 21, -1, -100), (-5, -4, -103), (5, -4, -103), (gap - 21, -1, -100.0)]), 2))
-    return [Part(points, plain(traits.frame, 0.7), np.ones(points.shape[:2]), two_sided=True) for points in surfaces]
+    return [Part(points, plain(traits.frame, 0.7), two_sided=True) for points in surfaces]

@@ -1,4 +1,4 @@
-"""Which triangle shows at each pixel, and where on it: a depth buffer in numpy."""
+"""Rasterisation by a depth buffer in numpy: the triangle visible at each pixel, and the place on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from bel.data.synthetic.mesh import Head
 
-# Triangles of like reach are tested together, each against a square of pixels as wide as the batch's upper edge.
+# Triangles of similar size are tested in batches, each against a square of pixels as wide as the upper edge of the batch.
 EDGES = (2, 3, 4, 5, 6, 8, 10, 13, 17, 24, 32, 48, 64, 128, 256, 1 << 20)
 NOTHING = np.iinfo(np.int64).max
 

@@ -1,4 +1,4 @@
-"""A head photographed: turned, seen by a pinhole camera, lit and shaded.
+"""Rendering of a head: rotation, projection by a pinhole camera, light and shading.
 
 Axes of the camera in mm: x right, y down, z away from it. The principal point is the centre of the picture.
 """
@@ -37,7 +37,7 @@ def render(
 
     `rotation`, `body` are (3, 3), `shift` is the head's origin in camera axes (3,) mm. No light gives bare colours.
     """
-    points, normals = stand(head, rotation, shift, body)
+    points, normals = place(head, rotation, shift, body)
     fine = 2 * size  # four samples for each pixel
     hits = rasterise(head, project(points, fine), points[:, 2], fine)
     shades = lit(points, normals, light) if light else np.zeros((len(points), 3), np.float32)
@@ -57,8 +57,8 @@ def render(
     return (picture[:, 0::2] + picture[:, 1::2]) / 4, depth.reshape(fine, fine)
 
 
-def stand(head: Head, rotation: np.ndarray, shift: np.ndarray, body: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and normals (V, 3) in camera axes; what does not follow the head turns by `body` about the neck."""
+def place(head: Head, rotation: np.ndarray, shift: np.ndarray, body: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return vertices and normals (V, 3) in camera axes; the body turns by `body` about the neck."""
     joint = (JOINT @ rotation.T).astype(np.float32)
     rotation, body, shift = rotation.astype(np.float32), body.astype(np.float32), shift.astype(np.float32)
     points, normals = head.points @ rotation.T, head.normals @ rotation.T

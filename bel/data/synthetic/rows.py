@@ -1,4 +1,4 @@
-"""Rows of the rendered table: whose picture, the pose, the distance, and the box of the head as a detector gives it."""
+"""Rows of the rendered table: image, subject, pose, distance, and the box of the head."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COLUMNS = ("image", "subject", "yaw", "pitch", "roll", "distance", "x0", "y0", "
 
 
 def row(image: str, subject: str, head: Head, shot: Shot) -> str:
-    """Cells in the order of `COLUMNS`: angles in degrees, the distance of the head's origin in cm, the box in pixels."""
+    """Return cells in the order of `COLUMNS`: angles in degrees, the distance of the head's origin in cm, the box in pixels."""
     numbers = [f"{number:.4f}" for number in (*shot.pose, shot.shift[2] / 10)]
     return ",".join([image, subject, *numbers, *map(str, head_box(head, shot))])
 
 
 def head_box(head: Head, shot: Shot) -> tuple[int, int, int, int]:
-    """Box x0, y0, x1, y1 (pixels, upper end exclusive) around all that follows the head's turn, inside the picture."""
+    """Return the box x0, y0, x1, y1 (pixels, upper end exclusive) of all that turns with the head, inside the picture."""
     size = len(shot.picture)
     points = head.points[head.follow[:, 0] == 1] @ shot.rotation.T + shot.shift
     pixels = project(points, size) + 0.5  # edges of pixels, not their centres

@@ -1,4 +1,4 @@
-"""What surrounds a sitter, drawn at random: light, backdrop and framing, and the picture that is taken there."""
+"""Random light, backdrop and framing of a sitter, and the picture taken with them."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Shot:
 
 
 def towards(azimuth: float, elevation: float) -> np.ndarray:
-    """Unit vector (3,) in camera axes to a lamp at angles (rad) to the right of the camera and above it."""
+    """Return the unit vector (3,) in camera axes to a lamp at angles (rad) to the right of the camera and above it."""
     level = np.cos(elevation)
     return np.array([np.sin(azimuth) * level, -np.sin(elevation), -np.cos(azimuth) * level])
 
 
 def draw_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Calm background (size, size, 3) in 0..1: a soft gradient with a few blurred shapes."""
+    """Draw a background (size, size, 3) in 0..1: a soft gradient with a few blurred shapes."""
     ends = np.clip(rng.uniform(0.15, 0.8) + rng.uniform(-0.1, 0.1, (2, 1)) + rng.uniform(-0.07, 0.07, (2, 3)), 0, 1)
     y, x = np.mgrid[-1:1:48j, -1:1:48j]
     angle = rng.uniform(0, 2 * np.pi)
@@ -68,7 +68,7 @@ def draw_backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def draw_scene(rng: np.random.Generator, size: int, wild: bool) -> Scene:
-    """A random scene; `wild` turns the body with the head as in snapshots."""
+    """Draw a scene; `wild` turns the body with the head as in snapshots."""
     azimuth, elevation = np.clip(rng.normal(0, 0.8), -1.4, 1.4), rng.uniform(-0.1, 1.0)
     lamp = rng.uniform(0.5, 1.1) * (1 + rng.uniform(-0.1, 0.1) * np.array([1, 0, -1]))
     ambient = rng.uniform(0.18, 0.5) * (1 + rng.uniform(-0.1, 0.1) * np.array([-1, 0, 1]))
@@ -78,14 +78,14 @@ def draw_scene(rng: np.random.Generator, size: int, wild: bool) -> Scene:
 
 
 def relight(scene: Scene, rng: np.random.Generator) -> Light:
-    """The scene's light, moved and dimmed a little as from one frame of a recording to another."""
+    """Return the light of a scene, moved and dimmed a little as between frames of a recording."""
     aim = towards(scene.azimuth + rng.normal(0, 0.25), scene.elevation + rng.normal(0, 0.12))
     gain, fill = rng.uniform(0.8, 1.2), rng.uniform(0.85, 1.15)
     return Light(aim, gain * scene.light.lamp, fill * scene.light.ambient)
 
 
 def shoot(head: Head, scene: Scene, pose: np.ndarray, rng: np.random.Generator) -> Shot:
-    """Picture of a head at yaw, pitch, roll (3,) degrees, with jitter of place and distance, blur and sensor noise."""
+    """Take a picture of a head at yaw, pitch, roll (3,) degrees, with jitter of place and distance, blur and sensor noise."""
     size = len(scene.backdrop)
     distance = head.height * FOCAL / np.clip(scene.fill + rng.normal(0, 0.015), *scene.fills)
     shift = distance * np.append(np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) / FOCAL, 1)

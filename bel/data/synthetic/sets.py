@@ -1,4 +1,4 @@
-"""A rendered set on disk: asked for, refused where it would mix with other files, written, and found again."""
+"""A rendered set on disk: checked, refused where it would mix with other files, written, and reused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from bel.data.synthetic.identity import draw_traits
-from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, TABLE, Request, Sitter, label, plan
+from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, PLANS, TABLE, Request, Sitter, label
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL
 from bel.data.synthetic.rows import COLUMNS
@@ -38,18 +38,18 @@ def synthesise(
 
     `layout` is `biwi` (30 % of the subjects are the test list), `300w_lp` (AFLW2000 is added with 30 % as many
     pictures) or `csv` (one table, with the distance in cm and a box). A whole set of the same arguments is left as it
-    is. `progress(done, total)` follows each picture. Raises `UserError` on wrong arguments, on a set of other arguments
-    and on files that are not of this set.
+    is. `progress(done, total)` is called after each picture. Raises `UserError` for wrong arguments, for a set of other
+    arguments and for files that are not of this set.
     """
     request = Request(layout, subjects, frames, size, seed)
     check(request, out)
-    sitters, lists = plan(request)
+    sitters, lists = PLANS[layout](request)
     stems = [stem for sitter in sitters for stem in sitter.stems]
     files = {out / f"{stem}{ending}" for stem in stems for ending in ENDINGS[layout]} | {out / name for name in lists}
     manifest, wanted = out / f"{layout}-manifest.json", {"renderer": RENDERER, **asdict(request)}
-    if found_again(manifest, wanted, files):
+    if is_complete(manifest, wanted, files):
         return manifest
-    refuse_strangers(out, layout, files)
+    refuse_other_files(out, layout, files)
     manifest.unlink(missing_ok=True)
     pictures = (picture for sitter in sitters for picture in photograph(sitter, request))
     rows = [",".join(COLUMNS)]
@@ -61,7 +61,9 @@ def synthesise(
             progress(done, len(stems))
     for name, lines in lists.items():
         (out / name).write_text("\n".join(rows if name == TABLE else lines) + "\n")
-    finish(manifest, {**wanted, "images": {name: len(lines) for name, lines in lists.items()}})
+    described = {**wanted, "images": {name: len(lines) for name, lines in lists.items()}, "focal_over_size": FOCAL}
+    with replacing(manifest) as unfinished:  # last: where there is a manifest, the set is complete
+        unfinished.write_text(json.dumps(described, indent=2) + "\n")
     return manifest
 
 
@@ -80,8 +82,8 @@ def check(request: Request, out: Path) -> None:
         raise UserError(f"out must be a folder that can be written, got {str(out)!r}: permission denied")
 
 
-def found_again(manifest: Path, wanted: dict[str, object], files: set[Path]) -> bool:
-    """Whether `manifest` and all `files` are there; raises `UserError` if it is of other arguments."""
+def is_complete(manifest: Path, wanted: dict[str, object], files: set[Path]) -> bool:
+    """Return whether `manifest` and all `files` are there. Raises `UserError` if it is of other arguments."""
     if not manifest.exists():
         return False
     try:
@@ -97,19 +99,19 @@ def found_again(manifest: Path, wanted: dict[str, object], files: set[Path]) -> 
     return all(file.exists() for file in files)
 
 
-def refuse_strangers(out: Path, layout: str, files: set[Path]) -> None:
+def refuse_other_files(out: Path, layout: str, files: set[Path]) -> None:
     """Raise `UserError` if a folder of the layout holds files that this set would not write, such as the real data."""
     folders = [out / name for name in LAYOUTS[layout]]
-    strangers = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file() and p not in files)
-    if strangers:
+    others = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file() and p not in files)
+    if others:
         raise UserError(
-            f"{strangers[0]} (and {len(strangers) - 1} more files) is not part of this set: "
+            f"{others[0]} (and {len(others) - 1} more files) is not part of this set: "
             f"choose another --out, or delete {' and '.join(map(str, folders))} first"
         )
 
 
 def photograph(sitter: Sitter, request: Request) -> Iterator[tuple[str, np.ndarray, bytes]]:
-    """Stem, picture (size, size, 3) uint8 and label of each picture of one identity."""
+    """Yield stem, picture (size, size, 3) uint8 and label of each picture of one identity."""
     rng = request.generator(sitter.stream, 0)
     traits = draw_traits(rng)
     head, scene = build_head(traits, rng), draw_scene(rng, request.size, wild=request.layout != "biwi")
@@ -120,7 +122,7 @@ def photograph(sitter: Sitter, request: Request) -> Iterator[tuple[str, np.ndarr
 
 
 def restage(scene: Scene, layout: str, rng: np.random.Generator) -> Scene:
-    """The scene of one picture: a view of a photograph keeps it, a frame has another light, a row another distance."""
+    """Return the scene of one picture: the same for views of a photograph, else with other light, for csv and distance."""
     if layout == "300w_lp":
         return scene
     lit = replace(scene, light=relight(scene, rng))
@@ -134,9 +136,3 @@ def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) 
     Image.fromarray(picture).save(image, quality=95, compress_level=2)
     for text in texts:
         text.write_bytes(label)
-
-
-def finish(manifest: Path, content: dict[str, object]) -> None:
-    """Write the manifest, last and at once: where there is one, the set is whole."""
-    with replacing(manifest) as unfinished:
-        unfinished.write_text(json.dumps({**content, "focal_over_size": FOCAL}, indent=2) + "\n")

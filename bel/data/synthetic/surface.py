@@ -1,4 +1,4 @@
-"""Surfaces that a head is made of: grids of points with a texture, and what shapes and paints them.
+"""Surfaces that make up a head: grids of points with a texture, and functions that shape and paint them.
 
 Axes of the head in mm: x to the right of the picture, y down, z away from the camera; the face looks to -z.
 """
@@ -14,11 +14,11 @@ TEX = 256  # texels across every texture
 
 @dataclass(frozen=True)
 class Part:
-    """A lofted surface: points (r, c, 3) mm, texture (h, TEX, 4) albedo + gloss, share of the head's turn (r, c)."""
+    """A lofted surface: points (r, c, 3) mm, texture (h, TEX, 4) albedo + gloss, share of the head's turn (r, c) or one."""
 
     points: np.ndarray
     texture: np.ndarray
-    follow: np.ndarray
+    follow: np.ndarray | float = 1.0
     two_sided: bool = False
 
 

@@ -42,7 +42,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 def test_readers_find_the_rendered_poses(written: Written) -> None:
-    sitters = layouts.plan(BIWI)[0] + layouts.plan(W300)[0]
+    sitters = layouts.PLANS[BIWI.layout](BIWI)[0] + layouts.PLANS[W300.layout](W300)[0]
     asked = {stem: pose for sitter in sitters for stem, pose in zip(sitter.stems, sitter.poses, strict=True)}
     places = [(BIWI_TRAIN, "biwi", "BIWI/hpdb/"), (BIWI_TEST, "biwi", "BIWI/hpdb/")]
     places += [(W300LP, "300w_lp", "300W_LP/"), (AFLW2000, "300w_lp", "AFLW2000/")]
@@ -95,7 +95,7 @@ def test_biwi_lists_name_whole_disjoint_subjects(written: Written) -> None:
 
 
 def test_300w_lp_names_subsets_views_and_other_identities_for_the_test() -> None:
-    sitters, lists = layouts.plan(W300)
+    sitters, lists = layouts.PLANS[W300.layout](W300)
     train, test = lists["300W_LP/overall_filelist_clean.txt"], lists["AFLW2000/overall_filelist_clean.txt"]
     assert train[:4] == ["AFW/AFW_000001_0", "AFW/AFW_000001_1", "AFW/AFW_000001_2", "HELEN/HELEN_000002_0"]
     assert {stem.split("/")[0] for stem in train} == {"AFW", "HELEN", "IBUG", "LFPW"}
@@ -122,7 +122,7 @@ TABLE = {
 
 
 def test_the_table_of_own_data_is_read_with_the_poses_asked_for(written: Written) -> None:
-    sitters = layouts.plan(CSV)[0]
+    sitters = layouts.PLANS[CSV.layout](CSV)[0]
     asked = {stem: pose for sitter in sitters for stem, pose in zip(sitter.stems, sitter.poses, strict=True)}
     listings = [table_source(parse_table(TABLE), part).listed(written["csv"]) for part in ("train", "test")]
     subjects = [{entry.group for entry in listing.entries} for listing in listings]
@@ -146,7 +146,7 @@ def test_the_distance_of_a_row_is_seen_in_its_box(written: Written) -> None:
 
 
 def test_the_distance_is_that_of_the_camera_in_cm(written: Written) -> None:
-    for sitter in layouts.plan(CSV)[0]:
+    for sitter in layouts.PLANS[CSV.layout](CSV)[0]:
         rng = CSV.generator(sitter.stream, 0)
         height = build_head(draw_traits(rng), rng).height
         for row in rows_of(written["csv"]):
@@ -201,7 +201,7 @@ def test_all_layouts_share_a_folder(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-def test_whole_set_is_found_again(written: Written) -> None:
+def test_a_complete_set_is_reused(written: Written) -> None:
     manifest = written["biwi"] / "biwi-manifest.json"
     files = {path: path.stat().st_mtime_ns for path in written["biwi"].rglob("*")}
     calls: list[tuple[int, int]] = []
