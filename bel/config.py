@@ -1,4 +1,4 @@
-"""What one training run is: a frozen dataclass, checked as a whole when it is made."""
+"""The config of one training run: a frozen dataclass, checked as a whole when it is made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def option(
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run; every field is used, and `as_dict` of it rebuilds it. Raises `UserError` where it is not legal.
+    """One training run; every field is used, and `as_dict` of it rebuilds it. Raises `UserError` where it is not valid.
 
     Paths become absolute, because a worker of a sweep runs in another folder.
     """
@@ -191,22 +191,22 @@ class TrainConfig:
 
     @property
     def code_digest(self) -> str | None:
-        """Digest of the code matrices of all axes; None for a head without a code."""
+        """The digests of the code matrices of all axes; None for a head without a code."""
         return None if self.code is None else " ".join(code_digest(self.code, axis.levels) for axis in self.axes)
 
     @cached_property
     def definition(self) -> Protocol:
-        """The protocol that is meant."""
+        """The protocol of the config."""
         return protocol_of(self.protocol)
 
     @property
     def protocol_name(self) -> str:
-        """The protocol in a word."""
+        """The name of the protocol."""
         return self.protocol if isinstance(self.protocol, str) else str(self.protocol["name"])
 
     @property
     def augmentation(self) -> Augmentation:
-        """What is done to training images."""
+        """The augmentation of training images."""
         return Augmentation(**{f.name: getattr(self, f.name) for f in fields(Augmentation)})
 
     @cached_property
@@ -233,12 +233,12 @@ class TrainConfig:
         return cls(**(published_fields(values.get("protocol", cls.protocol), values) | dict(values)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by field name."""
+        """Return plain values by field name."""
         return asdict(self)
 
 
 def convert(f: Field[Any], value: Any) -> Any:
-    """A value as its field's type; null may be written as text, too. Raises `UserError` where it is none."""
+    """Convert a value to the type of its field; null may be text. Raises `UserError`."""
     if f.name == "protocol":
         return normal_form(value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)

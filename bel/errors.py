@@ -1,4 +1,4 @@
-"""The one kind of error that is a sentence for the user, and values that are checked and converted with it."""
+"""Errors with a message for the user, and functions that check and convert values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-# Of an address: who may read it, and the parameters that are keys to it.
+# In a URL: user and password, and parameters that are credentials.
 CREDENTIALS = re.compile(
     r"(?<=://)[^\s/]+@|(?i:[?&](?:[\w-]*(?:pass|secret|token|key|sig|credential)[\w-]*)=(?:[^&\s'\":]|:(?=\S))*)"
 )
@@ -18,21 +18,21 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 class UserError(ValueError):
-    """Something the user can put right; its message says the rule, the value, the choices and what to do."""
+    """An error that the user can correct; its message states the rule, the value, the choices and what to do."""
 
 
-class Diverged(UserError):  # noqa: N818 - it names what became of a trial
-    """A training whose loss or validation error is not finite any more: it has ended, and can be judged the worst."""
+class Diverged(UserError):  # noqa: N818 - it names an outcome
+    """The loss or the validation error of a training is not finite: it has ended, and ranks as the worst."""
 
 
 def shown(text: object) -> str:
-    """A text without the names and passwords in its addresses, and without its middle where it is very long."""
+    """Return a text without users and passwords in its URLs, and without its middle where it is very long."""
     found = CREDENTIALS.sub("", str(text))
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 500]} [...] {found[-500:]}"
 
 
 def sentence(error: BaseException) -> str:
-    """One line that says what went wrong: a `UserError`'s own text, else the type and the first line of the message."""
+    """Return an error in one line: the text of a `UserError`, else the type and the first line of the message."""
     lines = shown(error).split("\n")
     if isinstance(error, UserError):
         return " ".join(line.strip() for line in lines)
@@ -65,7 +65,7 @@ def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def setting_of(pair: str) -> tuple[str, str | None]:
-    """Key and value of KEY=VALUE, the value as it is typed, None where there is none. Raises `UserError`."""
+    """Split KEY=VALUE; the value is None where it is empty. Raises `UserError`."""
     key, equals, value = pair.partition("=")
     if not key or not equals:
         raise UserError(f"--set wants KEY=VALUE, got {pair!r}")
@@ -73,7 +73,7 @@ def setting_of(pair: str) -> tuple[str, str | None]:
 
 
 def convert_to(kind: type, what: str, value: Any) -> Any:
-    """A value as str, bool, int or float; all may be written as text (YAML reads 1e-4 as text). Raises `UserError`."""
+    """Convert a value, or its text (YAML reads 1e-4 as text), to str, bool, int or float. Raises `UserError`."""
     try:
         return CONVERT[kind](value)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -81,7 +81,7 @@ def convert_to(kind: type, what: str, value: Any) -> Any:
 
 
 def absolute(what: str, path: str) -> Path:
-    """A path whatever the working folder. Raises `UserError` where it begins with ~ and there is no such home."""
+    """Return an absolute path. Raises `UserError` where it begins with ~ and there is no such home."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -89,14 +89,14 @@ def absolute(what: str, path: str) -> Path:
 
 
 def text(value: Any) -> str:
-    """A string as it is; everything else is refused."""
+    """Return a string unchanged. Raises `TypeError` for anything else."""
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
 def real(value: Any) -> float:
-    """A finite number, or its text."""
+    """Convert a number or its text to a finite float. Raises `ValueError`."""
     number = number_in(value) if isinstance(value, str) else float(value)
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
@@ -104,14 +104,14 @@ def real(value: Any) -> float:
 
 
 def number_in(text: str) -> float:
-    """The number that a text is. Raises `ValueError` for other ones than of digits: Python reads 1_0 as 10."""
+    """Convert text to a number. Raises `ValueError` for anything but digits: Python reads 1_0 as 10."""
     if not NUMBER.fullmatch(text.strip()):
         raise ValueError
     return float(text)
 
 
 def whole(value: Any) -> int:
-    """A whole number, or its text."""
+    """Convert a whole number or its text to int. Raises `ValueError`."""
     number = real(value)
     if number != int(number):
         raise ValueError
@@ -119,7 +119,7 @@ def whole(value: Any) -> int:
 
 
 def flag(value: Any) -> bool:
-    """True or false, or its text."""
+    """Convert true or false, or its text, to bool. Raises `KeyError`."""
     return {"true": True, "false": False}[str(value).lower()]
 
 

@@ -1,4 +1,4 @@
-"""Files and folders: made whole or not at all, and refused beforehand where they cannot be made."""
+"""Files and folders: written completely or not at all, and refused before the work where they cannot be written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from bel.errors import UserError
 
-LONGEST = 4000  # bytes of a path: the system takes 4,096, and names of what is being written are longer
+LONGEST = 4000  # bytes of a path: the system allows 4,096, and names of unfinished files are longer
 
 
 @contextmanager
 def replacing(path: Path, ending: str = "") -> Iterator[Path]:
-    """A new file or folder beside `path` to write, which then becomes it; after an error the older one is still there.
+    """Yield the path of a new file or folder, which replaces `path` afterwards; after an error the older one remains.
 
-    What killed processes left there is removed first, unless another process writes into the folder just now.
+    Leftovers of killed processes are removed first, unless another process is writing into the folder.
     """
     work = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     with writing_in(path.parent, path.name):
@@ -32,13 +32,13 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
 
 @contextmanager
 def writing_in(folder: Path, *names: str) -> Iterator[None]:
-    """Remove what killed processes left of files `names` in a folder where nobody writes, and be known to write there.
+    """Hold a shared lock on a folder while writing; first remove unfinished files `names` if no other process writes there.
 
-    The kernel ends the lock of a process that is killed, so that no process number has to be believed.
+    The kernel releases the lock of a killed process, so process ids are not needed.
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # somebody writes there, or the file system has no locks
+        with suppress(OSError):  # another process writes there, or the file system has no locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             discard_left(folder, names)
         with suppress(OSError):
@@ -49,7 +49,7 @@ def writing_in(folder: Path, *names: str) -> Iterator[None]:
 
 
 def discard_left(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove what `replacing` wrote on the way to files `names`."""
+    """Remove unfinished files of `replacing` for `names`."""
     left = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.\d+(\.\w+)?")
     for path in folder.iterdir():
         if left.fullmatch(path.name):
@@ -57,7 +57,7 @@ def discard_left(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -65,7 +65,7 @@ def discard(path: Path) -> None:
 
 
 def refuse_folder(what: str, path: Path) -> None:
-    """Raise `UserError` where a folder is none, cannot be made, or cannot be written to."""
+    """Raise `UserError` where a path is no folder, cannot be made, or cannot be written to."""
     if "\0" in f"{path}":
         raise UserError(f"{what} {str(path)!r} has a NUL character: choose another name")
     path = path.absolute()
@@ -73,7 +73,7 @@ def refuse_folder(what: str, path: Path) -> None:
         raise UserError(
             f"{what} is a path of {len(os.fsencode(path))} bytes, at most {LONGEST} are possible: shorten it"
         )
-    there = next((folder for folder in (path, *path.parents) if stands(folder)), Path("/"))
+    there = next((folder for folder in (path, *path.parents) if exists(folder)), Path("/"))
     if not there.is_dir():
         kind = "a link that leads nowhere" if there.is_symlink() and not there.exists() else "a file"
         raise UserError(f"{what} {path} cannot be made: {there} is {kind}; choose another folder")
@@ -100,8 +100,8 @@ def refuse_file(what: str, path: Path) -> None:
         )
 
 
-def stands(path: Path) -> bool:
-    """Whether something is at a path, a link that leads nowhere, too; not beyond a name that is too long."""
+def exists(path: Path) -> bool:
+    """Return whether a path exists, also as a broken link; False for a name that is too long."""
     try:
         path.lstat()
         return True

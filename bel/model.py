@@ -18,7 +18,7 @@ from bel.heads import Head
 from bel.tensor_file import read
 
 WEIGHTS = ("imagenet", "none")
-AUXILIARY = ("googlenet", "inception_v3")  # more than one output in training
+AUXILIARY = ("googlenet", "inception_v3")  # with several outputs in training
 
 
 def weights_rule(weights: str) -> str:
@@ -32,7 +32,7 @@ def weights_rule(weights: str) -> str:
 
 
 class ModelConfig(Protocol):
-    """What a trunk needs of a config: its torchvision name, what it starts from, the side of its images in pixels."""
+    """The fields of a config for a trunk: its torchvision name, its initial weights, the side of its images in pixels."""
 
     @property
     def backbone(self) -> str: ...
@@ -43,7 +43,7 @@ class ModelConfig(Protocol):
 
 
 def resnet10() -> ResNet:
-    """ResNet with one basic block a stage: the small trunk of demos and tests; there are no weights for it."""
+    """Build a ResNet with one basic block a stage: the small trunk of demos and tests, without published weights."""
     return ResNet(BasicBlock, [1, 1, 1, 1])
 
 
@@ -94,7 +94,7 @@ def drop_classifier(trunk: nn.Module, name: str) -> int:
 
 
 def load_trunk(trunk: nn.Module, config: ModelConfig) -> None:
-    """Fill a trunk without its classifier from ImageNet weights or a file. Raises `UserError` naming keys that misfit."""
+    """Load ImageNet weights or a file into a trunk without classifier. Raises `UserError` naming keys that do not fit."""
     state = imagenet_weights(config.backbone) if config.weights == "imagenet" else file_weights(Path(config.weights))
     own = trunk.state_dict()
     wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
@@ -108,7 +108,7 @@ def load_trunk(trunk: nn.Module, config: ModelConfig) -> None:
 
 
 def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
-    """torchvision's own IMAGENET1K_V1 weights, from TORCH_HOME or the network. Raises `UserError` without either."""
+    """Return torchvision's IMAGENET1K_V1 weights, from TORCH_HOME or the network. Raises `UserError` without either."""
     try:
         weights = torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"]
     except (ValueError, KeyError):
@@ -126,7 +126,7 @@ def imagenet_weights(backbone: str) -> Mapping[str, Tensor]:
 
 
 def file_weights(path: Path) -> Mapping[str, Tensor]:
-    """State dict of a whole torchvision model in a file. Raises `UserError` where it holds something else."""
+    """Read the state dict of a whole torchvision model. Raises `UserError` where the file holds something else."""
     try:
         state = read(path)
     except UserError as error:
@@ -139,7 +139,7 @@ def file_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def weights_digest(config: ModelConfig) -> str:
-    """What the trunk starts from, as twelve hex digits or a name that fixes it."""
+    """Return the digest of the file of initial weights as twelve hex digits, or their name."""
     if config.weights in WEIGHTS:
         return config.weights
     return hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Where a run computes, and in what arithmetic."""
+"""The device of a run, and its arithmetic: bf16 autocast or exact fp32."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bel.errors import UserError
 if TYPE_CHECKING:
     from bel.config import TrainConfig
 
-# Trunks of depthwise convolutions over few channels, which the casts of autocast cost more than bf16 spares on small images.
+# Trunks with depthwise convolutions over few channels: on small images the casts of autocast cost more than bf16 saves.
 # From tests/benchmarks/precision.py, of a training step at 64, 112 and 224 px, bf16 over fp32: AVX512-BF16 0.6, 0.8, 1.5 for
-# MobileNetV2 and 0.5, 0.6, 0.7 for the others; AMX 0.7, 1.1, 1.4 for MobileNetV2. ResNets gain at every size: 1.3, 1.5, 2.0.
+# MobileNetV2 and 0.5, 0.6, 0.7 for the others; AMX 0.7, 1.1, 1.4 for MobileNetV2. ResNets: 1.3, 1.5, 2.0.
 DEPTHWISE = ("efficientnet", "mnasnet", "mobilenet", "shufflenet")
-AMX, AVX512 = 96, {"mobilenet_v2": 192}  # image sizes from which they gain
+AMX, AVX512 = 96, {"mobilenet_v2": 192}  # image sizes from which bf16 is faster
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a config asks for. Raises `UserError` for a GPU that is not there."""
+    """Return the device of a config's name. Raises `UserError` where there is no GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "device cuda: torch sees no GPU here; set device to cpu or auto, or install a CUDA build of torch"
@@ -31,7 +31,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocasts(config: TrainConfig, device: torch.device) -> bool:
-    """Whether training runs under bf16 autocast: on request, and by itself where that is sooner by measurement."""
+    """Return whether training uses bf16 autocast: on request, and with auto where measurements show that it is faster."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
@@ -40,7 +40,7 @@ def autocasts(config: TrainConfig, device: torch.device) -> bool:
 
 
 def bf16_from(backbone: str) -> float:
-    """The image size from which this CPU trains a trunk sooner in bf16 than in fp32; infinity where it never does."""
+    """Return the image size from which this CPU trains a trunk faster in bf16 than in fp32; infinity for never."""
     amx = torch.cpu._is_amx_tile_supported()
     if not (amx or torch.cpu._is_avx512_bf16_supported()):
         return math.inf
@@ -51,7 +51,7 @@ def bf16_from(backbone: str) -> float:
 
 @contextmanager
 def plain_fp32() -> Iterator[None]:
-    """Exact fp32 products (no TF32) by repeatable algorithms, whatever was set before; autocast is the caller's."""
+    """Compute exact fp32 products (no TF32) by deterministic algorithms; autocast is left to the caller."""
     products: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
     cudnn = torch.backends.cudnn
     before = [product.fp32_precision for product in products], cudnn.deterministic, cudnn.benchmark

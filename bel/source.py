@@ -1,4 +1,4 @@
-"""Which source this process runs: a digest of the modules of `bel` that decide a result."""
+"""The code version of this process: a digest of the modules of `bel` that can change a result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-# What no number depends on: commands, messages, made-up data, checks of data, export. A module that is new here counts.
+# Modules that change no result: commands, messages, rendering, checks of data, export. A new module counts by default.
 LEFT_OUT = (
     "codes/properties.py",
     "data/checking",
@@ -23,18 +23,18 @@ DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def deciding(folder: Path) -> dict[str, bytes]:
-    """Source of every module below a folder that decides a result, by its path there."""
+    """Return the source of every module below a folder that can change a result, by relative path."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
     return {name: path.read_bytes() for name, path in paths.items() if not is_left_out(name)}
 
 
 def is_left_out(name: str) -> bool:
-    """Whether a module, by its path below the package, decides no result."""
+    """Return whether a module, by its path below the package, changes no result."""
     return any(name == other or name.startswith(f"{other}/") for other in LEFT_OUT)
 
 
 def meaning(source: bytes) -> str:
-    """A module's source without comments, docstrings and layout."""
+    """Return a module's source without comments, docstrings and layout."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
@@ -42,13 +42,13 @@ def meaning(source: bytes) -> str:
     return ast.unparse(tree)
 
 
-# Read when `bel` is imported, before any other of its modules: a later edit is not what this process runs.
+# Read when `bel` is imported, before its other modules: this process does not run later edits.
 RUNNING = deciding(Path(__file__).parent)
 
 
 @cache
 def code_version() -> str:
-    """Twelve hex digits of the source that this process runs: they change with any line that can change a number."""
+    """Return twelve hex digits of the source that this process runs; they change with any line that can change a result."""
     digest = hashlib.sha256()
     for name, source in RUNNING.items():
         digest.update(f"{name}\n{meaning(source)}\n".encode())

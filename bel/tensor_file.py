@@ -1,7 +1,7 @@
-"""Files of tensors and plain values, by torch.save: written whole with a digest of the content, read without trust.
+"""Files of tensors and plain values, by torch.save: written completely, with a digest, and validated when they are read.
 
-Nothing in a file is run. A bit that changed is found by the checksums of the archive, or by the digest; what would take
-more memory than the file is long is refused before it is read.
+No code in a file is run. The checksums of the archive and the digest detect changed bits; a file that would take more memory
+than its own size is refused before it is read.
 """
 
 from __future__ import annotations
@@ -23,22 +23,20 @@ from torch import Tensor
 from bel.errors import UserError
 from bel.files import replacing
 
-DIGEST = "digest"  # the key of a file's own digest, over all that is beside it
-MOST_PICKLED = 8_000_000  # bytes of the part that is not tensors: names, numbers, shapes
+DIGEST = "digest"  # the key of the digest of all other values
+MOST_PICKLED = 8_000_000  # bytes of all that is not tensors: names, numbers, shapes
 MOST_VALUES, MOST_NESTED = 1_000_000, 50
-SHARED = 4  # times that a stored byte may be in a tensor: some networks share parameters
-ZIP, PARTS = (
-    b"PK\x03\x04",
-    5,
-)  # how an archive begins; pickles at the start of a file of before torch 1.6, which is none
+SHARED = 4  # tensors that may use the same stored byte: some networks share parameters
+ZIP = b"PK\x03\x04"  # the first bytes of an archive
+PARTS = 5  # pickles at the start of a file that torch before 1.6 wrote, which is no archive
 
 
 class Damaged(UserError):  # noqa: N818 - it names the file
-    """A file that is not as it was written: cut off, or with bits that changed."""
+    """A file that differs from what was written: truncated, or with changed bits."""
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a file so that `path` is the old one or the whole new one, never a part."""
+    """Write a file atomically: `path` is the old or the complete new one."""
     with replacing(path) as work, work.open("wb") as file:
         write(state, file)
 
@@ -47,7 +45,7 @@ def write(state: dict[str, Any], file: IO[bytes]) -> None:
     """Write plain values and tensors by name, and their digest. Raises `OSError` for a full disk."""
     try:
         torch.save(state | {DIGEST: content_digest(state)}, file)
-    except RuntimeError as error:  # torch's own, after the system's, which says that the disk is full
+    except RuntimeError as error:  # raised by torch after the OSError of the system, which says that the disk is full
         raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
@@ -64,7 +62,7 @@ def content_digest(state: Mapping[str, Any]) -> str:
 
 
 def flat(value: Any, depth: int = 0) -> Iterator[Any]:
-    """The values in nested dicts and lists, each container announced by its kind and length."""
+    """Yield the values in nested dicts and lists, before each container its type and length."""
     if depth > MOST_NESTED:
         raise ValueError(f"values are nested more than {MOST_NESTED} deep")
     if isinstance(value, Mapping):
@@ -81,7 +79,7 @@ def flat(value: Any, depth: int = 0) -> Iterator[Any]:
 
 
 def stored_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor in the order in which they lie in memory, whatever its layout."""
+    """Return the bytes of a tensor in the order of its memory, for any strides."""
     strides = tensor.stride()
     order = sorted(range(tensor.dim()), key=lambda axis: strides[axis], reverse=True)
     plain = tensor.detach().permute(order).contiguous().reshape(-1)
@@ -89,7 +87,7 @@ def stored_bytes(tensor: Tensor) -> memoryview:
 
 
 def read(path: Path) -> Any:
-    """What a file holds, on the CPU. Raises `UserError` for objects and code, and `Damaged`."""
+    """Read a file to the CPU. Raises `UserError` for objects and code, and `Damaged`."""
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}: give one that bel-train or a sweep wrote, or a published state dict")
     try:
@@ -112,9 +110,9 @@ def read(path: Path) -> Any:
 
 
 def refuse_damaged(path: Path) -> None:
-    """Raise `ValueError` where an archive's checksums do not hold, or where reading would take more than is there."""
+    """Raise `ValueError` where a checksum does not match, or where reading would take more memory than the file's size."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"bytearray\n") >= 0:  # which makes any number of zeros from one
+        if content.find(b"bytearray\n") >= 0:  # which can allocate any number of zeros
             raise ValueError("GLOBAL bytearray")
         if content[: len(ZIP)] != ZIP:
             head = io.BytesIO(content[:MOST_PICKLED])

@@ -1,4 +1,4 @@
-"""Texts and command lines of all rooms: what is printed, made harmless, and how a command ends. Imports no torch."""
+"""Text and command lines of all rooms: control characters escaped, tables in columns, exit codes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from typing import Any
 from bel.errors import UserError, sentence, shown
 from bel.run_layout import CLAMPED
 
-# What a terminal obeys, or nobody sees: controls, ends of lines, changes of direction, zero widths, halves of characters.
+# Control and invisible characters: controls, line ends, changes of direction, zero widths, surrogates.
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of the lines of Ray's workers
-PROGRESS = re.compile(r"(?:\x1b\[A)*\r?")  # how what tqdm writes begins: lines up, and back to the start of one
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # how what a spreadsheet computes begins
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in the lines of Ray's workers
+PROGRESS = re.compile(r"(?:\x1b\[A)*\r?")  # the start of what tqdm writes: cursor up, and back to the start of the line
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the start of a formula in a spreadsheet
 
 
 def harmless(value: object) -> str:
-    """A value as text in one line that a terminal shows and does not obey: what is not to be seen is written out."""
+    """Return a value as text in one line, with control and invisible characters escaped."""
     return UNSEEN.sub(escaped, str(value))
 
 
 def escaped(found: re.Match[str]) -> str:
-    """A character as Python writes it."""
+    """Return the escape sequence of a character in Python."""
     return found[0].encode("unicode_escape").decode()
 
 
 def cell(value: Any) -> Any:
-    """A value of a CSV file that no spreadsheet takes for a formula; numbers stay numbers."""
+    """Return a value for a CSV file, with formulas quoted for spreadsheets; numbers stay numbers."""
     if not isinstance(value, str):
         return value
     text = harmless(value)
@@ -47,7 +47,7 @@ def cell(value: Any) -> Any:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -56,7 +56,7 @@ def is_number(text: str) -> bool:
 
 
 def markdown_row(cells: Iterable[str]) -> str:
-    """A row of a Markdown table."""
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(harmless(text).replace("|", "\\|").replace("<", "&lt;") for text in cells) + " |"
 
 
@@ -67,10 +67,10 @@ def markdown_table(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) 
 
 
 class Harmless:
-    """A stream to which text is written as by `harmless`, but for ends of lines, tabs, and, if wanted, tqdm's progress."""
+    """A stream that writes text as `harmless` does, except for line ends, tabs and, with `progress`, those of tqdm."""
 
     def __init__(self, stream: Any, progress: bool) -> None:
-        self.obeyed = getattr(stream, "obeyed", stream)  # for what draws in a terminal itself
+        self.obeyed = getattr(stream, "obeyed", stream)  # the terminal, for programs that draw in it
         self.progress = progress
 
     def __getattr__(self, name: str) -> Any:
@@ -87,14 +87,14 @@ class Harmless:
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """Print nothing that a terminal obeys."""
+    """Escape control characters in all that is printed."""
     with redirect_stdout(Harmless(sys.stdout, False)), redirect_stderr(Harmless(sys.stderr, True)):
         yield
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the error of a run is: the heading of a column of it, whose images it is of, and how its epoch was selected."""
+    """How errors of runs are described: heading of the column, split of the images, and how the epoch was selected."""
 
     heading: str
     images: str
@@ -102,7 +102,7 @@ class Selection:
 
 
 def selection(*splits: str) -> Selection:
-    """What the errors of runs are, by their `TrainConfig.selection`; of several kinds the one that is not clean."""
+    """Return the description for runs with these `TrainConfig.selection`s; of several the one that is not clean."""
     if "test" in splits:
         return Selection("TEST MAE", "TEST", "SELECTED ON TEST, as published, not comparable with clean numbers")
     chosen = "last epoch, selected on nothing" if "last" in splits else "selected on validation groups"
@@ -113,7 +113,7 @@ FEW = 3  # axes that a sentence names
 
 
 def beyond_range(shares: Mapping[str, Mapping[str, float]]) -> str:
-    """What is said of labels beyond the range of their axis, given shares by axis of each part; empty where all are 0."""
+    """Return a sentence on labels beyond the range of their axis, given shares by axis of each part; "" where all are 0."""
     axes = dict.fromkeys(axis for part in shares.values() for axis in part)
     worst = {axis: max(part.get(axis, 0.0) for part in shares.values()) for axis in axes}
     found = sorted((axis for axis in axes if worst[axis]), key=lambda axis: -worst[axis])
@@ -128,12 +128,12 @@ def beyond_range(shares: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def in_per_cent(shares: Mapping[str, Mapping[str, float]]) -> list[dict[str, float]]:
-    """The shares of each part in per cent."""
+    """Return the shares of each part in per cent."""
     return [{axis: 100 * share for axis, share in part.items()} for part in shares.values()]
 
 
 def beyond_of(facts: Iterable[Mapping[str, str]]) -> str:
-    """`beyond_range` of what runs trained and selected on: by axis the largest share among them."""
+    """Return `beyond_range` for the facts of several runs: by axis the largest share among them."""
     shares: dict[str, dict[str, float]] = {}
     for values in facts:
         for part, start in CLAMPED.items():
@@ -143,22 +143,22 @@ def beyond_of(facts: Iterable[Mapping[str, str]]) -> str:
     return beyond_range(shares)
 
 
-SHOWN = 8  # axes, above which a table has the worst and the best one
-ALL_AXES = f"a column for each axis, where there are more than {SHOWN}, too"  # of the option --all-axes
+SHOWN = 8  # axes; a table of more shows the worst and the best one
+ALL_AXES = f"a column for each axis, where there are more than {SHOWN}, too"  # help of --all-axes
 
 
 def shortened(axes: Sequence[str], all_axes: bool = False) -> bool:
-    """Whether a table shows the worst and the best of some axes, and not each."""
+    """Return whether a table shows only the worst and the best of these axes."""
     return len(axes) > SHOWN and not all_axes
 
 
 def axis_titles(axes: Sequence[str], all_axes: bool = False) -> list[str]:
-    """Titles of the columns that a table has for some axes."""
+    """Return the titles of the columns for these axes."""
     return ["worst axis", "best axis"] if shortened(axes, all_axes) else list(axes)
 
 
 def axis_cells(errors: Mapping[str, float], scale: Mapping[str, float], all_axes: bool = False) -> list[str]:
-    """Cells below `axis_titles`: errors by axis in units, or the worst and the best one, as `scale` makes them comparable."""
+    """Return the cells below `axis_titles`: errors by axis in units, or the worst and the best one, scaled by `scale`."""
     if not shortened(list(errors), all_axes):
         return [short(error) for error in errors.values()]
     ordered = sorted(errors, key=lambda axis: errors[axis] * scale.get(axis, 1.0))
@@ -166,12 +166,12 @@ def axis_cells(errors: Mapping[str, float], scale: Mapping[str, float], all_axes
 
 
 def short(value: float) -> str:
-    """A number that leaves the columns of a table in line; empty for what is no number."""
+    """Format a number for a column; empty for nan."""
     return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def columns(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
-    """Lines of cells, of which the first are titles, in columns: those numbered `left` to the left, the others to the right."""
+    """Align lines of cells, the first of titles, in columns: those numbered `left` to the left, the others to the right."""
     shown = [list(map(harmless, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
@@ -184,17 +184,17 @@ def columns(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list
 
 
 def listed(names: Iterable[str], most: int = SHOWN, between: str = ", ") -> str:
-    """Names in a sentence, of many the first ones and how many more there are."""
+    """Return names for a sentence: the first `most` and the number of the others."""
     found = list(names)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return between.join(found[:most]) + more
 
 
-LONG = 40  # characters of a value in a name
+LONG = 40  # characters of a value that is part of a name
 
 
 def in_a_word(value: object) -> str:
-    """A value in a name: a mapping by its own name, a long text by its ends, both with a digest, everything else as it is."""
+    """Return a value as part of a name: of a mapping its `name`, of a long text both ends, with a digest; else all of it."""
     text = json.dumps(value) if isinstance(value, Mapping) else str(value)
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     if isinstance(value, Mapping):
@@ -206,11 +206,11 @@ NO_PERMISSION = ": work in a folder that may be written, or name one by the opti
 NO_ROOM = ": make room there, or name another folder"
 ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) | dict.fromkeys(
     (errno.ENOSPC, errno.EDQUOT), NO_ROOM
-)  # by the system's number of an error
+)  # by errno
 
 
 def unexplained(error: BaseException) -> None:
-    """No explanation of an error."""
+    """Explain no error."""
 
 
 def command(
@@ -226,10 +226,10 @@ def command(
         except UserError as error:
             print(f"error: {harmless(sentence(error))}", file=sys.stderr)
             return 2
-        except BrokenPipeError:  # the reader has seen enough, as head does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        except BrokenPipeError:  # the reader of a pipe has closed it, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
             return 141
-        except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence names it
+        except OSError as error:  # a full disk, a folder without write permission: the message of the system names it
             advice = ADVICE.get(error.errno or 0, "")
             print(f"error: {harmless(shown(explain(error) or error))}{advice}", file=sys.stderr)
             return 2
