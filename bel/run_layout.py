@@ -37,6 +37,11 @@ SCHEDULED = "bel.judged"  # whether the scheduler may stop the trial: it is the 
 DROPPED = "bel.dropped"  # its checkpoint was deleted: it is not among the best `keep`
 REGISTERED = "bel.registered"  # its checkpoint is a version in the model registry, and stays
 STORE = "bel.store"  # of an experiment: the SQLite file that it was made in
+GIT_COMMIT = "git_commit"  # of the source, "none" without a repository
+GIT_DIRTY = "git_dirty"  # twelve hex digits of the changes since that commit, or "no"
+PACKAGES = "packages"  # names and versions of those that a result depends on
+HOST = "host"  # that trained it
+DEVICE = "device"  # that trained it: the GPU's or the CPU's name
 CODE_VERSION = "code_version"  # twelve hex digits of the source that decides a result
 SELECTION = "selection"  # `TrainConfig.selection`
 ERROR = "error"  # why a trial failed
@@ -45,6 +50,15 @@ ERROR = "error"  # why a trial failed
 OBJECTIVE = "val/best_mae_groups"  # the error of a run: of its best epoch, each group counted once
 BY_IMAGE = "val/best_mae"  # the same over images
 BEST_EPOCH = "val/best_epoch"
+PROGRESS = "progress"  # of a parent run: share of its trials that ended, a step a trial
+BEST_SO_FAR = "best/{}_mae_groups"  # of a parent run: error of its best configuration so far, by val or test
+
+# Parameters of a run beside the fields of its config.
+SPLIT_HASH = "split_hash"  # digest of which images train and which select
+VAL_GROUPS = "val_groups"  # number of groups that select
+VAL_IMAGES = "val_images"  # number of images that select
+TRAIN_IMAGES = "train_images"  # number of images that train
+SELECTION_SPLIT = "selection_split"  # `TrainConfig.selection`: val, test or last
 
 # Artifacts of a run, which a folder of `bel-train` and a trial's own folder have too.
 CHECKPOINT = "best.pt"  # of the best epoch

@@ -1,9 +1,9 @@
-"""What is known of every run of a sweep while it goes on: its epochs, how it ended, which configuration it repeats."""
+"""The runs of a sweep while it goes on: their epochs, how they ended, which configuration they repeat."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from mlflow.entities import Run as Logged
 
 from bel.config import TrainConfig
-from bel.run_layout import DECIDED, Outcome
+from bel.run_layout import DECIDED, DEVICE, HOST, VAL_GROUPS, Outcome
 from launch.identity import Facts, data_key
 from launch.spec.search import Objective
 from results.analysis.ranking import pooled_mean
@@ -23,9 +23,9 @@ Entry = dict[str, float]  # metrics of an epoch, its number ("epoch") and when i
 
 @dataclass
 class Run:
-    """One training run: what is trained, and what came of it so far.
+    """One training run: its config, and its result so far.
 
-    The driver's thread alone changes it, by methods of `SweepRuns` alone; other threads get a copy.
+    Only the driver's thread changes it, through methods of `SweepRuns`; other threads get a copy.
     """
 
     key: str
@@ -37,27 +37,27 @@ class Run:
     outcome: Outcome = Outcome.WAITING
     reason: str = ""
     machine: dict[str, str] = field(default_factory=dict)
-    deaths: int = 0  # workers that died with it since its last epoch
-    run_id: str | None = None  # MLflow's, once all is written
+    deaths: int = 0  # of workers with it since its last epoch
+    run_id: str | None = None  # in MLflow, once all is written
     begun: float = 0.0  # when it started, in this call
-    resumed: int = 0  # epochs that earlier calls did
-    kept: bool = True  # whether its checkpoint is
-    logged: Logged | None = None  # what MLflow has of it, where it was decided before this call
-    reused: bool = False  # by another sweep that trained the very same
+    resumed: int = 0  # epochs of earlier calls
+    kept: bool = True  # whether its checkpoint is kept
+    logged: Logged | None = None  # its run in MLflow, where it was decided before this call
+    reused: bool = False  # whether another sweep trained it
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """Number of epochs that are done."""
         return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
-    def judged(self) -> bool:
-        """Whether early stopping may end it: the first repeat of a configuration."""
+    def is_scheduled(self) -> bool:
+        """Whether the scheduler may stop it: it is the first repeat of its configuration."""
         return self.key == self.group
 
     @cached_property
     def configuration(self) -> str:
-        """What it has in common with its repeats, those that the space itself asks for too."""
+        """All fields but seed and fold, in which repeats of a configuration differ."""
         return str({name: value for name, value in vars(self.config).items() if name not in ("seed", "fold")})
 
     @property
@@ -71,13 +71,13 @@ class Run:
         return self.history[-1] if self.history else {}
 
     def value(self, objective: Objective) -> float:
-        """What is compared; infinity, in the bad direction, where there is none yet."""
+        """Return the value of an objective; before the first epoch the worst, an infinity."""
         worst = math.inf if objective.direction == "minimize" else -math.inf
         return self.metrics.get(objective.metric, worst)
 
 
 class SweepRuns:
-    """All runs of a sweep by key, in the order in which they were met."""
+    """All runs of a sweep by key, in the order in which they were entered."""
 
     def __init__(
         self,
@@ -86,27 +86,27 @@ class SweepRuns:
         label: Callable[[TrainConfig], str],
         identify: Identify,
         known: Known,
-        fetchable: Callable[[Logged, Outcome], bool] = lambda run, outcome: True,
+        has_files: Callable[[Logged, Outcome], bool] = lambda run, outcome: True,
     ) -> None:
         self.facts, self.find, self.label, self.identify = facts, find, label, identify
-        self.known, self.fetchable = dict(known), fetchable
+        self.known, self.has_files = dict(known), has_files
         self.by_key: dict[str, Run] = {}
 
     def facts_of(self, config: TrainConfig) -> dict[str, str]:
-        """What is known of the images that a config trains and selects on; prepared here, where an interval needs others."""
+        """Return the facts of the data that a config trains and selects on, which is prepared here if it is new."""
         if data_key(config) not in self.facts:
             self.facts |= self.find([config])
         return self.facts[data_key(config)]
 
     def repeats(self, configs: list[TrainConfig]) -> list[Run]:
-        """The runs of one configuration."""
+        """Return the runs of one configuration, entered as its repeats."""
         runs = [self.run(config) for config in configs]
         for run in runs:
             run.group = runs[0].key
         return runs
 
     def run(self, config: TrainConfig) -> Run:
-        """The run of a config: a new one, or as MLflow knows it."""
+        """Return the run of a config: as entered, as MLflow has it, or a new one."""
         facts = self.facts_of(config)
         key = self.identify(config, facts)
         if key not in self.by_key:
@@ -121,80 +121,80 @@ class SweepRuns:
         return self.by_key[key]
 
     def decided(self, key: str) -> tuple[Logged, Outcome, bool] | None:
-        """What MLflow has of a run that need not be trained; another sweep's is lent where its files can be fetched."""
+        """Return what MLflow has of a decided run; another sweep's is reused only where its files can be fetched."""
         known = self.known.get(key)
-        if known and known[2] and key not in self.by_key and not self.fetchable(known[0], known[1]):
+        if known and known[2] and key not in self.by_key and not self.has_files(known[0], known[1]):
             del self.known[key]
             return None
         return known
 
     def recall(self, configs: list[TrainConfig]) -> None:
-        """Enter the runs of a configuration, if one of them was decided in an earlier call."""
+        """Enter the runs of a configuration if one of them was decided or noted in an earlier call."""
         found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
         noted = any(self.identify(config, self.facts_of(config)) in self.by_key for config in configs)
         if noted or any(known and not known[2] for known in found):
             self.repeats(configs)
 
     def enter(self, key: str, result: Mapping[str, Any]) -> Run:
-        """A run with the epochs that its worker tells of, each once."""
+        """Enter what a worker reports of a run: each epoch once, host and device, why it failed."""
         run = self.by_key[key]
         for entry in result["past"]:
             if entry["epoch"] > run.epoch:
                 run.history.append(entry)
                 run.deaths = 0
-        if not run.machine:  # the first word of it: all but the last epoch were done before
+        if not run.machine:  # its first report: all but the last epoch were done before
             run.resumed = max(run.epoch - 1, 0)
-        run.machine = {name: result[name] for name in ("host", "device")}
+        run.machine = {name: result[name] for name in (HOST, DEVICE)}
         run.reason = result.get("reason", "")
         return run
 
     def begin(self, key: str, now: float) -> Run:
-        """A run whose worker begins, or goes on."""
+        """Enter that a worker starts a run or goes on with it."""
         run = self.by_key[key]
         run.outcome, run.begun = Outcome.RUNNING, run.begun or now
         return run
 
     def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
-        """A run has ended."""
+        """Enter how a run ended."""
         run.outcome, run.reason = outcome, run.reason if reason is None else reason
 
     def wait(self, run: Run) -> None:
-        """A run goes out again, after its worker died if it had begun."""
+        """Enter that a run waits for another worker; if it had begun, its worker died."""
         run.deaths += run.outcome != Outcome.WAITING
         run.outcome = Outcome.WAITING
 
     def drop(self, run: Run) -> None:
-        """A run's checkpoint is no longer kept."""
+        """Enter that a run's checkpoint is not kept."""
         run.kept = False
 
-    def restore(self, config: TrainConfig, ending: Mapping[str, Any]) -> Run:
-        """A run as it ended in an earlier call that did not come to write it."""
+    def restore(self, config: TrainConfig, end: Mapping[str, Any]) -> Run:
+        """Enter a run that ended in an earlier call, which did not write it."""
         run = self.run(config)
-        for name, value in ending.items():
+        for name, value in end.items():
             setattr(run, name, Outcome(value) if name == "outcome" else value)
         return run
 
     def written(self, ids: Mapping[str, str]) -> None:
-        """All runs have their ids of MLflow."""
+        """Enter the run ids in MLflow, by key."""
         for run in self:
             run.run_id = ids.get(run.key, run.run_id)
 
     def __iter__(self) -> Iterator[Run]:
-        """Runs in the order in which they were met."""
+        """Iterate over the runs in the order in which they were entered."""
         return iter(list(self.by_key.values()))
 
     def having(self, *outcomes: Outcome) -> list[Run]:
-        """Runs of these outcomes."""
+        """Return the runs that have one of some outcomes."""
         return [run for run in self if run.outcome in outcomes]
 
     @property
     def ended(self) -> list[Run]:
-        """Runs that need not run again, and those that failed."""
+        """The runs that are decided or failed."""
         return self.having(*DECIDED, Outcome.FAILED)
 
 
 def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs of each configuration."""
+    """Group runs by the first repeat of their configuration."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
@@ -202,6 +202,17 @@ def by_configuration(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def mean(runs: Iterable[Run], objective: Objective) -> float:
-    """Mean of an objective over the repeats of a configuration: over folds that of all their groups."""
+    """Return the mean of an objective over the repeats of a configuration, weighted by their numbers of groups."""
     runs = list(runs)
-    return pooled_mean([run.value(objective) for run in runs], [float(run.facts["val_groups"]) for run in runs])
+    return pooled_mean([run.value(objective) for run in runs], [float(run.facts[VAL_GROUPS]) for run in runs])
+
+
+def pareto_front(groups: Iterable[list[Run]], objectives: Sequence[Objective]) -> list[list[Run]]:
+    """Return the configurations that no other dominates: as good in every objective, and better in one."""
+    signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
+    scored = [([sign * mean(g, o) for sign, o in zip(signs, objectives, strict=True)], g) for g in groups]
+    return [
+        group
+        for own, group in scored
+        if not any(other != own and all(o <= m for o, m in zip(other, own, strict=True)) for other, _ in scored)
+    ]

@@ -26,7 +26,6 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial with
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.data.prepare.build import Progress
 from bel.errors import UserError
 from bel.training.build import build_model
 from launch.driver.driver import Driver
@@ -52,7 +51,7 @@ from launch.spec.sweep_file import Sweep, read_sweep
 from launch.tracking.connect import reach_store
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
-from launch.tracking.store import fetchable, look, sweep_key
+from launch.tracking.store import has_files, read_store, sweep_key
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import patiently
 from results.store.faults import store_command
@@ -77,20 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep = settle_gpu(sweep, configs)
     configs = [make_config(sweep, values | lower_bounds(sweep)) for values in plan.combinations]
     runs = [run for config in configs for run in (*on_seeds(sweep, config), *repeats(sweep, config))]
-    find = partial(facts_by_data, progress=bar)
+    find = partial(facts_by_data, progress=lambda protocol: partial(progress_bar, protocol))
     facts = find(runs)
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches(
         [make_config(sweep, values | upper_bounds(sweep)) for values in plan.combinations] + runs, facts
     )
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
-    store = patiently(lambda: (look if arguments.plan else open_store)(sweep, key, arguments.fresh))
-    sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, fetchable)
+    store = patiently(lambda: (read_store if arguments.plan else open_store)(sweep, key, arguments.fresh))
+    sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     workload = Workload(sweep, plan, sweep_runs)
     with store.lease or nullcontext():
         if arguments.plan or not arguments.quiet:
             announce(workload, full=arguments.plan)
-        return 0 if arguments.plan else Driver(workload, store, storage, arguments.quiet).work()
+        return 0 if arguments.plan else Driver(workload, store, storage, arguments.quiet).run()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -113,7 +112,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
-    """Find what would fail later: missing files, weights that do not load, a GPU without a share of one."""
+    """Raise `UserError` for what would fail later: missing files, unreadable weights, `device: cuda` without a GPU share."""
     if sweep.resources.gpu == 0 and any(config.device == "cuda" for config in configs):
         raise UserError("device cuda needs a share of a GPU for each trial: set resources.gpu above 0")
     for config in {pixels_key(config): config for config in configs}.values():
@@ -124,13 +123,8 @@ def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
         build_model(config)
 
 
-def bar(protocol: str) -> Progress:
-    """A progress bar for preparing the images of a protocol."""
-    return partial(progress_bar, protocol)
-
-
 def progress_bar(protocol: str, items: Iterable[Any], total: int) -> Iterable[Any]:
-    """The items behind a bar on stderr."""
+    """Iterate over the images of a protocol that are prepared, with a bar on stderr."""
     return tqdm(items, total=total, desc=f"preparing {protocol}", unit=" images")
 
 

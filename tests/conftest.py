@@ -126,9 +126,9 @@ def ray_here():
     import ray
 
     import launch.sweep  # noqa: F401 - what it sets in the environment is for Ray's workers, too
-    from launch.driver.ray_cluster import start_here
+    from launch.driver.ray_cluster import start_local_ray
 
-    start_here(num_cpus=2, num_gpus=1)
+    start_local_ray(num_cpus=2, num_gpus=1)
     yield
     ray.shutdown()
 

@@ -1,22 +1,21 @@
-"""What a sweep will run, how long that takes and what it needs, said before anything starts."""
+"""What is printed before a sweep starts: its trials and data, with `--plan` its time, disk and memory too."""
 
 from __future__ import annotations
 
-import ray
-
 from bel.text import beyond_of, selection
 from launch.driver.probing import measure, network
+from launch.driver.ray_cluster import live_nodes, poll
 from launch.schedule.workload import Workload
 from launch.spec.sweep_file import Sweep
 
 GB = 1e9
-VALIDATION = 1 / 3  # of the time of a training image
+VALIDATION = 1 / 3  # time of a validation image, that of a training image being 1
 
 
 def announce(workload: Workload, full: bool) -> None:
-    """Say what is legal, on which data, and how much is to do; in full also how long, how much disk and memory."""
-    legal, dropped = len(workload.plan.combinations), sum(workload.plan.dropped.values())
-    print(f"{legal} legal combinations of lists, {dropped} dropped")
+    """Print combinations, data and trials to run; in full also time, disk and memory."""
+    valid, dropped = len(workload.plan.combinations), sum(workload.plan.dropped.values())
+    print(f"{valid} valid combinations of lists, {dropped} dropped")
     for reason, number in workload.plan.dropped.most_common():
         print(f"dropped {number} combinations: {reason}")
     by_split: dict[str, list[dict[str, str]]] = {}
@@ -43,7 +42,7 @@ def announce(workload: Workload, full: bool) -> None:
 
 
 def print_costs(workload: Workload) -> None:
-    """Epochs, images, time, disk and memory of what is left to run, from a probe of each distinct network."""
+    """Print epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
     resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
     configs = workload.all_runs
@@ -56,7 +55,7 @@ def print_costs(workload: Workload) -> None:
         epochs, images = epochs + config.epochs, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
-    slots = places(workload.sweep)
+    slots = trials_at_once(workload.sweep)
     less = "; early stopping takes less" if workload.sweep.scheduler.compares else ""
     print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
     print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
@@ -77,10 +76,10 @@ def print_costs(workload: Workload) -> None:
             )
 
 
-def places(sweep: Sweep) -> int:
-    """How many trials fit on the cluster at once."""
+def trials_at_once(sweep: Sweep) -> int:
+    """Return how many trials fit on the cluster at once, 1 at least."""
     count = 0
-    for node in (node["Resources"] for node in ray.nodes() if node["Alive"]):
+    for node in (node["Resources"] for node in live_nodes(poll())):
         fits = node.get("CPU", 0) / sweep.resources.cpu
         if sweep.resources.gpu and not isinstance(sweep.resources.gpu, str):
             fits = min(fits, node.get("GPU", 0) / sweep.resources.gpu)

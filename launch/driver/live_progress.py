@@ -1,4 +1,4 @@
-"""What a trial's worker tells the driver within an epoch, through the keys and values of Ray, which any node reaches."""
+"""Progress within an epoch, from a trial's worker to the driver: through Ray's key-value store, which all nodes reach."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ray.experimental import internal_kv
 
 from launch.pace import Pace
 
-EVERY = 3.0  # seconds between two words
-SPACE = "bel-pace"
+INTERVAL = 3.0  # seconds between two reports of a worker
+NAMESPACE = "bel-pace"
 
 
-def tell_driver(key: str, pace: Pace) -> None:
-    """Leave a pace under a key where the driver finds it: a word that is lost does no harm, and stops no training."""
+def publish_pace(key: str, pace: Pace) -> None:
+    """Store a pace under a key; an error is ignored, so that it stops no training."""
     with suppress(Exception):
-        internal_kv._internal_kv_put(key, json.dumps(asdict(pace)), overwrite=True, namespace=SPACE)
+        internal_kv._internal_kv_put(key, json.dumps(asdict(pace)), overwrite=True, namespace=NAMESPACE)
 
 
-def heard(key: str) -> Pace | None:
-    """The last pace under a key; None where there is none, or Ray cannot be asked."""
+def latest_pace(key: str) -> Pace | None:
+    """Return the last pace under a key; None where there is none, or Ray does not answer."""
     with suppress(Exception):
-        text = internal_kv._internal_kv_get(key, namespace=SPACE) if ray.is_initialized() else None
+        text = internal_kv._internal_kv_get(key, namespace=NAMESPACE) if ray.is_initialized() else None
         return Pace(**json.loads(text)) if text else None
     return None
 
 
-def forget(key: str) -> None:
-    """Remove what is under a key."""
+def remove_pace(key: str) -> None:
+    """Remove the pace under a key."""
     with suppress(Exception):
-        internal_kv._internal_kv_del(key, namespace=SPACE)
+        internal_kv._internal_kv_del(key, namespace=NAMESPACE)

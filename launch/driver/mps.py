@@ -1,4 +1,4 @@
-"""NVIDIA's multi-process service: kernels of trials that share a GPU run side by side; without it processes take turns."""
+"""NVIDIA's multi-process service (MPS): lets kernels of trials that share a GPU run at once; else they take turns."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import torch
 CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 WHOLE_MACHINE = Path("/tmp/nvidia-mps")  # the service's own default
-SECONDS = 30.0  # for an answer of the service, or of a program that uses it
-TRY = """
+TIMEOUT = 30.0  # seconds for an answer of the service, or of a program that uses it
+TEST_PROGRAM = """
 import ctypes
 cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
 assert cuda.cuInit(0) == 0 and cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
@@ -27,10 +27,10 @@ assert cuda.cuInit(0) == 0 and cuda.cuDevicePrimaryCtxRetain(ctypes.byref(contex
 
 
 def start_mps() -> str:
-    """Start the service for the processes that this one begins, until the last driver of this user ends; why not, if so.
+    """Start MPS for the processes that this one starts; return why that failed, or an empty text.
 
-    One that the user started is taken as it is, and one that a killed driver left behind is used again. It sees all GPUs,
-    because what CUDA_VISIBLE_DEVICES says to a trial counts those of the service.
+    A service that the user started, or that a killed driver left, is used; ours ends with the last driver of this user.
+    It sees all GPUs, because CUDA_VISIBLE_DEVICES of a trial counts those of the service.
     """
     if not torch.cuda.device_count() or PIPES in os.environ:
         return ""
@@ -55,25 +55,25 @@ def start_mps() -> str:
 
 
 def ask(line: str) -> str | None:
-    """What the service answers; None where there is none."""
+    """Return what the service answers to a line; None where there is no service."""
     try:
-        done = subprocess.run([CONTROL], input=f"{line}\n", capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run([CONTROL], input=f"{line}\n", capture_output=True, text=True, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
 
 
 def serves() -> bool:
-    """Whether a process reaches a GPU, and through the service: without one it would reach it all the same."""
+    """Whether a process reaches a GPU through the service, and not past it."""
     try:
-        tried = subprocess.run([sys.executable, "-c", TRY], capture_output=True, timeout=SECONDS)
+        tried = subprocess.run([sys.executable, "-c", TEST_PROGRAM], capture_output=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return False
     return tried.returncode == 0 and bool((ask("get_server_list") or "").strip())
 
 
 def stop_mps(lock: IO[str]) -> None:
-    """SweepStopper the service after the last trial, unless another driver of this user has it."""
+    """Stop the service after the last trial, unless another driver of this user uses it."""
     ray.shutdown()
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

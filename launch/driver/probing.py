@@ -1,4 +1,4 @@
-"""What training takes, measured before a sweep on noise in workers of their own, and what `gpu: auto` makes of it."""
+"""Measure speed and memory of training before a sweep, on noise in separate workers, and resolve `gpu: auto` with it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ from bel.training.optimiser import Optimiser
 from bel.training.replay import Forward
 from bel.training.run_context import RunContext
 from bel.training.step import WARM_UP, Step
-from launch.driver.ray_cluster import alive, most, tick
+from launch.driver.ray_cluster import live_nodes, most_on_a_node, poll
 from launch.identity import pixels_key
 from launch.spec.sweep_file import Sweep
 
-MARGIN = 1.15  # of the measured memory of a GPU, for what noise does not show
-DRIVER_BYTES = 1e9  # of a GPU that its driver takes for a process, at most
-MOST_TRIALS = 16  # on a GPU, that are tried
-MEASURED = 1.0  # seconds over which the speed of training on a GPU is measured
-PATIENCE = 30.0  # seconds that several probers wait for a place beside each other
-
+MARGIN = 1.15  # factor on the measured GPU memory, for what a probe on noise misses
+DRIVER_BYTES = 1e9  # of GPU memory that the driver takes for a process, at most
+MOST_TRIALS = 16  # at once on a GPU
+MEASURED = 1.0  # seconds over which speed on a GPU is measured
+PATIENCE = 30.0  # seconds that several probers wait for resources on one machine
 
 Network = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What training took: seconds an image, bytes at most, of the device (or host), and of the weights."""
+    """Seconds of training an image; bytes at the peak, of the device's (or host's) whole memory, and of the weights."""
 
     seconds: float
     peak: float
@@ -56,7 +55,7 @@ class Prober:
     """The training step of a config, on a batch of noise."""
 
     def prepare(self, config: TrainConfig, threads: int) -> None:
-        """Train and validate until steps are what they stay. Raises `UserError` where two images do not fit into memory."""
+        """Build the network and warm it up. Raises `UserError` where two images do not fit into memory."""
         torch.set_num_threads(threads)
         self.context = RunContext(pick_device(config.device))
         shape = (config.batch_size, 3, config.image_size, config.image_size)
@@ -74,7 +73,7 @@ class Prober:
             self.train()
 
     def validate(self, config: TrainConfig) -> None:
-        """Compute batches of validation, whose memory a run keeps."""
+        """Evaluate validation batches, whose memory a run keeps."""
         images = self.images[:1].expand(config.eval_batch_size, -1, -1, -1).contiguous(memory_format=config.layout)
         self.forward = Forward(self.step.model.eval(), config.eval_batch_size)
         with torch.inference_mode(), plain_fp32():
@@ -82,21 +81,21 @@ class Prober:
                 self.forward(images)
 
     def train(self) -> float:
-        """Train on the batch; the seconds that this took."""
+        """Train on the batch; return the seconds that this took."""
         start = time.perf_counter()
         with self.context.active(), plain_fp32():
             self.step(self.images, self.targets).item()  # waits for a GPU
         return time.perf_counter() - start
 
     def speed(self, seconds: float) -> float:
-        """Images/s over some seconds, two steps at least."""
+        """Return images/s, measured over some seconds and two steps at least."""
         took = [self.train(), self.train()]
         while sum(took) < seconds:
             took.append(self.train())
         return len(self.images) * len(took) / sum(took)
 
     def probe(self) -> Probe:
-        """What training takes. On a CPU the memory is the process's, its libraries included."""
+        """Return the measurements. On a CPU the memory is that of the process, libraries included."""
         seconds = 1 / self.speed(MEASURED if self.step.replays else 0)
         weights = sum(value.numel() * value.element_size() for value in self.step.model.state_dict().values())
         if self.context.device.type != "cuda":
@@ -109,7 +108,7 @@ class Prober:
 
 @contextmanager
 def probers(config: TrainConfig, cpu: float, gpu: float, number: int) -> Iterator[list[Any]]:
-    """So many probers as Ray actors on one machine, or half of them, and so on, where others have their places."""
+    """Start so many probers as Ray actors on one machine; half of them, a quarter and so on while resources are taken."""
     while True:
         bundle = {"CPU": cpu} | ({"GPU": gpu} if gpu else {})
         group = placement_group([bundle] * number, strategy="STRICT_PACK")
@@ -121,16 +120,16 @@ def probers(config: TrainConfig, cpu: float, gpu: float, number: int) -> Iterato
         kind = ray.remote(num_cpus=cpu, num_gpus=gpu)(Prober)
         there = PlacementGroupSchedulingStrategy(placement_group=group)
         actors = [kind.options(scheduling_strategy=there).remote() for _ in range(number)]
-        answers([actor.prepare.remote(config, max(1, round(cpu))) for actor in actors])
+        results([actor.prepare.remote(config, max(1, round(cpu))) for actor in actors])
         yield actors
     finally:
         remove_placement_group(group)
 
 
-def answers(asked: list[Any]) -> list[Any]:
-    """What probers answer. Raises `UserError` with what one of them raised, or where its process died."""
+def results(references: list[Any]) -> list[Any]:
+    """Return the results of probers. Raises the `UserError` of one of them, or one where its process died."""
     try:
-        return list(ray.get(asked))
+        return list(ray.get(references))
     except RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
     except RayActorError as error:
@@ -141,34 +140,34 @@ def answers(asked: list[Any]) -> list[Any]:
 
 
 def network(config: TrainConfig) -> Network:
-    """What decides how long a step takes: trunk, image size in pixels, batch size."""
+    """Return what determines the time of a step: backbone, image size in pixels, batch size."""
     return config.backbone, config.image_size, config.batch_size
 
 
 def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[Network, Probe]:
-    """A probe of each distinct network, one after the other, beside as many as share a GPU with it."""
+    """Probe each distinct network in turn, while as many more probers train as trials share a GPU."""
     found = {}
     for key, config in {network(config): config for config in configs}.items():
         with probers(config, cpu, gpu, trials_on_gpu(cpu, gpu)) as actors:
-            probes = answers([actor.probe.remote() for actor in actors])
+            probes = results([actor.probe.remote() for actor in actors])
         found[key] = max(probes, key=lambda probe: probe.seconds)
     return found
 
 
 def trials_on_gpu(cpu: float, gpu: float) -> int:
-    """How many trials of a share are on a GPU at once: as its machine's processors suffice for, divided among its GPUs."""
+    """Return how many trials of a GPU share run on a GPU at once; the CPUs of its node limit them."""
     if not 0 < gpu < 1:
         return 1
-    nodes = [node["Resources"] for node in alive(tick()) if node["Resources"].get("GPU", 0)]
+    nodes = [node["Resources"] for node in live_nodes(poll()) if node["Resources"].get("GPU", 0)]
     cores = max((node.get("CPU", 0) / max(1, node["GPU"]) for node in nodes), default=0)
     return max(1, min(int(1 / gpu + 1e-9), int(cores / cpu + 1e-9)))
 
 
 def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
-    """The sweep with a number for `gpu: auto`: the fewest trials on a GPU that train as fast as more would; 0 without one."""
+    """Replace `gpu: auto` by the share at which the fewest trials on a GPU train as fast as more would; by 0 without a GPU."""
     if sweep.resources.gpu != "auto":
         return sweep
-    if not most("GPU"):
+    if not most_on_a_node("GPU"):
         print("resources.gpu auto: Ray has no GPU here, trials run on CPUs")
         return replace(sweep, resources=replace(sweep.resources, gpu=0.0))
     cpu = sweep.resources.cpu
@@ -185,19 +184,19 @@ def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
 
 
 def share_of(config: TrainConfig, probe: Probe) -> float:
-    """The share of a GPU's memory that a trial takes, with its training images where it keeps them there."""
+    """Return the share of a GPU's memory that a trial takes, with its training images where it caches them there."""
     images = len(usable(request(config, "train")).entries) * config.prepared_size**2 * 3
     stay = config.cache == "host" or (config.cache == "auto" and images > SHARE * probe.memory)
     return (probe.peak * MARGIN + (0 if stay else images)) / probe.memory
 
 
 def speeds(config: TrainConfig, cpu: float, together: int) -> dict[int, float]:
-    """Images/s of all trials, by how many train at once on a GPU: 1, 2, 4 and so on, and `together`."""
+    """Measure images/s of all trials on a GPU, by how many train at once: 1, 2, 4 and so on, and `together`."""
     with probers(config, cpu, 1 / together, together) as actors:
         counts = [2**i for i in range(len(actors).bit_length()) if 2**i < len(actors)] + [len(actors)]
-        return {n: sum(answers([actor.speed.remote(MEASURED) for actor in actors[:n]])) for n in counts}
+        return {n: sum(results([actor.speed.remote(MEASURED) for actor in actors[:n]])) for n in counts}
 
 
 def fewest(rates: dict[int, float]) -> int:
-    """The fewest trials at once whose images/s are within a twentieth of the most."""
+    """Return the fewest trials at once that reach 95 % of the most images/s."""
     return min(count for count, rate in rates.items() if rate >= 0.95 * max(rates.values()))

@@ -1,4 +1,4 @@
-"""Ray: started here or reached at an address, its GPUs and CPUs against what a trial asks for."""
+"""Ray: start it on this machine or join a cluster, see whether it is alive, and whether its nodes can hold a trial."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from bel.errors import UserError
 from launch.driver.mps import start_mps
 from launch.spec.sweep_file import Sweep
 
-TOLD = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "TORCH_HOME")  # variables that workers get from the driver
-SECONDS = 5.0  # to reach the head of a cluster
+PASSED_ON = (
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "TORCH_HOME",
+)  # environment variables that workers get from the driver
+TIMEOUT = 5.0  # seconds to reach the head of a cluster
 DAEMONS = ("raylet", "gcs_server")  # of the Ray that is started here; no trial outlives one of them
-LOOK = 5.0  # seconds until a cluster that was joined is looked at again
+POLL_SECONDS = 5.0  # between two checks of a cluster that was joined
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-HERE: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
-LONGEST = 39  # bytes of a folder's path, below which Ray makes sockets; the system allows them 107 in all
+LOCAL: dict[str, Any] = QUIET | {"address": "local", "include_dashboard": False}
+MOST_PATH_BYTES = 39  # in the path of a folder for Ray's sockets; the system allows 107 with the names that Ray adds
 PACKAGES = [str(Path(__file__).parents[2] / name) for name in ("bel", "launch")]
 
 
 def start_ray(sweep: Sweep, address: str | None) -> None:
-    """Connect to the cluster at an address, or start Ray here; workers elsewhere get this very code.
+    """Connect to the cluster at an address, or start Ray on this machine; workers elsewhere get a copy of this source.
 
-    Raises `UserError` where it is not reached, or no node can hold a trial, which would wait for ever.
+    Raises `UserError` where the cluster is not reached, or no node has the resources of a trial, which would wait for ever.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
@@ -41,16 +44,16 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
         else:
             if sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
                 print(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
-            start_here()
+            start_local_ray()
     refuse_impossible(sweep)
 
 
 def join_ray(address: str) -> None:
     """Connect to the cluster at an address. Raises `UserError` where that fails."""
     refuse_unreachable(address)
-    told = {name: os.environ[name] for name in TOLD if name in os.environ}
+    variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
-        ray.init(address=address, runtime_env={"py_modules": PACKAGES, "env_vars": told}, **QUIET)
+        ray.init(address=address, runtime_env={"py_modules": PACKAGES, "env_vars": variables}, **QUIET)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise UserError(
             f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}; where its head asks for a token, as "
@@ -58,69 +61,71 @@ def join_ray(address: str) -> None:
         ) from error
 
 
-def start_here(**more: Any) -> None:
-    """Start Ray for this process: its daemons listen on loopback, to who knows its token. Raises `UserError` where it fails.
+def start_local_ray(**more: Any) -> None:
+    """Start Ray for this process; its daemons listen on loopback alone, and want a token. Raises `UserError` where it fails.
 
     A daemon listens on all interfaces unless its node's address is that of loopback, which Ray gives a node only where no
-    others may join it. The token is kept in no file: there may be no home folder to write it into.
+    others may join it. The token is not written into a file, because there may be no home folder.
     """
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        ray.init(**HERE, _temp_dir=files_folder(), **more)
+        ray.init(**LOCAL, _temp_dir=sockets_folder(), **more)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise UserError(
             f"cannot start Ray here: {str(error).splitlines()[0]}; where that is about its files, set RAY_TMPDIR to a "
-            f"folder that may be written, has room, and a path of at most {LONGEST} bytes"
+            f"folder that may be written, has room, and a path of at most {MOST_PATH_BYTES} bytes"
         ) from error
 
 
-def files_folder() -> str | None:
-    """A folder for Ray's sockets and logs where that of TMPDIR cannot be it; None: Ray's own choice."""
+def sockets_folder() -> str | None:
+    """Return a folder for Ray's sockets and logs where TMPDIR cannot be used; None lets Ray choose."""
     chosen = os.environ.get("TMPDIR", "")
     if not chosen or "RAY_TMPDIR" in os.environ:
         return None
-    usable = len(os.fsencode(chosen)) <= LONGEST and os.path.isdir(chosen) and os.access(chosen, os.W_OK | os.X_OK)
+    usable = (
+        len(os.fsencode(chosen)) <= MOST_PATH_BYTES and os.path.isdir(chosen) and os.access(chosen, os.W_OK | os.X_OK)
+    )
     return None if usable else "/tmp/ray"
 
 
 class RayDied(BaseException):
-    """Gets the driver out of Tune, which after an `Exception` would ask a dead Ray to clean up, and wait for a minute."""
+    """Leaves Tune without its cleanup, which would wait for a dead Ray for a minute after an `Exception`."""
 
 
 def ray_died(now: bool = False) -> bool:
-    """Whether a daemon of the Ray that this process started is dead, or of its node of a cluster; Tune would wait for ever.
+    """Whether a daemon of Ray on this node is dead; Tune itself would wait for ever.
 
-    A cluster's is looked for now and then, or `now`.
+    That of a cluster that was joined is asked every `POLL_SECONDS`, or `now`.
     """
     node = ray._private.worker._global_node
     if node is None:
         return False
-    if not joined():
+    if not on_cluster():
         return any(kind in DAEMONS for kind, _ in node.dead_processes())
     if now:
-        answers.cache_clear()
-    return not answers(tick())
+        raylet_answers.cache_clear()
+    return not raylet_answers(poll())
 
 
-def joined() -> bool:
-    """Whether Ray is a cluster that somebody else started."""
+def on_cluster() -> bool:
+    """Whether this process joined a cluster of Ray that was running before."""
     node = ray._private.worker._global_node
     return node is not None and not node.all_processes
 
 
 def restart_ray() -> None:
-    """Start Ray here anew, after what is left of the dead one's objects; what Ctrl-C does stays as it is."""
+    """Start Ray on this machine again after it died, and keep the signal handlers that Ray replaces."""
     gc.collect()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    start_here()
+    start_local_ray()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 def refuse_unreachable(address: str) -> None:
-    """Raise `UserError` where nobody listens at an address, for which Ray itself would wait for minutes."""
+    """Raise `UserError` where nothing listens at an address; Ray itself would wait for minutes."""
     if "://" in address:
         raise UserError(
             f"the Ray address must be HOST:PORT or auto, got {address!r}: the sweep runs on a node of the cluster "
@@ -132,7 +137,7 @@ def refuse_unreachable(address: str) -> None:
             raise UserError(f"the Ray address must be HOST:PORT, auto or local, got {address!r}")
         return
     try:
-        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(
             f"no Ray cluster answers at {address} ({error}): start its head with `ray start --head`, or leave "
@@ -140,44 +145,44 @@ def refuse_unreachable(address: str) -> None:
         ) from error
 
 
-def tick() -> int:
-    """A number that is another one after a while."""
-    return int(time.monotonic() / LOOK)
+def poll() -> int:
+    """Number of the present interval of `POLL_SECONDS`; as an argument it lets a cached answer expire."""
+    return int(time.monotonic() / POLL_SECONDS)
 
 
 @lru_cache(maxsize=1)
-def answers(tick: int) -> bool:
-    """Whether the daemon of this node is there, asked once a tick; where the cluster's head dies, Ray ends this process."""
+def raylet_answers(poll: int) -> bool:
+    """Whether the raylet of this node accepts connections; where the cluster's head dies, Ray ends this process itself."""
     with socket.socket(socket.AF_UNIX) as daemon:
         return daemon.connect_ex(ray._private.worker._global_node.raylet_socket_name) == 0
 
 
 @lru_cache(maxsize=1)
-def alive(tick: int) -> list[dict[str, Any]]:
-    """The nodes of the cluster that are there, asked for once a tick."""
+def live_nodes(poll: int) -> list[dict[str, Any]]:
+    """Return the nodes of the cluster that are alive, as Ray describes them."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def most(name: str) -> float:
-    """The most of a resource that a node of the cluster has."""
-    return max((node["Resources"].get(name, 0.0) for node in alive(tick())), default=0.0)
+def most_on_a_node(resource: str) -> float:
+    """Return the largest amount of a resource that a node of the cluster has."""
+    return max((node["Resources"].get(resource, 0.0) for node in live_nodes(poll())), default=0.0)
 
 
-def lacking(sweep: Sweep) -> list[tuple[str, float]]:
-    """What a trial asks for and no node of the cluster has: names and numbers of resources."""
+def missing_resources(sweep: Sweep) -> list[tuple[str, float]]:
+    """Return name and amount of each resource of which a trial asks for more than any node has."""
     asked = {"GPU": sweep.resources.gpu, "CPU": sweep.resources.cpu}
-    return [(name, n) for name, n in asked.items() if isinstance(n, float | int) and n > most(name)]
+    return [(name, n) for name, n in asked.items() if isinstance(n, float | int) and n > most_on_a_node(name)]
 
 
 def refuse_impossible(sweep: Sweep) -> None:
-    """Raise `UserError` where no node has what one trial asks for."""
-    alive.cache_clear()
-    for name, wanted in lacking(sweep):
-        if not most(name):
+    """Raise `UserError` where no node has the resources of a trial."""
+    live_nodes.cache_clear()
+    for name, wanted in missing_resources(sweep):
+        if not (most := most_on_a_node(name)):
             raise UserError(
                 f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray sees none: set it to 0"
             )
         raise UserError(
-            f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most(name):g} on a "
-            f"machine: set resources.{name.lower()} to at most {most(name):g}"
+            f"resources.{name.lower()} asks for {wanted:g} {name} a trial, and Ray has at most {most:g} on a "
+            f"machine: set resources.{name.lower()} to at most {most:g}"
         )

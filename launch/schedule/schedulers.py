@@ -52,12 +52,12 @@ class ByKey(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return the decision on an epoch; Tune does not ask after a run's last one."""
         run = self.sweep_runs.enter(trial.config["key"], result)
-        return self.judge(run.key, run.history) if run.judged else TrialScheduler.CONTINUE
+        return self.judge(run.key, run.history) if run.is_scheduled else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Report the last epoch, which counts in decisions on other runs."""
         run = self.sweep_runs.by_key[trial.config["key"]]
-        if run.judged:
+        if run.is_scheduled:
             self.judge(run.key, run.history)
 
 

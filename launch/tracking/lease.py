@@ -1,7 +1,7 @@
-"""One driver per sweep, whatever its host: a lease on the parent run with a heartbeat, taken over when that stands still.
+"""One driver per sweep, whatever its host: a lease on the parent run, which another driver takes when its heartbeat stops.
 
-Tags of MLflow can be overwritten by anyone, params of a run are written once: in a database by its primary key. So
-`driver.N`, the N-th driver of a parent run, is whoever wrote it first. Nobody's clock is compared with another's.
+Anyone can overwrite a tag in MLflow, but a parameter of a run is written once: by a primary key of the database. So
+the N-th driver of a parent run is the one that first wrote its parameter `driver.N`. Clocks of hosts are not compared.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from launch.tracking.writer import Lost, is_away, patiently
 from results.store.faults import sqlite_path
 from results.store.sqlite_file import HEARTBEAT_SECONDS
 
-ENDED = "ended"  # HEARTBEAT says its driver's number, and a word that changes or is this
-STALE = 60.0  # seconds without a beat, after which another driver takes over
+ENDED = "ended"  # second word of the tag HEARTBEAT once a driver has ended; before, it changes with each heartbeat
+STALE = 60.0  # seconds without a heartbeat, after which another driver takes over
 NO_STORE = re.compile("no such table|relation .* does not exist|database .* does not exist")
 
 
-def driver(pid: int) -> str:
-    """What identifies a process: its host, number, when it began and on which start of which machine."""
-    return f"{socket.gethostname()} {pid} {began(pid)} {boot()}"
+def process_identity(pid: int) -> str:
+    """Return what identifies a process: its host, number, start time and the boot of the machine."""
+    return f"{socket.gethostname()} {pid} {start_time(pid)} {boot_id()}"
 
 
-def boot() -> str:
-    """What identifies this start of this machine, and of a container on it, which numbers its own processes."""
+def boot_id() -> str:
+    """Return what identifies this boot of the machine, and the container, which has its own process numbers."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
         return "?"
 
 
-def began(pid: int) -> str:
-    """When a process began, in ticks since the machine did; "" for one that is gone, or dead and waits for its parent."""
+def start_time(pid: int) -> str:
+    """Return the start time of a process, in ticks since the boot; "" where it has ended, as a zombie has."""
     try:
         state, *values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else values[18]
@@ -60,64 +60,64 @@ def began(pid: int) -> str:
     return ""
 
 
-def alive(holder: str) -> bool | None:
-    """Whether a driver's process is there; None for one of another host, of which only its heartbeat tells."""
+def process_alive(holder: str) -> bool | None:
+    """Whether the process of an identity is alive; None for one of another host, of which only the heartbeat is known."""
     host, pid, start, machine = [*holder.split(), *4 * [""]][:4]
-    if (host, machine) != (socket.gethostname(), boot()):
+    if (host, machine) != (socket.gethostname(), boot_id()):
         return None
-    return began(int(pid)) == start
+    return start_time(int(pid)) == start
 
 
-def latest(parent: Run) -> tuple[int, str]:
-    """The number of a parent's last driver and what identifies it; 0 for none."""
+def latest_driver(parent: Run) -> tuple[int, str]:
+    """Return number and identity of a parent run's last driver; number 0 where it has none."""
     numbers = [int(name.partition(".")[2]) for name in parent.data.params if re.fullmatch(r"driver\.\d+", name)]
     number = max(numbers, default=0)
     return number, parent.data.params.get(f"driver.{number}", "")
 
 
-def left(parent: Run) -> bool:
-    """Whether a parent's last driver has ended, or is dead for certain."""
-    number, holder = latest(parent)
-    return not number or parent.data.tags.get(HEARTBEAT) == f"{number} {ENDED}" or alive(holder) is False
+def is_free(parent: Run) -> bool:
+    """Whether a parent run's last driver has ended, or is certainly dead."""
+    number, holder = latest_driver(parent)
+    return not number or parent.data.tags.get(HEARTBEAT) == f"{number} {ENDED}" or process_alive(holder) is False
 
 
 def clock() -> float:
-    """Seconds that go on while a machine sleeps."""
+    """Return seconds of a clock that runs while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Lease:
-    """That this process, and none but it, drives the sweep of a parent run, until it ends or another one takes over."""
+    """The right of this process to run the sweep of a parent run, until it ends or another driver takes over."""
 
     def __init__(self, parent_id: str, number: int) -> None:
         self.parent_id, self.number = parent_id, number
         self.uri = mlflow.get_tracking_uri()
-        self.file = self.identity()
-        self.why = ""  # it was lost
+        self.file = self.store_file()
+        self.why_lost = ""
         self.confirmed = self.ticked = clock()
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self.keep, daemon=True, name="lease")
+        self.thread = threading.Thread(target=self.beat, daemon=True, name="lease")
         self.thread.start()
 
-    def identity(self) -> tuple[int, int] | None:
-        """What tells the file of a local store from another one in its place; None for another store, or where it is gone."""
+    def store_file(self) -> tuple[int, int] | None:
+        """Return device and inode of a local store's file; None for another store, or where the file is gone."""
         path = sqlite_path(self.uri)
         with suppress(OSError):
             return (path.stat().st_dev, path.stat().st_ino) if path else None
         return None
 
-    def keep(self) -> None:
-        """Beat until it is over or lost."""
+    def beat(self) -> None:
+        """Write heartbeats until the lease is over or lost."""
         client = MlflowClient(self.uri)
-        while not self.over.wait(HEARTBEAT_SECONDS) and not self.why:
-            with suppress(Lost, Exception):  # it is noted, or the store is away
+        while not self.over.wait(HEARTBEAT_SECONDS) and not self.why_lost:
+            with suppress(Lost, Exception):  # `why_lost` is set, or the store is away
                 self.confirm(client)
             self.ticked = clock()
 
     def confirm(self, client: MlflowClient) -> None:
-        """See that the lease is still ours, and say so. Raises `Lost` where it is not, or its store is gone."""
+        """Check that the lease is still ours and write a heartbeat. Raises `Lost` where it is not, or its store is gone."""
         at = clock()
-        if self.identity() != self.file:
+        if self.store_file() != self.file:
             self.lose(f"the MLflow store {self.uri} is gone, or another one is in its place")
         try:
             parent = client.get_run(self.parent_id)
@@ -129,7 +129,7 @@ class Lease:
             raise
         if parent.info.lifecycle_stage != "active":
             self.lose(f"the parent run {self.parent_id} was deleted in the MLflow store {self.uri}")
-        number, holder = latest(parent)
+        number, holder = latest_driver(parent)
         if number != self.number:
             host, pid = holder.split()[:2]
             self.lose(f"process {pid} on {host} has taken this sweep over, because this one did not answer")
@@ -137,20 +137,20 @@ class Lease:
         self.confirmed = at
 
     def lose(self, why: str) -> None:
-        """Note why the lease is lost. Raises `Lost`."""
-        self.why = why
+        """Set why the lease is lost. Raises `Lost`."""
+        self.why_lost = why
         raise Lost(why)
 
     def check(self) -> None:
         """Raise `Lost` where the lease is lost; asked before each write, and after this process stood still."""
-        if not self.why and (self.identity() != self.file or clock() - self.confirmed > STALE / 2):
+        if not self.why_lost and (self.store_file() != self.file or clock() - self.confirmed > STALE / 2):
             self.confirm(MlflowClient(self.uri))
-        if self.why:
-            raise Lost(self.why)
+        if self.why_lost:
+            raise Lost(self.why_lost)
 
-    def awake(self) -> None:
-        """`check` where this process stood still; a store that is away keeps none from training."""
-        if self.why or clock() - self.ticked > STALE / 2:
+    def check_after_pause(self) -> None:
+        """`check` where this process stood still; training goes on while the store is away."""
+        if self.why_lost or clock() - self.ticked > STALE / 2:
             try:
                 self.check()
             except Exception as error:
@@ -158,50 +158,50 @@ class Lease:
                     raise
 
     def __enter__(self) -> Lease:
-        """Hold it."""
+        """Return the lease, which is held already."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: Any) -> None:
-        """Let the next driver begin at once."""
+        """Release the lease, so that the next driver need not wait."""
         self.over.set()
         self.thread.join(HEARTBEAT_SECONDS)
-        if not self.why:
-            with suppress(Exception):  # the next one waits for a while
+        if not self.why_lost:
+            with suppress(Exception):  # the next driver waits until the heartbeat is stale
                 client = MlflowClient(self.uri)
                 if kind:
                     client.set_terminated(self.parent_id, "KILLED")
                 client.set_tag(self.parent_id, HEARTBEAT, f"{self.number} {ENDED}")
 
 
-def take(client: MlflowClient, parent_id: str, say: Callable[[str], Any]) -> Lease:
-    """The lease on a parent run, after a driver that does not beat any more. Raises `UserError` where one is at work."""
+def acquire(client: MlflowClient, parent_id: str, say: Callable[[str], Any]) -> Lease:
+    """Acquire the lease on a parent run. Raises `UserError` where its driver is alive or its heartbeat changes."""
     while True:
         parent = patiently(lambda: client.get_run(parent_id))
-        number = latest(parent)[0]
-        if not left(parent):
-            refuse_alive(client, parent, say)
-        mine = f"{driver(os.getpid())} {uuid.uuid4().hex}"
-        with suppress(MlflowException):  # another one was first, or no answer came: what is there now says which
+        number = latest_driver(parent)[0]
+        if not is_free(parent):
+            refuse_running(client, parent, say)
+        mine = f"{process_identity(os.getpid())} {uuid.uuid4().hex}"
+        with suppress(MlflowException):  # another driver was first, or no answer came: the parameter tells
             client.log_param(parent_id, f"driver.{number + 1}", mine)
         if patiently(lambda: client.get_run(parent_id)).data.params.get(f"driver.{number + 1}") == mine:
             return Lease(parent_id, number + 1)
 
 
-def refuse_alive(client: MlflowClient, parent: Run, say: Callable[[str], Any]) -> None:
-    """Raise `UserError` where a parent's last driver is there, or beats while it is watched; return where it does not."""
-    (number, holder), since = latest(parent), time.monotonic()
+def refuse_running(client: MlflowClient, parent: Run, say: Callable[[str], Any]) -> None:
+    """Raise `UserError` where a parent run's last driver is alive, or its heartbeat changes within `STALE` seconds."""
+    (number, holder), since = latest_driver(parent), time.monotonic()
     host, pid = holder.split()[:2]
-    while alive(holder) is None and time.monotonic() - since < STALE:
+    while process_alive(holder) is None and time.monotonic() - since < STALE:
         if time.monotonic() - since < HEARTBEAT_SECONDS:
             say(f"process {pid} on {host} ran this sweep last: seeing whether it still does, for {STALE:g} s at most")
         time.sleep(HEARTBEAT_SECONDS)
         now = patiently(lambda: client.get_run(parent.info.run_id))
-        if latest(now)[0] != number or left(now):
+        if latest_driver(now)[0] != number or is_free(now):
             return
         if now.data.tags.get(HEARTBEAT) != parent.data.tags.get(HEARTBEAT):
             break
     else:
-        if alive(holder) is not True:
+        if process_alive(holder) is not True:
             return
     raise UserError(
         f"process {pid} on {host} is running this very sweep (parent run {parent.info.run_id}): wait for it or stop it"

@@ -1,4 +1,4 @@
-"""What a sweep writes into MLflow: a run a trial, a batch an epoch, files at the end; each may be written twice."""
+"""Writes a sweep into MLflow: a run for each trial, a batch for each epoch, files at its end; writes can be repeated."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ from bel.run_layout import (
     CODE_FIGURE,
     CURVE_FIGURE,
     DECIDED,
+    DEVICE,
     DROPPED,
     END,
+    ERROR,
+    GIT_COMMIT,
+    GIT_DIRTY,
+    HOST,
     HOURS,
     LAST,
     LONG_PARAMETERS,
     OUTCOME,
+    PACKAGES,
     PARENT,
+    PROGRESS,
+    RANKED,
     REGISTERED,
     REUSED_FROM,
     SCHEDULED,
+    SELECTION,
     TRIAL,
     Outcome,
 )
@@ -38,12 +47,13 @@ from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
 from launch.tracking.figures import draw_code, draw_curve
 from launch.tracking.params import parameters, split_long
-from launch.tracking.store import FILES, Store, fetchable, search
+from launch.tracking.store import FILES, Store, has_files, search, tagged
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
 
-ENDING = ("group", "outcome", "reason", "history", "machine", "kept")  # of a run, in its folder
-PROGRESS = "progress"
+END_FIELDS = ("group", "outcome", "reason", "history", "machine", "kept")  # fields of a run in `END`
+ORIGIN = (HOST, DEVICE, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, PACKAGES)  # tags that a reused run keeps
+MOST_METRICS = 1000  # that MLflow takes at once
 STATUS = {
     Outcome.FINISHED: "FINISHED",
     Outcome.STOPPED: "FINISHED",
@@ -54,118 +64,122 @@ STATUS = {
 
 
 def snapshot(run: Run) -> Run:
-    """A run as it is now, for the thread that writes it: the driver's own goes on."""
+    """Copy a run for the thread that writes it, because the driver changes its own."""
     return replace(run, history=list(run.history))
 
 
 class RunLogger:
-    """The runs of a sweep in its store; every write is one thread's, in order, and does nothing the second time."""
+    """Writes the runs of a sweep in one thread, in order; a write that is repeated changes nothing."""
 
     def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes) -> None:
         self.store, self.folder, self.diff = store, folder, diff
         self.guard = store.lease.check if store.lease else lambda: None
         self.writer = Writer(self.guard)
         self.tags = tags | {PARENT: store.parent_id}
-        self.ids = {key: run.info.run_id for key, run in store.children.items()}
-        self.tried: set[str] = set()  # keys whose run may be there though no answer came
-        self.bare: set[str] = set()  # keys whose run lacks its parameters yet
-        self.steps: dict[str, int] = {}  # key -> the last epoch that is logged
-        self.put: dict[str, int] = {}  # key -> the last epoch that is on its way
+        self.run_ids = {key: run.info.run_id for key, run in store.children.items()}
+        self.attempted: set[str] = set()  # keys whose run may exist though MLflow did not answer
+        self.without_params: set[str] = set()  # keys whose run has no parameters yet
+        self.logged_epochs: dict[str, int] = {}  # key -> the last epoch in MLflow
+        self.queued_epochs: dict[str, int] = {}  # key -> the last epoch that is queued
         self.unstored: list[str] = []  # names of runs whose files did not arrive in the store
-        self.adopted: set[str] = set()  # keys of other sweeps' runs that are on their way
-        self.shown: int | None = None  # trials that had ended at the last point of the parent's charts; None: ask
-        self.best: dict[str, float] = {}  # values of that point
+        self.adopted: set[str] = set()  # keys of reused runs that are queued
+        self.last_step: int | None = None  # trials that had ended at the parent's last metrics; None: not read yet
+        self.last_values: dict[str, float] = {}  # those metrics
 
     def begin(self, run: Run) -> None:
-        """Make the run, or go on with the one that is there."""
+        """Create the run in MLflow, or reopen it."""
         self.writer.put(partial(self.open, snapshot(run)))
 
     def epochs(self, run: Run) -> None:
-        """Log the epochs that were not handed on yet."""
-        new = [entry for entry in run.history if entry["epoch"] > self.put.get(run.key, 0)]
+        """Log the epochs that are not queued yet."""
+        new = [entry for entry in run.history if entry["epoch"] > self.queued_epochs.get(run.key, 0)]
         if new:
-            self.put[run.key] = run.epoch
+            self.queued_epochs[run.key] = run.epoch
             self.writer.put(partial(self.log, snapshot(run), new))
 
     def end(self, run: Run) -> None:
-        """Note on disk how a run ended, then write its files and close it; what is written needs no folder any more."""
+        """Note in a run's folder how it ended, then write its files, close it and remove the folder."""
         if run.outcome in DECIDED:
-            ending = {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()}
-            self.folder.of(run.key).write_json(END, ending)
+            end = {name: getattr(run, name) for name in END_FIELDS} | {"values": run.config.as_dict()}
+            self.folder.of(run.key).write_json(END, end)
         self.epochs(run)
         self.writer.put(partial(self.close, snapshot(run), run.outcome, int(time.time() * 1000)))
 
-    def lacking(self, run: Run) -> list[str]:
-        """Files of a run that came to an error which are not in its folder, as after `rm -r runs`."""
+    def missing_files(self, run: Run) -> list[str]:
+        """Return the files that a run with an error must have and are not in its folder, as after `rm -r runs`."""
         return sorted({*FILES, CHECKPOINT} - set(self.folder.of(run.key).names()))
 
     def open(self, run: Run, client: MlflowClient, begun: float = 0) -> None:
         """The write of `begin`."""
-        if run.key in self.tried and run.key not in self.ids:
-            found = search(client, [self.store.experiment_id], {TRIAL: run.key, PARENT: self.store.parent_id})
+        if run.key in self.attempted and run.key not in self.run_ids:
+            found = search([self.store.experiment_id], tagged({TRIAL: run.key, PARENT: self.store.parent_id}))
             if found:
-                self.ids[run.key] = found[0].info.run_id
-        self.tried.add(run.key)
-        if run.key in self.ids:
-            client.update_run(self.ids[run.key], status="RUNNING")
-            before = client.get_run(self.ids[run.key]).data.tags
-            for name in {"error", OUTCOME} & before.keys():  # of an attempt before
-                client.delete_tag(self.ids[run.key], name)
-            history = client.get_metric_history(self.ids[run.key], "epoch")
-            self.steps[run.key] = max((metric.step for metric in history), default=0)
+                self.run_ids[run.key] = found[0].info.run_id
+        self.attempted.add(run.key)
+        if run.key in self.run_ids:
+            client.update_run(self.run_ids[run.key], status="RUNNING")
+            before = client.get_run(self.run_ids[run.key]).data.tags
+            for name in {ERROR, OUTCOME} & before.keys():  # of an attempt before
+                client.delete_tag(self.run_ids[run.key], name)
+            history = client.get_metric_history(self.run_ids[run.key], "epoch")
+            self.logged_epochs[run.key] = max((metric.step for metric in history), default=0)
         else:
-            tags = self.tags | {TRIAL: run.key, "selection": run.config.selection, SCHEDULED: str(run.judged)}
+            tags = self.tags | {TRIAL: run.key, SELECTION: run.config.selection, SCHEDULED: str(run.is_scheduled)}
             start = int((begun or run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
-            self.ids[run.key] = made.info.run_id
-            self.bare.add(run.key)
-        if run.key in self.bare:  # a run that goes on keeps those it was made with: paths may have changed
+            self.run_ids[run.key] = made.info.run_id
+            self.without_params.add(run.key)
+        if run.key in self.without_params:  # a run that goes on keeps its parameters, though paths may differ
             params, long = split_long(parameters(run.config, run.facts))
             if long:
-                client.log_dict(self.ids[run.key], long, LONG_PARAMETERS)
-            client.log_batch(self.ids[run.key], params=[Param(name, value) for name, value in params.items()])
-            self.bare.discard(run.key)
+                client.log_dict(self.run_ids[run.key], long, LONG_PARAMETERS)
+            client.log_batch(self.run_ids[run.key], params=[Param(name, value) for name, value in params.items()])
+            self.without_params.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
-        """The write of `epochs`; the time of a metric is its epoch's, so that MLflow knows it again."""
-        if run.key not in self.ids:
+        """The write of `epochs`; a metric has its epoch's time, so that MLflow recognises one that is written again."""
+        if run.key not in self.run_ids:
             self.open(run, client)
         for entry in entries:
             step = int(entry["epoch"])
-            if step > self.steps.get(run.key, 0):
+            if step > self.logged_epochs.get(run.key, 0):
                 at = int(entry["time"] * 1000)
                 metrics = [Metric(name, float(value), at, step) for name, value in entry.items() if name != "time"]
-                for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once
-                    client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
-                self.steps[run.key] = step
+                self.log_metrics(run, metrics, client)
+                self.logged_epochs[run.key] = step
+
+    def log_metrics(self, run: Run, metrics: list[Metric], client: MlflowClient) -> None:
+        """Log metrics of a run, in batches that MLflow takes."""
+        for start in range(0, len(metrics), MOST_METRICS):
+            client.log_batch(self.run_ids[run.key], metrics=metrics[start : start + MOST_METRICS])
 
     def close(self, run: Run, outcome: Outcome, at: int, client: MlflowClient) -> None:
         """The write of `end`."""
-        if run.key not in self.ids:
+        if run.key not in self.run_ids:
             self.open(run, client)
-        run_id, folder = self.ids[run.key], self.folder.of(run.key)
+        run_id, folder = self.run_ids[run.key], self.folder.of(run.key)
         if outcome in DECIDED:
             self.upload(run, outcome, folder, client)
-            if not fetchable(client.get_run(run_id), outcome, run.kept):
+            if not has_files(client.get_run(run_id), outcome, run.kept):
                 self.unstored.append(run.name)
                 outcome = Outcome.CUT
         tags = (
             run.machine
-            | ({"error": run.reason} if run.reason else {})
+            | ({ERROR: run.reason} if run.reason else {})
             | ({OUTCOME: str(outcome)} if outcome != Outcome.CUT else {})
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, STATUS[outcome], at)
         if outcome in DECIDED or run.outcome in DECIDED:
-            self.guard()  # what was written to a store that is gone is needed by the next one
+            self.guard()  # the folder is still needed where the store is gone
             folder.remove()
 
     def upload(self, run: Run, outcome: Outcome, folder: Folder, client: MlflowClient) -> None:
-        """Store what is in a run's folder, and the pictures of what it learned."""
-        run_id = self.ids[run.key]
+        """Log the files in a run's folder, and figures of its code and its learning curve."""
+        run_id = self.run_ids[run.key]
         with tempfile.TemporaryDirectory() as work, folder.reading(CHECKPOINT) as best:
             if best:
-                learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code needs no weights
+                learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code has none
                 draw_code(run.config, learned, Path(work) / CODE_FIGURE)
                 draw_curve(run.history, Path(work) / CURVE_FIGURE, run.config.selection)
             if self.diff:
@@ -177,36 +191,36 @@ class RunLogger:
                     client.log_artifact(run_id, str(path))
 
     def drop(self, run: Run) -> None:
-        """Delete the checkpoint of a run that is no longer among those that are kept."""
+        """Delete the checkpoint of a run from the store."""
         if run.logged is None or run.reused or DROPPED not in run.logged.data.tags:
             self.writer.put(partial(self.delete, snapshot(run)))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
         """The write of `drop`; a checkpoint that was registered as a model stays."""
-        logged = client.get_run(self.ids[run.key])
+        logged = client.get_run(self.run_ids[run.key])
         if REGISTERED in logged.data.tags:
             return
         repository = get_artifact_repository(logged.info.artifact_uri)
         if any(file.path == CHECKPOINT for file in repository.list_artifacts()):
             repository.delete_artifacts(CHECKPOINT)
-        client.set_tag(self.ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
+        client.set_tag(self.run_ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
 
     def kept(self, runs: list[Run]) -> tuple[int, int]:
-        """How many checkpoints of some runs are in the store, and their bytes."""
+        """Return how many checkpoints of some runs are in the store, and their size in bytes."""
         client = MlflowClient()
-        ids = [self.ids[run.key] for run in runs if run.kept and run.key in self.ids]
+        ids = [self.run_ids[run.key] for run in runs if run.kept and run.key in self.run_ids]
         files = [file for run_id in ids for file in client.list_artifacts(run_id)]
         sizes = [file.file_size or 0 for file in files if file.path == CHECKPOINT]
         return len(sizes), sum(sizes)
 
     def replay(self, sweep_runs: SweepRuns) -> None:
-        """Write what an earlier call noted of runs that ended, and did not come to write."""
+        """Write the runs that ended in an earlier call, which noted that in their folders but did not write them."""
         for name in self.folder.names():
-            ending = self.folder.of(name).read_json(END)
-            if ending is None:
+            end = self.folder.of(name).read_json(END)
+            if end is None:
                 continue
-            run = sweep_runs.restore(TrainConfig.make(ending["values"]), {key: ending[key] for key in ENDING})
-            if run.outcome in (Outcome.FINISHED, Outcome.STOPPED) and self.lacking(run):
+            run = sweep_runs.restore(TrainConfig.make(end["values"]), {key: end[key] for key in END_FIELDS})
+            if run.outcome in RANKED and self.missing_files(run):
                 sweep_runs.end(run, Outcome.WAITING)
                 self.folder.of(name).remove()
             else:
@@ -214,31 +228,31 @@ class RunLogger:
                 self.end(run)
 
     def progress(self, hours: float, ended: int = 0, best: dict[str, float] | None = None, part: float = 0) -> None:
-        """Note on the parent how long the sweep has taken, and after each trial for its charts the best and the part done."""
+        """Log to the parent run the hours so far and, after each trial, the best errors and the share of trials that ended."""
         values = {} if best is None else best | {PROGRESS: part}
-        self.writer.put(partial(self.note, hours, ended, values, int(time.time() * 1000)))
+        self.writer.put(partial(self.log_progress, hours, ended, values, int(time.time() * 1000)))
 
-    def note(self, hours: float, step: int, values: dict[str, float], at: int, client: MlflowClient) -> None:
-        """The write of `progress`; at a step that is there, as where a failed trial ran again, only what is better."""
+    def log_progress(self, hours: float, step: int, values: dict[str, float], at: int, client: MlflowClient) -> None:
+        """The write of `progress`; at a step that was logged, as where a failed trial ran again, only better values."""
         parent = self.store.parent_id
-        if self.shown is None:
+        if self.last_step is None:
             points = client.get_metric_history(parent, PROGRESS)
-            self.shown, self.best = (
+            self.last_step, self.last_values = (
                 max((point.step for point in points), default=0),
                 client.get_run(parent).data.metrics,
             )
-        later, step = step > self.shown, max(step, self.shown)
-        new = {n: v for n, v in values.items() if later or (n != PROGRESS and v < self.best.get(n, math.inf))}
+        later, step = step > self.last_step, max(step, self.last_step)
+        new = {n: v for n, v in values.items() if later or (n != PROGRESS and v < self.last_values.get(n, math.inf))}
         metrics = [Metric(name, value, at, step) for name, value in new.items()]
         client.log_batch(parent, metrics=metrics, tags=[RunTag(HOURS, f"{hours:.4f}")])
-        self.shown, self.best = step, self.best | new
+        self.last_step, self.last_values = step, self.last_values | new
 
     def finish(self, status: str) -> None:
-        """Close the parent."""
+        """Close the parent run."""
         self.writer.put(lambda client: client.set_terminated(self.store.parent_id, status))
 
     def adopt(self, run: Run) -> None:
-        """Enter what another sweep has trained as a run of this one, which names it, once."""
+        """Copy a run that another sweep trained into this one, once."""
         if run.key not in self.adopted:
             self.adopted.add(run.key)
             self.writer.put(partial(self.copy, snapshot(run)))
@@ -250,12 +264,10 @@ class RunLogger:
         self.open(run, client, source.info.start_time / 1000)
         names = [name for name in source.data.metrics if not name.startswith("test/")]
         metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
-        for start in range(0, len(metrics), 1000):  # as many as MLflow takes at once
-            client.log_batch(self.ids[run.key], metrics=metrics[start : start + 1000])
+        self.log_metrics(run, metrics, client)
         with tempfile.TemporaryDirectory() as work:
-            client.log_artifacts(self.ids[run.key], client.download_artifacts(source.info.run_id, "", work))
-        origin = ("host", "device", "git_commit", MLFLOW_GIT_COMMIT, "git_dirty", "packages")
-        kept = {name: source.data.tags[name] for name in origin if name in source.data.tags}
+            client.log_artifacts(self.run_ids[run.key], client.download_artifacts(source.info.run_id, "", work))
+        kept = {name: source.data.tags[name] for name in ORIGIN if name in source.data.tags}
         tags = kept | {REUSED_FROM: source.data.tags.get(REUSED_FROM, source.info.run_id), OUTCOME: str(run.outcome)}
-        client.log_batch(self.ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])
-        client.set_terminated(self.ids[run.key], STATUS[run.outcome], source.info.end_time)
+        client.log_batch(self.run_ids[run.key], tags=[RunTag(name, value) for name, value in tags.items()])
+        client.set_terminated(self.run_ids[run.key], STATUS[run.outcome], source.info.end_time)

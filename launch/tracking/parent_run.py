@@ -1,7 +1,8 @@
-"""The experiment and the parent run of a sweep: one, however many begin it at once, and one driver at work on it."""
+"""The experiment, the parent run and the folder of a sweep: one each, however many processes start it at once."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,48 +16,50 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
+from bel.errors import UserError, shown
 from bel.files import refuse_folder
-from bel.run_layout import FRESH, GENERATION, PARENT, STORE, SWEEP, SWEEP_FILE
+from bel.run_layout import DRIVER, FRESH, GENERATION, NOTE, PARENT, STORE, SWEEP, SWEEP_FILE
 from launch.spec.sweep_file import Sweep
-from launch.tracking.lease import left, take
+from launch.tracking.lease import acquire, is_free, process_alive, process_identity
 from launch.tracking.provenance import context
-from launch.tracking.store import Store, generation, newest, read, refuse_deleted, search
+from launch.tracking.store import Store, generation, knows, newest, read, refuse_deleted, search, tagged
+from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import patiently
 from results.store.faults import sqlite_path
 
-MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters: a published leaderboard has to fit beside them
-
-TRIES = 20  # to note a run as the one that is elected
+MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters of a description: a published leaderboard has to fit beside it
+TRIES = 20  # to log the dataset that elects a parent run
+CLAIM = ("parent", "store", "driver")  # keys of `DRIVER`
 
 
 def open_store(sweep: Sweep, key: str, fresh: bool, say: Callable[[str], Any] = print) -> Store:
-    """Find or make the experiment and the parent run of a sweep, and take the lease on it: nobody else drives it now.
+    """Find or create the experiment and the parent run of a sweep, and acquire the lease on it.
 
-    Raises `UserError` where another driver is at work on it.
+    Raises `UserError` where another driver is running it.
     """
     client = MlflowClient()
     experiment_id = find_experiment(client, sweep.name)
     while True:
-        found = newest(client, experiment_id, key)
+        found = newest(experiment_id, key)
         parent = found or elect(client, experiment_id, sweep, key, 0, fresh)
         with ExitStack() as held:
-            lease = held.enter_context(take(client, parent.info.run_id, say))
-            if found and fresh:  # whose lease lets nobody else make the next one
+            lease = held.enter_context(acquire(client, parent.info.run_id, say))
+            if found and fresh:  # while its lease is held nobody else creates the next one
                 parent = elect(client, experiment_id, sweep, key, generation(found) + 1, fresh)
-                newer = take(client, parent.info.run_id, say)
+                newer = acquire(client, parent.info.run_id, say)
                 held.close()
                 lease = held.enter_context(newer)
-            present = newest(client, experiment_id, key)
-            if present and present.info.run_id == parent.info.run_id:  # else another driver began anew meanwhile
-                bury(client, experiment_id, parent)
+            present = newest(experiment_id, key)
+            if present and present.info.run_id == parent.info.run_id:  # else another driver started afresh meanwhile
+                close_abandoned(client, experiment_id, parent)
                 client.update_run(parent.info.run_id, status="RUNNING")
-                store = replace(read(client, experiment_id, key, present, fresh), lease=lease)
+                store = replace(read(experiment_id, key, present, fresh), lease=lease)
                 held.pop_all()
                 return store
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
-    """Id of the experiment; one made in a local store keeps its files beside it, by an absolute path."""
+    """Find or create the experiment; return its id. In a local store its files lie in the working folder's `mlruns`."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         file, location, tags = sqlite_path(mlflow.get_tracking_uri()), None, {}
@@ -68,20 +71,20 @@ def find_experiment(client: MlflowClient, name: str) -> str:
             return str(client.create_experiment(name, location, tags))
         except MlflowException:
             experiment = client.get_experiment_by_name(name)
-            if experiment is None:  # it is not that another one has just made it
+            if experiment is None:  # not because another process has just created it
                 raise
     refuse_deleted(experiment)
     return str(experiment.experiment_id)
 
 
 def elect(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, number: int, fresh: bool) -> Run:
-    """The parent run of a sweep's generation, one for all who make one at the same time.
+    """Create the parent run of a sweep's generation; of several processes that do so at once all return the same run.
 
-    It is the one that was first noted as the source of a dataset: MLflow keeps one of a name and digest in an experiment.
+    It is the first that is logged as the source of a dataset: MLflow keeps one dataset of a name and digest.
     """
     made = make_parent(client, experiment_id, sweep, number, fresh)
     try:
-        elected = note(client, made, key, number)
+        elected = log_dataset(client, made, key, number)
     except BaseException:
         client.delete_run(made.info.run_id)
         raise
@@ -99,8 +102,8 @@ def elect(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, numb
     return run
 
 
-def note(client: MlflowClient, made: Run, key: str, number: int) -> str:
-    """Note a run as the source of a generation's dataset, unless another one is; the id of the run that is noted."""
+def log_dataset(client: MlflowClient, made: Run, key: str, number: int) -> str:
+    """Log a run as the source of a generation's dataset, unless another one is; return the id of the run that is."""
     dataset = Dataset(f"sweep {key}", str(number), "run", made.info.run_id)
     for tried in range(TRIES):
         try:
@@ -114,32 +117,54 @@ def note(client: MlflowClient, made: Run, key: str, number: int) -> str:
 
 
 def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, number: int, fresh: bool) -> Run:
-    """A run that a sweep's trials may be children of, once it is elected."""
-    tags = context() | {GENERATION: str(number), "mlflow.note.content": about(sweep)}
+    """Create a candidate for the parent run."""
+    tags = context() | {GENERATION: str(number), NOTE: about(sweep)}
     tags |= {FRESH: "yes"} if fresh else {}
     return client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
 
 
 def about(sweep: Sweep) -> str:
-    """The description that MLflow shows: of a long one the beginning, the whole of which is in an artifact."""
+    """Return the description for the UI, cut where it is long."""
     if len(sweep.description) <= MOST_NOTE:
         return sweep.description
-    return f"{sweep.description[:MOST_NOTE]} ... (all of it is in sweep.json)"
+    return f"{sweep.description[:MOST_NOTE]} ... (all of it is in {SWEEP_FILE})"
 
 
 def describe(client: MlflowClient, parent: Run, sweep: Sweep, key: str) -> None:
-    """Make an elected run known as the sweep's, unless that is done."""
+    """Tag an elected run with the sweep's key and log the sweep's file, unless that is done."""
     if SWEEP not in parent.data.tags:
         described = {name: value for name, value in asdict(sweep).items() if name != "on_end"}  # it may hold a token
         client.log_dict(parent.info.run_id, described, SWEEP_FILE)
         client.set_tag(parent.info.run_id, SWEEP, key)
 
 
-def bury(client: MlflowClient, experiment_id: str, present: Run) -> None:
-    """Close what dead drivers of other sweeps on this machine left running in the experiment."""
-    for run in client.search_runs([experiment_id], f"tags.`{SWEEP}` LIKE '%' and attributes.status = 'RUNNING'"):
-        if run.info.run_id != present.info.run_id and left(run):
-            for child in search(client, [experiment_id], {PARENT: run.info.run_id}):
+def close_abandoned(client: MlflowClient, experiment_id: str, present: Run) -> None:
+    """Close the runs of other sweeps in the experiment that drivers of this machine left running when they died."""
+    for run in search([experiment_id], f"tags.`{SWEEP}` LIKE '%' and attributes.status = 'RUNNING'"):
+        if run.info.run_id != present.info.run_id and is_free(run):
+            for child in search([experiment_id], tagged({PARENT: run.info.run_id})):
                 if child.info.status == "RUNNING":
                     client.set_terminated(child.info.run_id, "KILLED")
             client.set_terminated(run.info.run_id, "KILLED")
+
+
+def claim_folder(folder: Folder, store: Store, say: Callable[[str], Any]) -> None:
+    """Note in a sweep's folder which parent run its states are of; remove those of a parent run that a newer one replaced.
+
+    Raises `UserError` where a driver of this machine uses the folder for another store.
+    """
+    own = process_identity(os.getpid())
+    before = folder.read_json(DRIVER)
+    if not (isinstance(before, dict) and all(isinstance(before.get(name), str) for name in CLAIM)):
+        before = None  # there is no note, or a damaged one
+    if before and before["parent"] != store.parent_id:
+        if before["driver"] != own and process_alive(before["driver"]):
+            raise UserError(
+                f"process {before['driver'].split()[1]} is running this very sweep in {shown(folder.url)}, for the MLflow "
+                f"store {before['store']}: wait for it, or give --storage another folder"
+            )
+        if store.fresh or knows(before["parent"]):
+            folder.remove()
+        else:
+            say(f"taking up what was trained for a store that is gone, from {shown(folder.url)}")
+    folder.write_json(DRIVER, {"parent": store.parent_id, "store": shown(mlflow.get_tracking_uri()), "driver": own})

@@ -1,4 +1,4 @@
-"""Where a run's code and packages come from: tags that every run of a sweep carries, and how the source was changed."""
+"""Commit, changes and package versions of a run's code, as tags of every run of a sweep."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from mlflow.tracking.context.git_context import GitRunContext
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+from bel.run_layout import CODE_VERSION, GIT_COMMIT, GIT_DIRTY, PACKAGES
+from bel.source import code_version
+
+RECORDED = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("bel", "launch", "results")
-MOST = 10**6  # bytes of a diff that are kept
-# Whatever git's own settings say.
-PLAIN = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+MOST_BYTES = 10**6  # of a diff
+# Override the user's settings of git.
+PLAIN_DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def git(*arguments: str) -> bytes | None:
-    """What git says of the folder that holds this source; None where it says no, or is not there.
+    """Run git in the folder of this source and return its output; None where it fails or is not installed.
 
-    The environment may name another repository, as it does within a hook, but not which configuration is read.
+    Variables that name another repository, as within a hook, are removed; those that name a configuration stay.
     """
     environment = {n: v for n, v in os.environ.items() if not n.startswith("GIT_") or n.startswith("GIT_CONFIG_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
@@ -41,7 +44,7 @@ def git(*arguments: str) -> bytes | None:
 
 @cache
 def commit() -> str | None:
-    """The commit of this source; None where no repository tracks it: it may lie within that of somebody else."""
+    """Return the commit of this source; None where no repository tracks it, though it may lie within another one."""
     if git("ls-files", "--error-unmatch", "--", *(f"{room}/__init__.py" for room in ROOMS)) is None:
         return None
     found = git("rev-parse", "--verify", "HEAD")
@@ -50,30 +53,35 @@ def commit() -> str | None:
 
 @cache
 def changes() -> bytes:
-    """How the source differs from its commit, as a diff; empty where it does not, or there is no commit.
+    """Return the diff of the source from its commit; empty where there is none.
 
-    It is of tracked Python files of the package alone: what else lies in the repository is nobody's business.
+    It covers tracked Python files of the package alone, because other files of a repository may be private.
     """
     modules = (f":(glob){room}/**/*.py" for room in ROOMS)
-    return (git("diff", *PLAIN, "HEAD", "--", *modules) or b"") if commit() else b""
+    return (git("diff", *PLAIN_DIFF, "HEAD", "--", *modules) or b"") if commit() else b""
 
 
-def kept_changes() -> bytes:
-    """The changes as they are kept with a run: without the end of what is very long."""
+def diff_to_keep() -> bytes:
+    """Return the diff that is kept with each run, cut where it is very long."""
     diff = changes()
-    return diff if len(diff) <= MOST else diff[:MOST] + f"\n(cut: {len(diff) - MOST} more bytes)\n".encode()
+    return (
+        diff
+        if len(diff) <= MOST_BYTES
+        else diff[:MOST_BYTES] + f"\n(cut: {len(diff) - MOST_BYTES} more bytes)\n".encode()
+    )
 
 
 def context() -> dict[str, str]:
-    """MLflow's tags of who started a run and with what, without the commit of whichever repository the command lies in."""
+    """Return MLflow's own tags of user and command, with this source's commit in place of the working folder's."""
     source = {MLFLOW_SOURCE_NAME: Path(sys.argv[0]).name} | ({MLFLOW_GIT_COMMIT: found} if (found := commit()) else {})
     return resolve_tags(source, ignore=[GitRunContext])
 
 
 def provenance() -> dict[str, str]:
-    """Tags: MLflow's own, the commit, a digest of what differs from it, and the packages' versions."""
+    """Return the tags of a run: MLflow's own, commit, digest of the changes, code version, versions of packages."""
     return context() | {
-        "git_commit": commit() or "none",
-        "git_dirty": hashlib.sha256(changes()).hexdigest()[:12] if changes() else "no",
-        "packages": " ".join(f"{name} {version(name)}" for name in PACKAGES),
+        GIT_COMMIT: commit() or "none",
+        GIT_DIRTY: hashlib.sha256(changes()).hexdigest()[:12] if changes() else "no",
+        CODE_VERSION: code_version(),
+        PACKAGES: " ".join(f"{name} {version(name)}" for name in RECORDED),
     }

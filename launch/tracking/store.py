@@ -1,12 +1,14 @@
-"""What MLflow knows of a sweep: its parent run, its trials, and which of them need not be trained again."""
+"""What MLflow has of a sweep: its parent run, its trials, and which of them need not be trained again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import mlflow
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -36,54 +38,54 @@ from launch.identity import Facts
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease
 from launch.tracking.writer import is_away
+from results.store.runs import outcome as outcome_of
 
-FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that came to an error, beside its checkpoint
-DECIDES = ("name", "base", "space", "exclude", "points", "search")  # what makes a sweep another one
+FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that has an error, beside its checkpoint
+KEY_FIELDS = ("name", "base", "space", "exclude", "points", "search")  # of a sweep: those that identify it
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where a sweep writes: its experiment and parent run, and what MLflow knows of its trials, by key."""
+    """Experiment and parent run of a sweep, and its trials in MLflow, by key."""
 
     experiment_id: str
     parent_id: str
-    children: dict[str, Run]  # those of the sweep itself, however they ended
-    known: dict[str, tuple[Run, Outcome, bool]]  # decided ones: run, outcome, whether another sweep trained it
-    hours: float = 0.0  # that earlier calls took
-    key: str = ""  # of the sweep
-    fresh: bool = False  # whether it takes no states or trials from before
-    lease: Lease | None = None  # that this process drives it; None: it only looks
+    children: dict[str, Run]  # runs of the sweep itself, however they ended
+    known: dict[str, tuple[Run, Outcome, bool]]  # decided trials: run, outcome, whether another sweep trained it
+    hours: float = 0.0  # of earlier calls
+    key: str = ""  # the sweep's
+    fresh: bool = False  # whether it reuses no states and trials of earlier calls
+    lease: Lease | None = None  # None: nothing is written
 
 
 def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:
-    """Sixteen hex digits that identify a sweep: the same search on the same code, data and files, however many trials."""
-    values = {name: value for name, value in asdict(sweep).items() if name in DECIDES}
+    """Return 16 hex digits that identify a sweep: by its search, code, data and files, but not its number of trials."""
+    values = {name: value for name, value in asdict(sweep).items() if name in KEY_FIELDS}
     values["search"] = {name: value for name, value in values["search"].items() if name != "trials"}
     seen, named = (sorted({json.dumps(part, sort_keys=True) for part in parts}) for parts in (facts.values(), files))
     return hashlib.sha256(json.dumps([values, seen, named, code_version()]).encode()).hexdigest()[:16]
 
 
-def look(sweep: Sweep, key: str, fresh: bool) -> Store:
-    """What MLflow knows of a sweep, without writing: ids are empty where there are none yet."""
-    client = MlflowClient()
-    experiment = client.get_experiment_by_name(sweep.name)
+def read_store(sweep: Sweep, key: str, fresh: bool) -> Store:
+    """Read what MLflow has of a sweep, without writing; ids are empty where there is no experiment or parent run yet."""
+    experiment = MlflowClient().get_experiment_by_name(sweep.name)
     refuse_deleted(experiment)
-    parent = None if experiment is None or fresh else newest(client, experiment.experiment_id, key)
-    return read(client, experiment.experiment_id if experiment else "", key, parent, fresh)
+    parent = None if experiment is None or fresh else newest(experiment.experiment_id, key)
+    return read(experiment.experiment_id if experiment else "", key, parent, fresh)
 
 
-def read(client: MlflowClient, experiment_id: str, key: str, parent: Run | None, fresh: bool) -> Store:
-    """What MLflow knows of the trials of a sweep, of those alone whose files can be fetched."""
+def read(experiment_id: str, key: str, parent: Run | None, fresh: bool) -> Store:
+    """Read the trials of a sweep; decided ones count only where their files can be fetched."""
     parent_id, children, hours = "", [], 0.0
     if parent:
         parent_id, hours = parent.info.run_id, float(parent.data.tags.get(HOURS, 0))
-        children = search(client, [experiment_id], {PARENT: parent_id})
+        children = search([experiment_id], tagged({PARENT: parent_id}))
         fresh = FRESH in parent.data.tags
-    known = {} if fresh else {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in others(client)}
+    known = {} if fresh else {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in trials_of_all_sweeps()}
     for run in children:
         known.pop(run.data.tags[TRIAL], None)
-        if run.data.tags.get(OUTCOME) in DECIDED and fetchable(run, run.data.tags[OUTCOME]):
-            known[run.data.tags[TRIAL]] = run, run.data.tags[OUTCOME], False
+        if (outcome := outcome_of(run)) in DECIDED and has_files(run, outcome):
+            known[run.data.tags[TRIAL]] = run, outcome, False
     own = {run.data.tags[TRIAL]: run for run in children}
     return Store(experiment_id, parent_id, own, known, hours, key, fresh)
 
@@ -98,16 +100,15 @@ def knows(run_id: str) -> bool:
         raise
 
 
-def others(client: MlflowClient) -> list[Run]:
-    """Trials of any sweep that ran to their end with this code and have their checkpoint, the newest first."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    wanted = {OUTCOME: Outcome.FINISHED, CODE_VERSION: code_version()}
-    found = search(client, experiments, wanted) if experiments else []
+def trials_of_all_sweeps() -> list[Run]:
+    """Find the trials of any sweep that finished with this code and have their checkpoint, the newest first."""
+    wanted = tagged({OUTCOME: Outcome.FINISHED, CODE_VERSION: code_version()})
+    found = mlflow.search_runs(search_all_experiments=True, filter_string=wanted, output_format="list")
     return [run for run in found if DROPPED not in run.data.tags]
 
 
-def fetchable(run: Run, outcome: Outcome, kept: bool = True) -> bool:
-    """Whether the files of a run that ended are where it says, its checkpoint too where that is kept: else train it again."""
+def has_files(run: Run, outcome: Outcome, kept: bool = True) -> bool:
+    """Whether the store has the files of a run that ended, its checkpoint too where that is kept; else train it again."""
     kept = kept and DROPPED not in run.data.tags
     needed = set() if outcome == Outcome.DIVERGED else {*FILES, CHECKPOINT} if kept else set(FILES)
     place = run.info.artifact_uri
@@ -121,25 +122,25 @@ def fetchable(run: Run, outcome: Outcome, kept: bool = True) -> bool:
         return False
 
 
-def judged_before(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
-    """By key the epochs of the sweep's own trials of some protocols that early stopping judged, with a metric's value."""
+def scheduled_histories(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
+    """Return by key the epochs, with a metric, of the sweep's own trials of some protocols that the scheduler could stop."""
     client = MlflowClient()
     found = {}
-    for key, (run, _, lent) in store.known.items():
-        if not lent and run.data.tags.get(SCHEDULED) == "True" and run.data.params.get("protocol") in protocols:
+    for key, (run, _, reused) in store.known.items():
+        if not reused and run.data.tags.get(SCHEDULED) == "True" and run.data.params.get("protocol") in protocols:
             history = client.get_metric_history(run.info.run_id, metric)
             found[key] = [{"epoch": float(m.step), metric: m.value} for m in sorted(history, key=lambda m: m.step)]
     return found
 
 
-def newest(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
-    """The parent run of a sweep: the one of the last call with --fresh, if there was any."""
-    found = search(client, [experiment_id], {SWEEP: key})
+def newest(experiment_id: str, key: str) -> Run | None:
+    """Find the parent run of a sweep: the one of the last call with --fresh, if there was any."""
+    found = search([experiment_id], tagged({SWEEP: key}))
     return max(found, key=lambda run: (generation(run), run.info.start_time), default=None)
 
 
 def generation(parent: Run) -> int:
-    """How many parent runs of the same sweep were made before one."""
+    """Return how many parent runs of the same sweep were made before one."""
     return int(parent.data.tags.get(GENERATION, 0))
 
 
@@ -151,14 +152,11 @@ def refuse_deleted(experiment: Experiment | None) -> None:
         )
 
 
-def search(client: MlflowClient, experiment_ids: list[str], tags: dict[str, str]) -> list[Run]:
-    """All runs of some experiments that carry all of the tags, the newest first."""
-    runs: list[Run] = []
-    token = None
-    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
-    while True:
-        page = client.search_runs(experiment_ids, wanted, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+def search(experiment_ids: list[str], condition: str) -> list[Run]:
+    """Find all runs of some experiments that meet a condition, the newest first."""
+    return list(mlflow.search_runs(experiment_ids, condition, output_format="list"))
+
+
+def tagged(tags: Mapping[str, str]) -> str:
+    """Return MLflow's filter for runs that have all of the tags."""
+    return " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())

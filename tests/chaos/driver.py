@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from launch import sweep
-from launch.driver import tuner
+from launch.driver import driver
 from launch.driver.trainable import Trial
 
 
@@ -38,5 +38,5 @@ class Noted(Trial):
 
 if __name__ == "__main__":
     faulthandler.register(signal.SIGUSR2)  # where a driver hangs
-    tuner.Trial = Noted  # type: ignore[misc]
+    driver.Trial = Noted  # type: ignore[misc]
     sys.exit(sweep.main())

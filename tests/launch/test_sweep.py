@@ -33,7 +33,7 @@ from launch import sweep
 from launch.driver import driver as shift
 from launch.driver.callback import SweepCallback
 from launch.spec.dimensions import FIELDS
-from launch.tracking.lease import driver, latest
+from launch.tracking.lease import latest_driver, process_identity
 from results.retest import evaluate
 from tests.conftest import PROJECT, children, without_gpu, working_in
 
@@ -408,8 +408,8 @@ def test_two_drivers_on_one_sweep_are_refused(ray_here, swept, tmp_path, capsys)
     with working_in(tmp_path / "store"):
         parent, _ = children("fixture")
         client = mlflow.MlflowClient()
-        number = latest(client.get_run(parent.info.run_id))[0] + 1
-        client.log_param(parent.info.run_id, f"driver.{number}", driver(os.getppid()))
+        number = latest_driver(client.get_run(parent.info.run_id))[0] + 1
+        client.log_param(parent.info.run_id, f"driver.{number}", process_identity(os.getppid()))
         client.update_run(parent.info.run_id, status="RUNNING")
         assert sweep.main([str(swept[1])]) == 2
     assert f"process {os.getppid()} on {socket.gethostname()} is running this very sweep" in capsys.readouterr().err

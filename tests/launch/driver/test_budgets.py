@@ -44,7 +44,7 @@ class Hourly(SweepCallback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
-        self.spent += 1
+        self.hours_before += 1
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from launch.driver.estimate import places
+from launch.driver.estimate import trials_at_once
 from launch.driver.probing import fewest, trials_on_gpu
 from launch.driver.ray_cluster import refuse_unreachable
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
@@ -33,7 +33,7 @@ def figures(text):
 def test_a_plan_says_all_and_leaves_nothing_and_half_way_half_of_it(started, store, capsys):  # noqa: F811
     assert started("plan", FOUR, "--plan", base={"epochs": 2}) == 0
     out = capsys.readouterr().out
-    assert "5 legal combinations of lists, 1 dropped" in out and re.search(r"dropped 1 combinations: .*256", out)
+    assert "5 valid combinations of lists, 1 dropped" in out and re.search(r"dropped 1 combinations: .*256", out)
     assert "data biwi: 60 images train, 12 validation images of 1 other groups select" in out
     assert "sweep plan: 5 trials to run (grid, scheduler none), 0 finished before, 0 by other sweeps" in out
     assert figures(out)[:2] == (10, 600) and figures(out)[3] == 2
@@ -71,7 +71,7 @@ def test_a_plan_counts_repeats_and_the_folds_of_a_tuned_sweep(started, store, ca
 def test_places_are_what_fits_on_the_nodes(ray_here):
     for cpu, gpu, most in ((1, 0, 2), (2, 0, 1), (0.5, 0.25, 4), (0.1, 0.3, 3), (0.1, 0, 20)):
         bench = Bench({"code": {"grid": ["u"]}}, {}, resources={"cpu": cpu, "gpu": gpu})
-        assert places(bench.sweep) == most
+        assert trials_at_once(bench.sweep) == most
 
 
 @pytest.mark.parametrize(

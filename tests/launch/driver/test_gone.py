@@ -17,7 +17,7 @@ from bel.run_layout import CHECKPOINT
 from launch import sweep
 from launch.driver import driver as shift
 from launch.driver.callback import SweepCallback
-from launch.tracking.lease import latest
+from launch.tracking.lease import latest_driver
 from launch.tracking.store import FILES
 from results.retest import evaluate
 from tests.conftest import PROJECT, SWEEP, children, working_in
@@ -153,7 +153,7 @@ def test_two_hosts_on_one_sweep_and_a_driver_that_stood_still(write, store):
     try:
         with working_in(store):
             parent = children("hosts")[0].info.run_id
-            wait(lambda: latest(mlflow.MlflowClient().get_run(parent))[0] == 2)
+            wait(lambda: latest_driver(mlflow.MlflowClient().get_run(parent))[0] == 2)
         done = sum(map(len, epochs(store).values()))
         wait(lambda: sum(map(len, epochs(store).values())) > done + 3)
         first.send_signal(signal.SIGCONT)

@@ -35,7 +35,7 @@ def service(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(mps, "WHOLE_MACHINE", tmp_path / "none")
-    monkeypatch.setattr(mps, "TRY", "pass")
+    monkeypatch.setattr(mps, "TEST_PROGRAM", "pass")
     monkeypatch.setattr(mps.ray, "shutdown", lambda: None)
     ends = []
     monkeypatch.setattr(mps.atexit, "register", lambda *call: ends.append(call))
@@ -80,7 +80,7 @@ def test_it_goes_on_where_another_driver_of_the_user_has_it(service):
 def test_one_that_does_not_serve_is_stopped_and_said(service, monkeypatch, servers, program):
     folder, ends = service
     (folder / "servers").write_text(servers)
-    monkeypatch.setattr(mps, "TRY", program)
+    monkeypatch.setattr(mps, "TEST_PROGRAM", program)
     assert "does not start" in mps.start_mps()
     assert said(folder)[-1] == "quit" and not ends and mps.PIPES not in os.environ
 

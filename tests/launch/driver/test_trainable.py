@@ -10,7 +10,7 @@ from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, LAST
 from bel.source import code_version
 from launch.driver.trainable import Trial as Trainable
-from launch.driver.trainable import taken_over
+from launch.driver.trainable import changed_fields
 from launch.identity import file_digests
 from launch.tracking.trial_folder import Folder
 
@@ -43,16 +43,16 @@ def changed(order, fields):
 def test_a_run_that_took_over_goes_on_with_its_new_fields_after_its_worker_died(ordered, tmp_path):
     donor, first = Trial(ordered("donor", 1e-3)), ordered("run", 2e-3)
     taker, folder = Trial(first), Folder(str(tmp_path / "run"))
-    assert taken_over(folder) == {}
+    assert changed_fields(folder, ("lr",)) == {}
     for trial in (donor, taker):
         assert trial.step()["lr"] == trial.train_config.lr
     (tmp_path / "handed").mkdir()
     donor.save_checkpoint(str(tmp_path / "handed"))
     taker.reset_config(changed(first, {"lr": 3e-3}))
     taker.load_checkpoint(str(tmp_path / "handed"))
-    assert taken_over(folder)["lr"] == 3e-3, "known before an epoch was trained with it"
+    assert changed_fields(folder, ("lr",))["lr"] == 3e-3, "known before an epoch was trained with it"
     assert taker.step()["lr"] == 3e-3
-    again = Trial(changed(first, taken_over(folder))).step()
+    again = Trial(changed(first, changed_fields(folder, ("lr",)))).step()
     assert [entry["lr"] for entry in again["past"]] == [1e-3, 3e-3, 3e-3] and again["epoch"] == 3
     now = taker.step()
     assert (again["val/mae"], again["train/loss"]) == (now["val/mae"], now["train/loss"])

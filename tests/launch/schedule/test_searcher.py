@@ -20,10 +20,10 @@ from launch.schedule.suggestions import Listed, Suggested, open_study
 from launch.spec.combinations import make_config
 from launch.spec.sampling import draw, make_plan, points
 from launch.tracking.params import label
-from launch.tracking.store import Store, judged_before
+from launch.tracking.store import Store, scheduled_histories
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, sweep
 
-LISTS = {"head": {"grid": ["bel", "direct"]}, "code": {"grid": ["u", "j", "hex16"]}}  # four legal combinations
+LISTS = {"head": {"grid": ["bel", "direct"]}, "code": {"grid": ["u", "j", "hex16"]}}  # four valid combinations
 RATE = {"lr": {"loguniform": [1e-5, 1e-3]}}
 CONTINUE, STOP = "CONTINUE", "STOP"
 
@@ -101,7 +101,7 @@ def test_a_configuration_is_repeated_over_seeds_and_folds_before_the_next_one():
         group = runs[start : start + 6]
         assert [(r.config.seed, r.config.fold) for r in group] == [(s, f) for s in (0, 1) for f in (0, 1, 2)]
         assert {r.group for r in group} == {group[0].key} and {r.config.folds for r in group} == {3}
-        assert [r.judged for r in group] == [True] + [False] * 5
+        assert [r.is_scheduled for r in group] == [True] + [False] * 5
         assert len({(r.config.head, r.config.code) for r in group}) == 1
     assert bench.next() is None, "runs are out"
     for run in runs[:-1]:
@@ -410,7 +410,7 @@ def test_hyperband_draws_one_of_three_brackets_for_a_run_and_leaves_it_there():
     assert sum(len(bracket._rungs[-1][1]) for bracket in schedule.inner._brackets) == 12
 
 
-def test_judged_before_knows_what_mlflow_knows(store):
+def test_scheduled_histories_are_what_mlflow_knows(store):
     client = mlflow.MlflowClient()
     experiment = client.create_experiment("t")
     bench = Bench(LISTS, {"scheduler": "asha", "seeds": 2})
@@ -419,7 +419,7 @@ def test_judged_before_knows_what_mlflow_knows(store):
     children = {}
     for run, error in ((first, 3.0), (second, 2.0), (repeat, 1.0)):
         made = client.create_run(
-            experiment, tags={TRIAL: run.key, PARENT: "p", SCHEDULED: str(run.judged), OUTCOME: Outcome.FINISHED}
+            experiment, tags={TRIAL: run.key, PARENT: "p", SCHEDULED: str(run.is_scheduled), OUTCOME: Outcome.FINISHED}
         )
         client.log_param(made.info.run_id, "protocol", run.facts["protocol"])
         for step in (2, 1, 3):
@@ -428,8 +428,8 @@ def test_judged_before_knows_what_mlflow_knows(store):
     known = {key: (run, Outcome.FINISHED, False) for key, run in children.items()}
     known["lent"] = (children[first.key], Outcome.FINISHED, True)
     there = Store(experiment, "p", children, known)
-    assert not judged_before(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
-    before = judged_before(there, {"biwi", "csv"}, "val/best_mae_groups")
+    assert not scheduled_histories(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
+    before = scheduled_histories(there, {"biwi", "csv"}, "val/best_mae_groups")
     assert set(before) == {first.key, second.key}, "neither later repeats nor what is lent was judged here"
     assert before[first.key] == [{"epoch": n, "val/best_mae_groups": 3 / n} for n in (1, 2, 3)]
     schedule = judge(bench, before)

@@ -11,7 +11,7 @@ import yaml
 
 from bel.run_layout import OUTCOME
 from launch import sweep
-from launch.console.summary import front
+from launch.runs import pareto_front
 from results.retest import evaluate
 from tests.conftest import SWEEP, children
 from tests.launch.schedule.test_searcher import Bench, entries
@@ -130,10 +130,10 @@ def test_the_front_is_what_nothing_beats():
     scores = {0: (3, 50, 9), 1: (4, 40, 9), 2: (4, 50, 9), 3: (4, 50, 10), 4: (3, 50, 9)}
     for number, (error, bits, speed) in scores.items():
         runs[number].history = [entries(error, bits=bits)[0] | {"images_per_s": speed}]
-    kept = front(bench.sweep, [[run] for run in runs])
+    kept = pareto_front([[run] for run in runs], bench.sweep.search.objectives)
     assert [runs.index(group[0]) for group in kept] == [0, 1, 3, 4], "2 is beaten by 0; of equals both stay"
     pair = [[runs[0], runs[1]], [runs[2], runs[2]]]
-    assert front(bench.sweep, pair) == pair[:1], "means 3.5 and 45 beat 4 and 50"
+    assert pareto_front(pair, bench.sweep.search.objectives) == pair[:1], "means 3.5 and 45 beat 4 and 50"
 
 
 @pytest.mark.slow

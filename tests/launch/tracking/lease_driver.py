@@ -25,7 +25,7 @@ def main() -> None:
             ).lease as held:
                 print("won", flush=True)
                 sys.stdin.readline()
-                print(held.why or "held", flush=True)
+                print(held.why_lost or "held", flush=True)
         except UserError as error:
             print(f"refused: {error}", flush=True)
             sys.stdin.readline()

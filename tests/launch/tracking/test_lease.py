@@ -12,11 +12,11 @@ import mlflow
 import pytest
 
 from bel.errors import UserError
-from bel.run_layout import SWEEP
+from bel.run_layout import HEARTBEAT, SWEEP
 from launch.spec.search import Search
 from launch.spec.sweep_file import Sweep
 from launch.tracking import lease
-from launch.tracking.lease import BEAT, alive, boot, driver, latest, take
+from launch.tracking.lease import acquire, boot_id, latest_driver, process_alive, process_identity
 from launch.tracking.parent_run import open_store
 from launch.tracking.writer import Lost, Writer
 from tests.chaos.server import Server
@@ -45,29 +45,36 @@ def ignore(text):
 
 
 def test_a_process_is_known_by_its_start_and_a_dead_one_that_nobody_fetched_is_dead():
-    assert alive(driver(os.getpid())) is True and alive(driver(os.getppid())) is True
-    host, pid, start, machine = driver(os.getpid()).split()
-    assert (host, machine) == (socket.gethostname(), boot())
-    assert alive(f"{host} {pid} {int(start) - 1} {machine}") is False, "another process has its number now"
-    assert alive(f"elsewhere {pid} {start} {machine}") is None and alive(f"{host} {pid} {start} x") is None
+    assert (
+        process_alive(process_identity(os.getpid())) is True and process_alive(process_identity(os.getppid())) is True
+    )
+    host, pid, start, machine = process_identity(os.getpid()).split()
+    assert (host, machine) == (socket.gethostname(), boot_id())
+    assert process_alive(f"{host} {pid} {int(start) - 1} {machine}") is False, "another process has its number now"
+    assert (
+        process_alive(f"elsewhere {pid} {start} {machine}") is None and process_alive(f"{host} {pid} {start} x") is None
+    )
     child = subprocess.Popen(["sleep", "60"])
-    noted = driver(child.pid)
-    assert alive(noted) is True
+    noted = process_identity(child.pid)
+    assert process_alive(noted) is True
     child.kill()
     while " Z " not in Path(f"/proc/{child.pid}/stat").read_text():
         time.sleep(0.01)
-    assert alive(noted) is False
+    assert process_alive(noted) is False
     child.wait()
-    assert alive(noted) is False
+    assert process_alive(noted) is False
 
 
 def test_the_lease_is_one_driver_s_until_it_ends(parent):
     client, run_id = parent
-    with take(client, run_id, ignore), pytest.raises(UserError, match=f"process {os.getpid()} on .* is running this"):
-        take(client, run_id, ignore)
-    with take(client, run_id, ignore) as second:
+    with (
+        acquire(client, run_id, ignore),
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* is running this"),
+    ):
+        acquire(client, run_id, ignore)
+    with acquire(client, run_id, ignore) as second:
         assert second.number == 2
-    assert client.get_run(run_id).data.tags[BEAT] == "2 ended"
+    assert client.get_run(run_id).data.tags[HEARTBEAT] == "2 ended"
 
 
 def test_a_driver_of_another_host_is_refused_while_it_beats_and_followed_when_it_does_not(parent):
@@ -75,17 +82,17 @@ def test_a_driver_of_another_host_is_refused_while_it_beats_and_followed_when_it
     client.log_param(run_id, "driver.1", ELSEWHERE)
     held = lease.Lease(run_id, 1)  # its heart
     with pytest.raises(UserError, match="process 7 on elsewhere is running this very sweep"):
-        take(client, run_id, ignore)
+        acquire(client, run_id, ignore)
     held.over.set()
     held.thread.join()
     said, began = [], time.monotonic()
-    with take(client, run_id, said.append) as mine:
+    with acquire(client, run_id, said.append) as mine:
         assert mine.number == 2 and 0.5 < time.monotonic() - began < 30 and "ran this sweep last" in said[0]
 
 
 def test_a_driver_that_lost_its_lease_writes_no_more(parent):
     client, run_id = parent
-    with take(client, run_id, ignore) as mine:
+    with acquire(client, run_id, ignore) as mine:
         writer, written = Writer(mine.check), []
         writer.put(lambda client: written.append(1))
         assert writer.drain(10, print) and written == [1]
@@ -96,14 +103,14 @@ def test_a_driver_that_lost_its_lease_writes_no_more(parent):
         assert writer.lost == "process 7 on elsewhere has taken this sweep over, because this one did not answer"
         mine.thread.join(10)
         with pytest.raises(Lost):
-            mine.awake()
-    assert client.get_run(run_id).data.tags.get(BEAT) != "1 ended"
+            mine.check_after_pause()
+    assert client.get_run(run_id).data.tags.get(HEARTBEAT) != "1 ended"
 
 
 @pytest.mark.parametrize("how", ["deleted", "another file", "the run is deleted"])
 def test_a_store_that_is_gone_is_said_at_once(parent, store, how):
     client, run_id = parent
-    with take(client, run_id, ignore) as mine:
+    with acquire(client, run_id, ignore) as mine:
         if how == "the run is deleted":
             client.delete_run(run_id)
             mine.thread.join(10)
@@ -172,7 +179,7 @@ def contend(uri, folder, tries):
     client = mlflow.MlflowClient()
     runs = client.search_runs([client.get_experiment_by_name("light").experiment_id], max_results=1000)
     assert len(runs) == tries == len({run.data.tags[SWEEP] for run in runs}), "a parent run each"
-    assert all(latest(run)[0] == 1 for run in runs)
+    assert all(latest_driver(run)[0] == 1 for run in runs)
 
 
 @pytest.mark.slow

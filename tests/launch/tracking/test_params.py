@@ -43,12 +43,12 @@ def test_a_long_parameter_is_a_digest_and_an_artifact_and_no_two_are_taken_for_o
         config = landmarks(levels)
         run = Run(str(levels), config, "many", {"protocol": "csv", "code_version": code_version()}, group="")
         logger.open(run, client)
-        params = client.get_run(logger.ids[run.key]).data.params
-        whole = mlflow.artifacts.load_dict(f"runs:/{logger.ids[run.key]}/{LONG_PARAMETERS}")
+        params = client.get_run(logger.run_ids[run.key]).data.params
+        whole = mlflow.artifacts.load_dict(f"runs:/{logger.run_ids[run.key]}/{LONG_PARAMETERS}")
         assert list(whole) == ["protocol_definition"] and len(whole["protocol_definition"]) > 6000
         said = parameters(config, run.facts)
         assert said == params | whole, "nothing is cut"
-        assert find_run(logger.ids[run.key]).data.params == said, "a reader has it whole"
+        assert find_run(logger.run_ids[run.key]).data.params == said, "a reader has it whole"
         assert params["protocol_definition"].endswith(
             f"of {len(whole['protocol_definition'])} characters, in {LONG_PARAMETERS}"
         )

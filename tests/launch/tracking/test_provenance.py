@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch.tracking import provenance
-from launch.tracking.provenance import MOST, ROOMS, changes, commit, context, kept_changes
+from launch.tracking.provenance import MOST_BYTES, ROOMS, changes, commit, context, diff_to_keep
 from tests.conftest import PROJECT
 
 SECRET = "API_KEY=do-not-tell"
@@ -138,9 +138,13 @@ def test_a_diff_in_any_encoding_and_of_any_length_is_kept_as_it_is(tmp_path, at)
     (root / "bel" / "__init__.py").write_bytes(b"\0" * 100)
     at(root)
     assert b"Binary files" in changes()
-    (root / "bel" / "__init__.py").write_bytes(b"# a line\n" * MOST)
+    (root / "bel" / "__init__.py").write_bytes(b"# a line\n" * MOST_BYTES)
     at(root)
-    assert len(changes()) > 9 * MOST and len(kept_changes()) < MOST + 100 and b"more bytes" in kept_changes()[-60:]
+    assert (
+        len(changes()) > 9 * MOST_BYTES
+        and len(diff_to_keep()) < MOST_BYTES + 100
+        and b"more bytes" in diff_to_keep()[-60:]
+    )
 
 
 def test_an_installed_copy_within_a_repository_of_somebody_else_tells_nothing_of_it(tmp_path):
@@ -149,7 +153,7 @@ def test_an_installed_copy_within_a_repository_of_somebody_else_tells_nothing_of
     for room in ROOMS:
         shutil.copytree(PROJECT / room, place / room, ignore=shutil.ignore_patterns("h100", "pictures", "__pycache__"))
     code = (
-        "from launch.tracking.provenance import *; import launch; print(launch.__file__, provenance(), kept_changes())"
+        "from launch.tracking.provenance import *; import launch; print(launch.__file__, provenance(), diff_to_keep())"
     )
     environment = os.environ | {"PYTHONPATH": str(place)}
     command = [sys.executable, "-c", code]

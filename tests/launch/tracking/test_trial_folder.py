@@ -18,7 +18,7 @@ from mlflow.entities import Metric
 from bel.config import TrainConfig
 from bel.run_layout import CHANGES, CHECKPOINT, CODE_FIGURE, CURVE_FIGURE, END, LAST, OUTCOME, SPLIT, Outcome
 from launch.runs import Run, SweepRuns
-from launch.tracking.logger import ENDING, RunLogger
+from launch.tracking.logger import END_FIELDS, RunLogger
 from launch.tracking.store import FILES, Store
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
@@ -147,7 +147,7 @@ def test_every_write_of_a_run_may_be_done_twice(made, store, make):
     run = a_run(make)
     fill(logger.folder.of("k"))
     for _ in range(2):
-        logger.put.clear()
+        logger.queued_epochs.clear()
         logger.begin(run)
         logger.epochs(run)
     run.outcome = Outcome.FINISHED
@@ -168,7 +168,7 @@ def test_what_an_earlier_call_did_not_come_to_write_is_written_by_the_next(made,
     run, folder = a_run(make), Folder("runs/trials")
     run.outcome = Outcome.FINISHED
     fill(folder.of("k"))
-    ending = {name: getattr(run, name) for name in ENDING}
+    ending = {name: getattr(run, name) for name in END_FIELDS}
     folder.of("k").write_json(END, ending | {"values": run.config.as_dict()})
     folder.of("other").write_json(SPLIT, {})  # of a run that has not ended
     logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
@@ -189,7 +189,7 @@ def test_a_run_whose_files_are_gone_before_they_are_stored_is_not_finished(made,
     logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), Folder("runs/trials"), {}, b"")
     run = a_run(make)
     fill(logger.folder.of("k"), gone)
-    assert logger.lacking(run) == [gone]
+    assert logger.missing_files(run) == [gone]
     run.outcome = Outcome.FINISHED
     logger.end(run)
     assert logger.writer.drain(60, print) and logger.unstored == ["name"]
@@ -202,7 +202,7 @@ def test_an_end_that_was_noted_without_its_files_is_trained_again(made, store, m
     run, folder = a_run(make), Folder("runs/trials")
     run.outcome = Outcome.FINISHED
     fill(folder.of("k"), CHECKPOINT)
-    folder.of("k").write_json(END, {name: getattr(run, name) for name in ENDING} | {"values": run.config.as_dict()})
+    folder.of("k").write_json(END, {name: getattr(run, name) for name in END_FIELDS} | {"values": run.config.as_dict()})
     logger = RunLogger(Store(experiment, parent.info.run_id, {}, {}), folder, {}, b"")
     sweep_runs = SweepRuns({}, lambda configs: {}, lambda config: "name", lambda config, facts: "k", {})
     sweep_runs.facts_of = lambda config: {"split_hash": "s"}

@@ -13,7 +13,7 @@ from bel.data.loading import load
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, CONFIG, DROPPED
 from launch import train
-from launch.tracking.logger import Records
+from launch.tracking.logger import RunLogger
 from launch.tracking.store import Store
 from launch.tracking.trial_folder import Folder
 from results.analysis.leaderboard import boards
@@ -93,8 +93,8 @@ def test_a_registered_winner_is_champion_once(swept_store, capsys):
     for tag, metric in (("val_mae", "val/best_mae"), ("val_mae_groups", "val/best_mae_groups")):
         assert float(version.tags[tag]) == pytest.approx(run.data.metrics[metric], abs=1e-6)
     assert version.tags["run_id"] == run.info.run_id and len(version.tags["code_version"]) == 12
-    records = Records(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, b"")
-    records.ids["champion"] = run.info.run_id
+    records = RunLogger(Store(run.info.experiment_id, "", {}, {}), Folder(str(swept_store)), {}, b"")
+    records.run_ids["champion"] = run.info.run_id
     records.delete(SimpleNamespace(key="champion"), client)
     assert winner_is_kept(client, run), "its sweep drops it no more"
     other = next(one for one in children("fixture")[1] if one.info.run_id != run.info.run_id)

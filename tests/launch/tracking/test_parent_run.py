@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bel.run_layout import DRIVER
-from launch.tracking.claim import claim
+from launch.tracking.parent_run import claim_folder
 from launch.tracking.trial_folder import Folder
 
 STORE = SimpleNamespace(parent_id="a" * 32, fresh=True)
@@ -17,5 +17,5 @@ STORE = SimpleNamespace(parent_id="a" * 32, fresh=True)
 )  # fmt: skip
 def test_a_damaged_note_is_none(text, tmp_path):
     (tmp_path / DRIVER).write_text(text)
-    claim(Folder(str(tmp_path)), STORE, print)
+    claim_folder(Folder(str(tmp_path)), STORE, print)
     assert Folder(str(tmp_path)).read_json(DRIVER)["parent"] == STORE.parent_id

@@ -1,0 +1,114 @@
+"""The end of a call: its status in MLflow, its exit code, what is printed, and the command `on_end`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from bel.errors import shown
+from bel.run_layout import RANKED, Outcome
+from launch.console.standings import tables
+from launch.console.summary import print_results
+from launch.schedule.stopper import FULL, INTERRUPTED, LOST, SweepStopper
+from launch.schedule.workload import Workload
+from launch.tracking.logger import RunLogger
+
+EXIT_CODES = {INTERRUPTED: 130, FULL: 2, LOST: 1}  # by the reason why a sweep stopped
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a call on a workload came to, after its last trial has ended."""
+
+    workload: Workload
+    logger: RunLogger
+    stopper: SweepStopper
+    say: Callable[[str], Any]  # prints a line, unless the sweep is quiet
+
+    @property
+    def lost(self) -> str:
+        """Why this process must not write for the sweep any more; empty while it may."""
+        lease = self.logger.store.lease
+        return self.logger.writer.lost or (lease.why_lost if lease else "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether a trial failed."""
+        return bool(self.workload.sweep_runs.having(Outcome.FAILED))
+
+    @property
+    def status(self) -> str:
+        """Status of the parent run in MLflow."""
+        if self.stopper.reason in EXIT_CODES:
+            return "KILLED"
+        return "FAILED" if self.failed else "FINISHED"
+
+    def conclude(self, written: bool) -> int:
+        """Print tables, next commands and problems, and run `on_end`; return the exit code. `written`: MLflow has all."""
+        print_results(self.workload.sweep, self.workload.sweep_runs, self.logger.store.parent_id)
+        for problem in self.problems(written):
+            print(problem, file=sys.stderr)
+        if written and not self.lost and not self.logger.writer.refused:
+            self.print_kept()
+        code = self.exit_code(written)
+        self.notify(code)
+        return code
+
+    def complete(self, written: bool) -> bool:
+        """Whether MLflow has everything of the sweep, so that its folder is not needed any more."""
+        refused = self.lost or self.logger.writer.refused
+        return written and not refused and not self.stopper.reason and not self.failed
+
+    def problems(self, written: bool) -> Iterator[str]:
+        """A line for everything that went wrong, and what to do about it."""
+        writer, unstored, place = self.logger.writer, self.logger.unstored, shown(self.logger.folder.url)
+        if writer.refused:
+            yield f"MLflow refused {len(writer.refused)} writes, the first of them: {writer.refused[0]}"
+        if unstored:
+            yield f"files of {', '.join(unstored[:3])} did not arrive in the store: the same command trains them again"
+        if self.lost:
+            yield f"{self.lost}: what was trained is in {place}"
+            return
+        if self.stopper.reason:
+            yield f"{self.stopper.text}: the same command goes on with the trials that are not finished"
+        if not written:
+            yield (
+                f"the MLflow store is away ({writer.reason}): what it lacks is in {place}, and the same command writes it"
+            )
+
+    def exit_code(self, written: bool) -> int:
+        """Exit code of the command: 0 where all is well; a spent budget is no fault."""
+        if self.lost:
+            return 1
+        idle = not self.workload.sweep_runs.having(*RANKED) and not self.stopper.reason
+        faulty = self.failed or idle or self.logger.writer.refused or self.logger.unstored
+        return EXIT_CODES.get(self.stopper.reason, int(bool(faulty))) or int(not written)
+
+    def print_kept(self) -> None:
+        """Say how many checkpoints are in the store."""
+        with suppress(MlflowException, SQLAlchemyError):  # a count is not worth an error
+            count, size = self.logger.kept(self.workload.sweep_runs.having(*RANKED))
+            ended = len(self.workload.sweep_runs.ended)
+            self.say(f"checkpoints kept: {count} of {ended} trials, {size / 1e9:.3f} GB")
+
+    def notify(self, code: int) -> None:
+        """Run the sweep's `on_end` command, with its result in environment variables."""
+        sweep = self.workload.sweep
+        if not sweep.on_end:
+            return
+        result = {"BEL_SWEEP": sweep.name, "BEL_PARENT": self.logger.store.parent_id}
+        result |= {"BEL_EXIT": str(code), "BEL_STATUS": self.status}
+        for table in tables(self.workload.sweep_runs)[:1]:
+            run = table[0].best
+            result |= {"BEL_BEST": f"{table[0].error:.6g}", "BEL_BEST_RUN": str(run.run_id), "BEL_BEST_NAME": run.name}
+        done = subprocess.run(sweep.on_end, shell=True, env=os.environ | result)
+        if done.returncode:
+            print(f"on_end ended with exit code {done.returncode}: {sweep.on_end}", file=sys.stderr)
