@@ -45,7 +45,6 @@ from launch.identity import (
 from launch.runs import SweepRuns
 from launch.schedule.repeats import on_seeds, repeats
 from launch.schedule.workload import Workload
-from launch.spec.combinations import lower_bounds, make_config, upper_bounds
 from launch.spec.sampling import make_plan
 from launch.spec.sweep_file import Sweep, read_sweep
 from launch.tracking.connect import reach_store
@@ -69,19 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep = read_sweep(arguments.file, arguments.set)
     storage = Folder.usable("--storage", arguments.storage, f"{sweep.name}-01234567/trials")
     plan = make_plan(sweep)
-    configs = [make_config(sweep, values | lower_bounds(sweep)) for values in plan.combinations]
-    check(sweep, configs)
+    check(sweep, plan.configs)
     start_ray(sweep, arguments.address)
     reach_store()
-    sweep = settle_gpu(sweep, configs)
-    configs = [make_config(sweep, values | lower_bounds(sweep)) for values in plan.combinations]
+    settled = settle_gpu(sweep, plan.configs)
+    if settled is not sweep:  # the device is another one where there is no GPU
+        sweep, plan = settled, make_plan(settled)
+    configs = plan.configs
     runs = [run for config in configs for run in (*on_seeds(sweep, config), *repeats(sweep, config))]
     find = partial(facts_by_data, progress=lambda protocol: partial(progress_bar, protocol))
     facts = find(runs)
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
-    refuse_large_batches(
-        [make_config(sweep, values | upper_bounds(sweep)) for values in plan.combinations] + runs, facts
-    )
+    refuse_large_batches([*plan.upper_configs(sweep), *runs], facts)
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
     store = patiently(lambda: (read_store if arguments.plan else open_store)(sweep, key, arguments.fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)

@@ -27,7 +27,6 @@ from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import Listed, Source, Suggested, database_url, open_study
 from launch.schedule.workload import Workload
-from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.sampling import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
@@ -136,7 +135,7 @@ class Driver:
 
     def scheduler(self, plan: Plan) -> TrialScheduler | None:
         """Return the scheduler of a stage, which knows the epochs of the trials that earlier calls ran."""
-        protocols = {make_config(self.sweep, v | lower_bounds(self.sweep)).protocol_name for v in plan.combinations}
+        protocols = {config.protocol_name for config in plan.configs}
         metric = self.sweep.search.objectives[0].metric
         before = scheduled_histories(self.store, protocols, metric) if self.sweep.scheduler.compares else {}
         return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)

@@ -17,8 +17,8 @@ def on_folds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
 
 
 def on_seeds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
-    """A config with each of the seeds, from its own on."""
-    return [replace(config, seed=config.seed + number) for number in range(sweep.search.seeds or 1)]
+    """Return a config with each of the seeds, from its own on."""
+    return [config, *(replace(config, seed=config.seed + number) for number in range(1, sweep.search.seeds or 1))]
 
 
 def repeats(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:

@@ -20,7 +20,7 @@ from sqlalchemy import URL
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
-from launch.spec.combinations import Values, make_config
+from launch.spec.combinations import Values
 from launch.spec.sampling import Plan, as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
@@ -91,7 +91,7 @@ class Suggested:
         try:
             while len(self.seen) < self.most and (len(same) < MOST_SAME or self.draw_unseen()):
                 trial = self.study.ask()
-                config = make_config(self.sweep, suggest(self.sweep, self.plan, trial))
+                config = self.plan.config(self.sweep, suggest(self.sweep, self.plan, trial))
                 if str(config) not in self.seen:
                     trial.set_user_attr("values", json.dumps(config.as_dict()))
                     self.seen.add(str(config))
@@ -108,7 +108,8 @@ class Suggested:
         """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
         if self.sweep.intervals:  # whole numbers, few enough to be exhausted
             return False
-        left = [values for values in self.plan.combinations if str(make_config(self.sweep, values)) not in self.seen]
+        pairs = zip(self.plan.combinations, self.plan.configs, strict=True)
+        left = [values for values, config in pairs if str(config) not in self.seen]
         if not left:
             return False
         values: Values = left[np.random.default_rng(len(self.seen)).integers(len(left))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bel.config import TrainConfig
 from launch.runs import SweepRuns
 from launch.schedule.repeats import folds_to_come, on_seeds, repeats
-from launch.spec.combinations import lower_bounds, make_config, upper_bounds
 from launch.spec.sampling import Plan, draw, strata
 from launch.spec.sweep_file import Sweep
 
@@ -17,7 +16,7 @@ class Workload:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
         self.strata = strata(sweep, plan)
         lists = [] if sweep.method.suggests else [draw(sweep, stratum) for stratum in self.strata]
-        self.listed = [[make_config(sweep, values) for values in drawn] for drawn in lists]
+        self.listed = [[plan.config(sweep, values) for values in drawn] for drawn in lists]
 
     @property
     def configs(self) -> list[TrainConfig]:
@@ -30,11 +29,11 @@ class Workload:
 
     @property
     def total(self) -> int:
-        """How many runs the sweep has, if early stopping spares no repeats and the budget suffices."""
+        """How many runs the sweep has, if a scheduler stops no configuration before its repeats and the budget suffices."""
         if self.listed:
             total = sum(len(self.repeats(config)) for config in self.configs) + folds_to_come(self.sweep, self.configs)
         else:
-            one = self.repeats(make_config(self.sweep, self.plan.combinations[0] | lower_bounds(self.sweep)))
+            one = self.repeats(self.plan.configs[0])
             trials = self.sweep.search.trials or 0
             most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.strata]
             total = sum(most) * len(one)
@@ -42,10 +41,8 @@ class Workload:
 
     @property
     def all_runs(self) -> list[TrainConfig]:
-        """The runs of all listed configurations; of a search those of every legal combination, which stand for it."""
-        configs = self.configs or [
-            make_config(self.sweep, values | lower_bounds(self.sweep)) for values in self.plan.combinations
-        ]
+        """The runs of all listed configurations; of a search those of every valid combination, which stand for it."""
+        configs = self.configs or self.plan.configs
         runs = [run for config in configs for run in self.repeats(config)]
         if self.sweep.search.tune:
             contenders = configs[:: len(self.sweep.finite[self.sweep.search.tune])]
@@ -68,6 +65,4 @@ class Workload:
     @property
     def longest(self) -> int:
         """The most epochs that a run takes."""
-        return max(
-            make_config(self.sweep, values | upper_bounds(self.sweep)).epochs for values in self.plan.combinations
-        )
+        return max(config.epochs for config in self.plan.upper_configs(self.sweep))

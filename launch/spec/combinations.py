@@ -1,11 +1,10 @@
-"""Which combinations of a sweep's dimensions are legal: each is checked by making its config."""
+"""Which combinations of a sweep's dimensions are valid: each is checked by making its config."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Container
-from dataclasses import replace
 from typing import Any
 
 from bel.config import TrainConfig
@@ -21,12 +20,11 @@ Values = dict[str, Any]
 
 
 def make_config(sweep: Sweep, values: Values) -> TrainConfig:
-    """The config of one combination, its device made definite. Raises `UserError` where it is not legal."""
+    """The config of one combination, its device made definite. Raises `UserError` where it is not valid."""
     chosen = sweep.base | active(sweep, values)
-    config = TrainConfig.make({name: value for name, value in chosen.items() if belongs(sweep, name, chosen)})
-    if config.device != "auto":
-        return config
-    return replace(config, device="cuda" if sweep.resources.gpu else "cpu")
+    if chosen.get("device", TrainConfig.device) == "auto":
+        chosen["device"] = "cuda" if sweep.resources.gpu else "cpu"
+    return TrainConfig.make({name: value for name, value in chosen.items() if belongs(sweep, name, chosen)})
 
 
 def active(sweep: Sweep, values: Values) -> Values:
@@ -65,7 +63,7 @@ def combinations(sweep: Sweep) -> list[Values]:
 
 
 def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
-    """The config of a combination of the finite dimensions. Raises `UserError` where it is excluded or not legal."""
+    """The config of a combination of the finite dimensions. Raises `UserError` where it is excluded or not valid."""
     for rule in sweep.exclude:
         if holds(rule, values, sweep.space):
             raise UserError(excluded(rule))
@@ -82,11 +80,6 @@ def lower_bounds(sweep: Sweep) -> Values:
     return {name: dimension.low for name, dimension in sweep.intervals.items()}
 
 
-def upper_bounds(sweep: Sweep) -> Values:
-    """The upper end of every interval."""
-    return {name: dimension.high for name, dimension in sweep.intervals.items()}
-
-
 def listed(sweep: Sweep, values: Values) -> Values:
     """Those of the values that come from lists."""
     return {name: value for name, value in values.items() if name in sweep.finite}
@@ -101,38 +94,38 @@ def refuse_idle_rules(sweep: Sweep, reasons: Container[str]) -> None:
             )
 
 
-def refuse_useless(sweep: Sweep, legal: list[Values], dropped: list[tuple[Values, str]]) -> None:
-    """Raise `UserError` for a dimension that varies in no legal combination, and for a value that none has."""
+def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values, str]]) -> None:
+    """Raise `UserError` for a dimension that varies in no valid combination, and for a value that none has."""
     for name, dimension in sweep.space.items():
-        if not any(varies(sweep, name, values) for values in legal):
+        if not any(varies(sweep, name, values) for values in valid):
             if dimension.when:
                 raise UserError(
-                    f"space.{name}.when {written(dimension.when)} holds in no legal combination: leave it out"
+                    f"space.{name}.when {written(dimension.when)} holds in no valid combination: leave it out"
                 )
             raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
     for name, values in sweep.finite.items():
-        used = [some[name] for some in legal if name in some]
+        used = [some[name] for some in valid if name in some]
         for value in values:
             if value not in used:
                 reasons = Counter(reason for wrong, reason in dropped if wrong.get(name) == value)
                 why = reasons.most_common(1)[0][0] if reasons else "it says the same as another value"
-                raise UserError(f"space.{name}: {value!r} is legal in no combination: {why}")
+                raise UserError(f"space.{name}: {value!r} is valid in no combination: {why}")
 
 
-def refuse_bad_ends(sweep: Sweep, legal: list[Values]) -> None:
-    """Raise `UserError` for an interval that is not legal wherever it varies, and for a grid over one."""
+def refuse_bad_bounds(sweep: Sweep, valid: list[Values]) -> None:
+    """Raise `UserError` for an interval that is not valid wherever it varies, and for a grid over one."""
     for name, dimension in sweep.intervals.items():
-        where = [values for values in legal if varies(sweep, name, values)]
+        where = [values for values in valid if varies(sweep, name, values)]
         for values, probe in itertools.product(where, dimension.probes(PROBES // len(where))):
             try:
                 make_config(sweep, values | lower_bounds(sweep) | {name: probe})
             except UserError as error:
-                raise UserError(f"space.{name} is not legal at {probe:g}: {error}") from None
+                raise UserError(f"space.{name} is not valid at {probe:g}: {error}") from None
         if sweep.method.exhaustive:
             raise UserError(f"a grid needs lists, and space.{name} is an interval: use random or tpe")
 
 
-def refuse_bad_points(sweep: Sweep, legal: list[Values]) -> None:
+def refuse_bad_points(sweep: Sweep, valid: list[Values]) -> None:
     """Raise `UserError` for a point that is no trial of the sweep, or one twice."""
     for place, point in enumerate(sweep.points, 1):
         what, kept = f"points.{place}", active(sweep, point)
@@ -146,7 +139,7 @@ def refuse_bad_points(sweep: Sweep, legal: list[Values]) -> None:
             make_config(sweep, point)
         except UserError as error:
             raise UserError(f"{what} is no trial of this sweep: {error}") from None
-        if listed(sweep, point) not in legal:
+        if listed(sweep, point) not in valid:
             raise UserError(f"{what} says the same as another combination of space: {point}: write that one")
         if point in sweep.points[: place - 1]:
             raise UserError(f"{what} is there twice: {point}: leave one of them out")

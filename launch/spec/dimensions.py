@@ -58,7 +58,7 @@ class Interval:
         return self.nearest(float(generator.uniform(self.low - margin, self.high + margin)))
 
     def probes(self, most: int) -> list[float]:
-        """Numbers that tell whether all are legal, but for the low end: the high one, and `most` whole ones."""
+        """Return what to check beside the lower bound: the upper bound, and up to `most` whole numbers between them."""
         if not self.whole:
             return [self.high]
         spacing = int(self.step or 1)

@@ -1,4 +1,4 @@
-"""From a sweep to its trials: which combinations are legal, and which of them a search takes."""
+"""From a sweep to its trials: which combinations are valid, and which of them a search takes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from bel.config import TrainConfig
 from bel.errors import UserError
 from launch.spec.combinations import (
     Values,
     check_combination,
     combinations,
     listed,
-    lower_bounds,
     make_config,
-    refuse_bad_ends,
+    refuse_bad_bounds,
     refuse_bad_points,
     refuse_idle_rules,
     refuse_useless,
@@ -33,28 +34,45 @@ TRIES = 20  # draws for each trial that is wanted, after which a random search t
 
 @dataclass(frozen=True)
 class Plan:
-    """The legal combinations of the finite dimensions, and how many others were dropped, by reason."""
+    """The valid combinations of the finite dimensions, their configs, and how many others were dropped, by reason."""
 
     combinations: list[Values]
+    configs: list[TrainConfig]  # of the combinations, every interval at its lower bound
     dropped: Counter[str]
+
+    @cached_property
+    def built(self) -> dict[str, TrainConfig]:
+        """The configs by the values of their combination."""
+        return {str(values): config for values, config in zip(self.combinations, self.configs, strict=True)}
+
+    def config(self, sweep: Sweep, values: Values) -> TrainConfig:
+        """Return the config of some values: of a combination the one that is built."""
+        return self.built.get(str(values)) or make_config(sweep, values)
+
+    def upper_configs(self, sweep: Sweep) -> list[TrainConfig]:
+        """Return the configs of the combinations with every interval at its upper bound."""
+        upper = {name: dimension.high for name, dimension in sweep.intervals.items()}
+        return [make_config(sweep, values | upper) for values in self.combinations] if upper else self.configs
 
 
 def make_plan(sweep: Sweep) -> Plan:
-    """All legal combinations, each once. Raises `UserError` where a value is legal in none, or an interval in part."""
-    legal: dict[str, Values] = {}
+    """Return all valid combinations, each once. Raises `UserError` where a value is valid in none, or an interval in part."""
+    valid: dict[str, tuple[Values, TrainConfig]] = {}  # by config: several values may say the same
     dropped: list[tuple[Values, str]] = []
     for values in combinations(sweep):
         try:
-            legal.setdefault(json.dumps(check_combination(sweep, values).as_dict()), values)
+            config = check_combination(sweep, values)
+            valid.setdefault(str(config), (values, config))
         except UserError as error:
             dropped.append((values, str(error)))
-    plan = Plan(list(legal.values()), Counter(reason for _, reason in dropped))
-    if not plan.combinations:
-        where = "no combination of space is legal: " if sweep.space else ""
-        raise UserError(f"{where}{plan.dropped.most_common(1)[0][0]}")
+    reasons = Counter(reason for _, reason in dropped)
+    if not valid:
+        where = "no combination of space is valid: " if sweep.space else ""
+        raise UserError(f"{where}{reasons.most_common(1)[0][0]}")
+    plan = Plan([values for values, _ in valid.values()], [config for _, config in valid.values()], reasons)
     refuse_idle_rules(sweep, plan.dropped)
     refuse_useless(sweep, plan.combinations, dropped)
-    refuse_bad_ends(sweep, plan.combinations)
+    refuse_bad_bounds(sweep, plan.combinations)
     refuse_bad_points(sweep, plan.combinations)
     refuse_unlike(sweep, plan)
     refuse_tuning_on_test(sweep, plan)
@@ -69,9 +87,8 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
     if not compares(sweep):
         return
-    configs = [make_config(sweep, legal | lower_bounds(sweep)) for legal in plan.combinations]
     for name in COMPARABLE:
-        varied = name in sweep.intervals or len({str(getattr(config, name)) for config in configs}) > 1
+        varied = name in sweep.intervals or len({str(getattr(config, name)) for config in plan.configs}) > 1
         if varied and not (name == "protocol" and name in sweep.finite):
             raise UserError(
                 f"search compares trials by one number, and those of different {name} are not comparable: "
@@ -81,7 +98,7 @@ def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
 
 def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a tuned sweep would choose its values on the test split."""
-    if sweep.search.tune and any(make_config(sweep, values).selection != "val" for values in plan.combinations):
+    if sweep.search.tune and any(config.selection != "val" for config in plan.configs):
         raise UserError(
             "search.tune chooses on held-out training groups, and recipe published selects on test: set recipe to clean"
         )
@@ -96,10 +113,13 @@ def strata(sweep: Sweep, plan: Plan) -> list[Plan]:
     """The plans that are searched one after the other: one for each protocol, where trials are compared."""
     if not compares(sweep) or "protocol" not in sweep.finite:
         return [plan]
-    by_protocol: dict[str | None, list[Values]] = {}
-    for legal in plan.combinations:
-        by_protocol.setdefault(legal.get("protocol"), []).append(legal)
-    return [Plan(legal, Counter() if i else plan.dropped) for i, legal in enumerate(by_protocol.values())]
+    by_protocol: dict[str | None, Plan] = {}
+    for values, config in zip(plan.combinations, plan.configs, strict=True):
+        dropped = Counter() if by_protocol else plan.dropped
+        one = by_protocol.setdefault(values.get("protocol"), Plan([], [], dropped))
+        one.combinations.append(values)
+        one.configs.append(config)
+    return list(by_protocol.values())
 
 
 def points(sweep: Sweep, plan: Plan) -> list[Values]:
@@ -111,7 +131,7 @@ def draw(sweep: Sweep, plan: Plan) -> list[Values]:
     """The trials of a grid or of a random search, in order: its points first, then others, none twice."""
     first = points(sweep, plan)
     if sweep.method.exhaustive:
-        return [*first, *(legal for legal in plan.combinations if legal not in first)]
+        return [*first, *(values for values in plan.combinations if values not in first)]
     trials = sweep.search.trials or 0
     drawn: dict[str, Values] = {}
     for values in itertools.chain(first, itertools.islice(at_random(sweep, plan), TRIES * trials)):
@@ -128,16 +148,16 @@ def at_random(sweep: Sweep, plan: Plan) -> Iterator[Values]:
         yield from (plan.combinations[i] for i in generator.permutation(len(plan.combinations)))
         return
     while True:
-        legal = plan.combinations[generator.integers(len(plan.combinations))]
-        yield legal | {
+        values = plan.combinations[generator.integers(len(plan.combinations))]
+        yield values | {
             name: dimension.sample(generator)
             for name, dimension in sweep.intervals.items()
-            if varies(sweep, name, legal)
+            if varies(sweep, name, values)
         }
 
 
 def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
-    """One legal combination from an Optuna trial, field by field."""
+    """Return one valid combination from an Optuna trial, field by field."""
     return decide(sweep, plan, lambda name, offered: offered.ask(trial, parameter(name, offered)))
 
 
@@ -154,7 +174,7 @@ def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
 
 
 def decide(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> Values:
-    """A legal combination of which `pick` chooses each value, among those that can still become legal."""
+    """Return a valid combination of which `pick` chooses each value, among those that a valid combination still has."""
     candidates, values = plan.combinations, {}
     for name in sweep.finite:
         offered = tuple(dict.fromkeys(c[name] for c in candidates if name in c))

@@ -26,7 +26,6 @@ import ray  # noqa: E402
 
 from launch import sweep  # noqa: E402
 from launch.driver.probing import settle_gpu  # noqa: E402
-from launch.spec.combinations import lower_bounds, make_config  # noqa: E402
 from launch.spec.sampling import make_plan  # noqa: E402
 from launch.spec.sweep_file import read_sweep  # noqa: E402
 from results.retest import evaluate  # noqa: E402
@@ -117,7 +116,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_one_line(written, store):
 
 def test_auto_gives_each_trial_the_share_that_was_measured(ray_here, written, capsys):
     asked = read_sweep(written("auto", {"code": {"grid": ["u", "hex16"]}}, resources={"cpu": 0.5, "gpu": "auto"}), [])
-    configs = [make_config(asked, values | lower_bounds(asked)) for values in make_plan(asked).combinations]
+    configs = make_plan(asked).configs
     gpu = settle_gpu(asked, configs).resources.gpu
     out = capsys.readouterr().out
     assert isinstance(gpu, int | float) and 0 < gpu <= 1, f"resources.gpu is {gpu!r}: {out}"

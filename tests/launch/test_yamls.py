@@ -14,7 +14,6 @@ from launch.identity import data_key, facts_by_data, file_digests, identify, ref
 from launch.runs import SweepRuns
 from launch.schedule.repeats import on_seeds, repeats
 from launch.schedule.workload import Workload
-from launch.spec.combinations import lower_bounds, make_config
 from launch.spec.sampling import make_plan
 from launch.spec.sweep_file import read_sweep
 from launch.tracking.params import label
@@ -83,12 +82,11 @@ def planned(argv):
     given = sweep.options(argv)
     asked = read_sweep(given.file, given.set)
     plan = make_plan(asked)
-    configs = [make_config(asked, values | lower_bounds(asked)) for values in plan.combinations]
-    runs = [run for config in configs for run in (*on_seeds(asked, config), *repeats(asked, config))]
+    runs = [run for config in plan.configs for run in (*on_seeds(asked, config), *repeats(asked, config))]
     find = partial(facts_by_data, progress=lambda _: lambda items, total: items)
     facts = find(runs)
-    refuse_other_images(asked, [facts[data_key(config)] for config in configs])
-    assert sweep_key(asked, facts, [file_digests(config) for config in configs])
+    refuse_other_images(asked, [facts[data_key(config)] for config in plan.configs])
+    assert sweep_key(asked, facts, [file_digests(config) for config in plan.configs])
     workload = Workload(asked, plan, SweepRuns(facts, find, partial(label, sweep=asked), partial(identify, asked), {}))
     announce(workload, full=False)
     return workload

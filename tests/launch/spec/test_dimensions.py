@@ -55,11 +55,11 @@ def test_a_logarithm_is_drawn_evenly_in_itself():
     assert 1 in drawn and 250 < sum(value < 30 for value in drawn) < 400
 
 
-def test_a_whole_interval_is_legal_at_all_of_its_values():
+def test_a_whole_interval_is_valid_at_all_of_its_values():
     search = {"method": "random", "trials": 3}
-    with pytest.raises(UserError, match=r"space\.code_bits is not legal at 101: .* even number"):
+    with pytest.raises(UserError, match=r"space\.code_bits is not valid at 101: .* even number"):
         make_plan(sweep({"code": {"grid": ["u", "j"]}, "code_bits": {"int": [100, 120]}}, search=search))
-    with pytest.raises(UserError, match=r"space\.code_bits is not legal at .*: .* at most 256"):
+    with pytest.raises(UserError, match=r"space\.code_bits is not valid at .*: .* at most 256"):
         make_plan(sweep({"code": {"grid": ["u", "hex16"]}, "code_bits": {"int": [100, 300]}}, search=search))
     fits = {"int": [100, 300], "when": {"code": "u"}}
     assert make_plan(sweep({"code": {"grid": ["u", "hex16"]}, "code_bits": fits}, search=search)).combinations

@@ -1,4 +1,4 @@
-"""Sweep files and settings that are wrong in one place: each is refused in a line that names the place and what is legal."""
+"""Sweep files and settings that are wrong in one place: each is refused in a line that names the place and what is valid."""
 
 import re
 
@@ -126,7 +126,7 @@ CASES = {
     "nested list": (lr(grid=[[1]]), r"space.lr.grid must hold plain values, got \[1\]"),
     "value twice": (lr(grid=[1, "1.0"]), "space.lr.grid holds a value twice"),
     "value of another type": (lr(grid=["slow"]), "lr must be a finite number, got 'slow'"),
-    "value legal nowhere": (space(theta={"grid": [0, 5]}), "space.theta: 0 is legal in no combination: theta must be"),
+    "value valid nowhere": (space(theta={"grid": [0, 5]}), "space.theta: 0 is valid in no combination: theta must be"),
     "one end": (lr(uniform=[1]), r"space.lr.uniform must be \[low, high\] with low < high, got \[1\]"),
     "ends of text": (lr(uniform=["a", 1]), "space.lr.uniform must be a finite number, got 'a'"),
     "ends swapped": (lr(uniform=[2, 1]), r"space.lr.uniform must be \[low, high\] with low < high, got \[2, 1\]"),
@@ -140,9 +140,9 @@ CASES = {
     "step back": (space(theta={"qint": [2, 6, -2]}), r"space.theta.qint must be .* step > 0, got \[2, 6, -2\]"),
     "steps that miss the end": (lr(quniform=[0.1, 0.6, 0.2]), "space.lr.quniform must end a whole .* got 0.6: try 0.5"),
     "a step beyond the end": (space(theta={"qint": [2, 6, 8]}), "space.theta.qint must end a whole number .* got 6: try 10"),
-    "end beyond the bound": (space(lr={"uniform": [1, 11]}), "space.lr is not legal at 11: lr must be above 0 and at most 10"),
+    "end beyond the bound": (space(lr={"uniform": [1, 11]}), "space.lr is not valid at 11: lr must be above 0 and at most 10"),
     "odd numbers": (SIMPLE | {"base": {"code": "j"}, "space": {"code_bits": {"int": [100, 110]}}},
-                    "space.code_bits is not legal at 101: .*even number"),
+                    "space.code_bits is not valid at 101: .*even number"),
     "grid over an interval": (searched(space(lr={"uniform": [1, 2]}), **GRID), "a grid needs lists, and space.lr is an"),
     "too many": (searched(space(seed={"grid": list(range(300))}, theta={"grid": list(range(1, 201))}), **GRID),
                  "space has 60000 combinations or more, at most 50000 can be laid out: shorten the lists"),
@@ -171,8 +171,8 @@ CASES = {
     "exclude of a value that is not there": ({"exclude": [{"code": "had"}]}, r"exclude.1.code must be one of .*'u', 'j'.* got"),
     "exclude of nothing": ({"exclude": [{"head": "direct", "code": "u"}]}, r"exclude.1 \{head: direct, code: u\} drops no"),
     "exclude twice": ({"exclude": [{"code": "j", "loss": "ce"}] * 2}, r"exclude.2 \{code: j, loss: ce\} drops no combination"),
-    "exclude of all": ({"exclude": [{"backbone": "resnet10"}]}, r"no combination of space is legal: excluded by \{backbone"),
-    "exclude of a whole value": ({"exclude": [{"loss": "ce"}]}, r"space.loss: 'ce' is legal in no combination: excluded by"),
+    "exclude of all": ({"exclude": [{"backbone": "resnet10"}]}, r"no combination of space is valid: excluded by \{backbone"),
+    "exclude of a whole value": ({"exclude": [{"loss": "ce"}]}, r"space.loss: 'ce' is valid in no combination: excluded by"),
     # points
     "points of a mapping": ({"points": {"head": "bel"}}, "points must be a list of mappings of names to values"),
     "point of text": ({"points": ["bel"]}, "points.1 must be a mapping of names to values, got 'bel'"),
@@ -185,7 +185,7 @@ CASES = {
     "point that lacks a value": ({"points": [{"head": "bel", "code": "u", "loss": "l1"}]}, r"points.1 lacks lr: a point"),
     "point that names too much": ({"points": [{"head": "direct", "code": "u", "loss": "mse"}]},
                                   "points.1 names code, which does not vary beside its other values: leave it out"),
-    "point that is not legal": ({"points": [{"head": "direct", "loss": "ce"}]}, "points.1 is no trial of this sweep: loss"),
+    "point that is not valid": ({"points": [{"head": "direct", "loss": "ce"}]}, "points.1 is no trial of this sweep: loss"),
     "point that is excluded": ({"points": [{"head": "bel", "code": "j", "loss": "ce", "lr": 1e-4}]},
                                "points.1 is no trial of this sweep: excluded by {code: j, "),
     "point twice": ({"points": [{"head": "direct", "loss": "l1"}, {"loss": "l1", "head": "direct"}]},
@@ -260,7 +260,7 @@ SETTINGS = {
     "unknown key in a section": ("budget.minutes=1", "unknown key in budget 'minutes': choose from"),
     "into a number": ("keep.it=1", "keep must be a mapping of names to values, got 5"),
     "into a list": ("exclude.code=u", "exclude must be a mapping of names to values, got"),
-    "illegal value": ("epochs=0", "epochs must be at least 1, got 0"),
+    "invalid value": ("epochs=0", "epochs must be at least 1, got 0"),
     "field that others wait for": ("head=direct", r"space.lr.when.head must be one of \['direct'\], got 'bel'"),
     "objectives": ("search.objective=[val/mae,speed]", r"search.objective must be one of .*, got 'speed'"),
     "kind beside another": ("space.lr.grid=[1]", "space.lr must be one of {grid, .* and may have a when"),

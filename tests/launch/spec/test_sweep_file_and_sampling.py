@@ -32,9 +32,9 @@ def sweep(space=SPACE, base=BASE, **sections):
     return parse({"name": "t", "base": base | code, "space": space} | sections)
 
 
-def test_illegal_combinations_never_become_trials():
-    legal = make_plan(sweep()).combinations
-    configs = [make_config(sweep(), values) for values in legal]
+def test_invalid_combinations_never_become_trials():
+    valid = make_plan(sweep()).combinations
+    configs = [make_config(sweep(), values) for values in valid]
     assert len({str(c) for c in configs}) == len(configs) == 18
     bel = {(c.code, c.code_bits) for c in configs if c.head == "bel"}
     assert bel == {("u", 76), ("u", 105), ("u", 512), ("j", 76), ("j", 512), ("hex16", 76), ("hex16", 105)}
@@ -73,7 +73,7 @@ def test_intervals_are_sampled_within_their_ends():
     assert all(0 <= v["flip"] <= 0.5 for v in drawn) and {v["code"] for v in drawn} == {"u", "j"}
 
 
-def test_optuna_only_ever_suggests_legal_combinations():
+def test_optuna_only_ever_suggests_valid_combinations():
     s = sweep(SPACE | {"lr": {"loguniform": [1e-5, 1e-2]}}, search={"method": "tpe", "trials": 60})
     plan = make_plan(s)
     seen = []
@@ -110,7 +110,7 @@ def test_dimensions_become_lists_and_intervals():
 ODD = (".hid", "..", "a/b", "a\n", "a\0", "a\x1b[2J", "a\udcff", " a", "a\u202e")  # names
 
 BAD = [
-    ({"space": {"code": {"grid": ["u", "z"]}}}, "space.code: 'z' is legal in no combination: code of head bel must be one of"),
+    ({"space": {"code": {"grid": ["u", "z"]}}}, "space.code: 'z' is valid in no combination: code of head bel must be one of"),
     ({"base": {"code": "z"}, "space": {}}, "code of head bel must be one of .* got 'z'"),
     ({"space": {"code": {"grid": ["hex16", "u"]}, "code_bits": {"grid": [512]}}}, "space.code: 'hex16' .* at most 256"),
     ({"space": {"head": {"grid": ["direct"]}, "code": {"grid": ["u"]}}}, "space.code belongs to no head of this sweep"),
@@ -216,7 +216,7 @@ def test_excluded_combinations_are_dropped_with_the_rule():
     assert {v["loss"] for v in plan.combinations if v["head"] == "bel"} == {"l1"}
     assert plan.dropped["excluded by {code: u, code_bits: [76, 105]}"] == 2 * 2
     assert plan.dropped["excluded by {head: bel, loss: ce, backbone: resnet10}"] == 3 * 3 - 2
-    with pytest.raises(UserError, match=r"space.code: 'u' is legal in no combination: excluded by \{code: u\}"):
+    with pytest.raises(UserError, match=r"space.code: 'u' is valid in no combination: excluded by \{code: u\}"):
         make_plan(sweep(exclude=[{"code": "u"}]))
 
 
