@@ -47,12 +47,11 @@ from launch.schedule.repeats import on_seeds, repeats
 from launch.schedule.workload import Workload
 from launch.spec.sampling import make_plan
 from launch.spec.sweep_file import Sweep, read_sweep
-from launch.tracking.connect import reach_store
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
 from launch.tracking.store import has_files, read_store, sweep_key
 from launch.tracking.trial_folder import Folder
-from launch.tracking.writer import patiently
+from results.store.connect import connect, retry
 from results.store.faults import store_command
 
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = make_plan(sweep)
     check(sweep, plan.configs)
     start_ray(sweep, arguments.address)
-    reach_store()
+    connect(write=True)
     settled = settle_gpu(sweep, plan.configs)
     if settled is not sweep:  # the device is another one where there is no GPU
         sweep, plan = settled, make_plan(settled)
@@ -81,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches([*plan.upper_configs(sweep), *runs], facts)
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
-    store = patiently(lambda: (read_store if arguments.plan else open_store)(sweep, key, arguments.fresh))
+    store = retry(lambda: (read_store if arguments.plan else open_store)(sweep, key, arguments.fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     workload = Workload(sweep, plan, sweep_runs)
     with store.lease or nullcontext():

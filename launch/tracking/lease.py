@@ -24,7 +24,8 @@ from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
 from bel.run_layout import HEARTBEAT
-from launch.tracking.writer import Lost, is_away, patiently
+from launch.tracking.writer import Lost
+from results.store.connect import is_away, retry
 from results.store.faults import sqlite_path
 from results.store.sqlite_file import HEARTBEAT_SECONDS
 
@@ -176,14 +177,14 @@ class Lease:
 def acquire(client: MlflowClient, parent_id: str, say: Callable[[str], Any]) -> Lease:
     """Acquire the lease on a parent run. Raises `UserError` where its driver is alive or its heartbeat changes."""
     while True:
-        parent = patiently(lambda: client.get_run(parent_id))
+        parent = retry(lambda: client.get_run(parent_id))
         number = latest_driver(parent)[0]
         if not is_free(parent):
             refuse_running(client, parent, say)
         mine = f"{process_identity(os.getpid())} {uuid.uuid4().hex}"
         with suppress(MlflowException):  # another driver was first, or no answer came: the parameter tells
             client.log_param(parent_id, f"driver.{number + 1}", mine)
-        if patiently(lambda: client.get_run(parent_id)).data.params.get(f"driver.{number + 1}") == mine:
+        if retry(lambda: client.get_run(parent_id)).data.params.get(f"driver.{number + 1}") == mine:
             return Lease(parent_id, number + 1)
 
 
@@ -195,7 +196,7 @@ def refuse_running(client: MlflowClient, parent: Run, say: Callable[[str], Any])
         if time.monotonic() - since < HEARTBEAT_SECONDS:
             say(f"process {pid} on {host} ran this sweep last: seeing whether it still does, for {STALE:g} s at most")
         time.sleep(HEARTBEAT_SECONDS)
-        now = patiently(lambda: client.get_run(parent.info.run_id))
+        now = retry(lambda: client.get_run(parent.info.run_id))
         if latest_driver(now)[0] != number or is_free(now):
             return
         if now.data.tags.get(HEARTBEAT) != parent.data.tags.get(HEARTBEAT):

@@ -24,7 +24,7 @@ from launch.tracking.lease import acquire, is_free, process_alive, process_ident
 from launch.tracking.provenance import context
 from launch.tracking.store import Store, generation, knows, newest, read, refuse_deleted, search, tagged
 from launch.tracking.trial_folder import Folder
-from launch.tracking.writer import patiently
+from results.store.connect import retry
 from results.store.faults import sqlite_path
 
 MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters of a description: a published leaderboard has to fit beside it
@@ -98,7 +98,7 @@ def elect(client: MlflowClient, experiment_id: str, sweep: Sweep, key: str, numb
         run = None  # `mlflow gc` has taken it away
     if run is None or run.info.lifecycle_stage != "active":  # or a user has deleted it
         return elect(client, experiment_id, sweep, key, number + 1, fresh)
-    patiently(lambda: describe(client, run, sweep, key))
+    retry(lambda: describe(client, run, sweep, key))
     return run
 
 

@@ -12,7 +12,8 @@ from bel.errors import UserError
 from bel.run_layout import NOTE, Outcome
 from results.analysis.configurations import error_of, ranked
 from results.analysis.ranking import rank_key
-from results.store.runs import connect, outcome, trials
+from results.store.connect import connect
+from results.store.runs import outcome, trials
 from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
 
 BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"

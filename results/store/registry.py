@@ -27,7 +27,8 @@ from bel.errors import UserError
 from bel.run_layout import BY_IMAGE, CHECKPOINT, OBJECTIVE, REGISTERED
 from bel.text import selection
 from bel.training import checkpoint
-from results.store.runs import NOT_FOUND, connect
+from results.store.connect import connect
+from results.store.runs import NOT_FOUND
 
 CHAMPION = "champion"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")

@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import mlflow
-from alembic.util.exc import CommandError
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from sqlalchemy import create_engine
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from bel.errors import UserError
 from bel.run_layout import LONG_PARAMETERS, OUTCOME, PARENT, RANKED, SWEEP_FILE, TRIAL, Outcome
 from results.store.artifacts import artifact
-from results.store.faults import fault, reason, sqlite_path, wait_until_made
-from results.store.sqlite_file import relocate, sqlite_url
+from results.store.connect import connect
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 NOT_FOUND = (
@@ -52,30 +45,6 @@ def with_long_parameters(run: Run) -> Run:
         with artifact(run, LONG_PARAMETERS) as path:
             run.data.params.update({} if path is None else json.loads(path.read_text(encoding="utf-8")))
     return run
-
-
-def connect() -> MlflowClient:
-    """Connect to the MLflow store, which is not created where there is none. Raises `UserError` where it cannot be read."""
-    if not mlflow.is_tracking_uri_set():
-        mlflow.set_tracking_uri(sqlite_url(Path("mlflow.db")))
-    uri = mlflow.get_tracking_uri()
-    local = sqlite_path(uri)
-    try:
-        if local and not local.exists():
-            raise FileNotFoundError("there is no such file")
-        if wrong := fault(uri, write=False):
-            raise UserError(f"cannot read the MLflow store {uri}: {wrong}")
-        wait_until_made(uri)
-        if local:
-            relocate(local)
-        if "://" in uri and not local and not uri.startswith("http"):  # MLflow itself would ask for minutes
-            with suppress(NoSuchModuleError):
-                create_engine(uri).connect().close()
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
-        return client
-    except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-        raise UserError(f"cannot read the MLflow store {uri}: {reason(error)}") from error
 
 
 def section_of(parent: Run, name: str) -> dict[str, Any]:

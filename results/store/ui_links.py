@@ -17,7 +17,8 @@ from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError, shown
 from bel.run_layout import BY_IMAGE, OBJECTIVE, PARENT, SWEEP
-from results.store.runs import connect, section_of
+from results.store.connect import connect
+from results.store.runs import section_of
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`

@@ -16,9 +16,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
-from launch.tracking.connect import reach_store
 from results.commands import main as bel_results
 from results.retest import evaluate
+from results.store.connect import connect
 from results.store.faults import fault, sqlite_path, store_command, wait_until_made
 from tests.conftest import empty_store
 
@@ -50,7 +50,7 @@ def whole(tmp_path_factory):
 
 
 MAKERS = {  # of the tables of a store: sweeps, and what MLflow's own programs do
-    "sweep": "from launch.tracking.connect import reach_store; reach_store()",
+    "sweep": "from results.store.connect import connect; connect(write=True)",
     "mlflow": "import mlflow; mlflow.MlflowClient().search_experiments()",
     "bel-results": "import sys; from results.commands.main import main; main(['leaderboard', 'x'])",
 }
@@ -106,7 +106,7 @@ def said_by_all(capsys, uri):
     mlflow.set_tracking_uri(uri)
     lines = []
     for run in (
-        lambda: store_command(lambda argv: reach_store() or 0)([]),
+        lambda: store_command(lambda argv: connect(write=True) or 0)([]),
         lambda: evaluate.main(["--run-id", "0" * 32]),
         lambda: bel_results.main(["leaderboard", "0" * 32]),
     ):
