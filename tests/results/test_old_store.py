@@ -30,7 +30,7 @@ def test_a_sweep_of_an_older_version_is_read(old, capsys):
         best = min(trials, key=lambda trial: trial.data.metrics[OBJECTIVE])
         assert bel_results.main(["leaderboard", "old"]) == 0
         table = capsys.readouterr().out
-        rows = [line for line in table.splitlines() if re.match(r" *\d+ ", line)]
+        rows = [line for line in table.splitlines() if re.match(r"\??\s*\d+  ", line)]
         assert len(rows) == 3 and f"{best.data.metrics[OBJECTIVE]:.3f}" in rows[0], table
         assert bel_results.main(["report", "old", "-o", "old.html"]) == 0
         page = (old / "old.html").read_text()
