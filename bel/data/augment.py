@@ -1,4 +1,4 @@
-"""Augmentations of a batch as tensors on its device, from random numbers that were drawn on the CPU beforehand."""
+"""Augmentations of a batch on its device, with random numbers that are drawn on the CPU beforehand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SLIMMEST = 0.3  # least height over width of an erased rectangle; the greatest i
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much of each augmentation; 0 is none, and costs nothing.
+    """The strength of each augmentation; 0 turns it off.
 
-    `flip`, `blur`, `erase` are probabilities for an image, `rotate` is the largest turn in the image plane in degrees,
+    `flip`, `blur`, `erase` are probabilities of changing an image, `rotate` is the largest turn in the image plane in degrees,
     `zoom` the largest relative change of size, `shift` the largest move down or right in sides of the image, `jitter` the
     largest relative change of brightness, of contrast and of saturation, below 1.
     """
@@ -39,7 +39,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of n images, on the CPU; `draws[rows]` are those of some.
+    """Random numbers for n images, on the CPU; `draws[rows]` selects some.
 
     `corners` (n, 2) y, x in pixels of a crop's upper left corner; the rest is float64: uniform in -1..1 `turn` (n,) and
     `jitter` (n, 3), `zoom` (n,) and `shift` (n, 2) y, x, in 0..1 `flip`, `blur`, `erase` (n,), `box` (n, 4) area, aspect,
@@ -58,14 +58,14 @@ class Draws:
     shift: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> Draws:
-        """Draws of the chosen rows, a slice, indices or a mask."""
+        """Return the draws of some rows: a slice, indices or a mask."""
         return Draws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def draw(n: int, margin: tuple[int, int], generator: torch.Generator) -> Draws:
-    """Draws of n images whose crops may move by `margin` pixels (height, width), both ends included.
+    """Draw random numbers for n images with crop corners from 0 to `margin` pixels (height, width), both included.
 
-    All are drawn whether used or not: with or without an augmentation, the others stay as they are.
+    All are drawn, used or not, so that turning one augmentation on or off does not change the others.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -80,7 +80,7 @@ def draw(n: int, margin: tuple[int, int], generator: torch.Generator) -> Draws:
 def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
     """Bytes or floats (B, 3, S, S) in 0..255 -> the same shape, range and memory format, on the same device.
 
-    Flips and erasing keep bytes, which are the cheapest to move; all else makes floats of them. Never changes `images`.
+    Flips and erasing keep bytes, which are the fastest to copy; the others return floats. Never changes `images`.
     """
     if settings.jitter:
         images = jitter(images.float(), 1 + settings.jitter * draws.jitter)
@@ -98,7 +98,7 @@ def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
 
 
 def augment_targets(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Tensor:
-    """Targets in units (B, axes), float64 on the CPU -> those of the images that `augment` makes.
+    """Targets in units (B, axes), float64 on the CPU -> targets of the augmented images.
 
     Rotation needs the axes yaw, pitch, roll; flips need every axis's `flip`.
     """
@@ -111,7 +111,7 @@ def augment_targets(targets: Tensor, draws: Draws, settings: Augmentation, axes:
 
 
 def within_axes(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Draws:
-    """Draws without the turns that would take a target (B, axes) out of its axes' levels, where it has no code."""
+    """Return the draws without rotations that would move a target (B, axes) beyond the levels of its axes."""
     if not settings.rotate:
         return draws
     turned = augment_targets(targets, draws, settings, axes)
@@ -121,9 +121,9 @@ def within_axes(targets: Tensor, draws: Draws, settings: Augmentation, axes: Seq
 
 
 def turn(poses: Tensor, angles: Tensor) -> Tensor:
-    """Yaw, pitch, roll (B, 3) of heads whose image is turned by angles (B,), all degrees float64: R' = Rz(angle) R.
+    """Yaw, pitch, roll (B, 3) and angles (B,) of image rotations, degrees float64 -> rotated poses: R' = Rz(angle) R.
 
-    Of the two triples of a rotation it is the one nearer to the old pose, so that nothing jumps at 90 degrees of yaw.
+    Of the two triples of each rotation the one nearer to the old pose, so that poses do not jump at 90 degrees of yaw.
     """
     old = poses.numpy()
     about_z = euler_to_matrix(np.stack([np.zeros(len(old)), np.zeros(len(old)), angles.numpy()], axis=-1))
@@ -134,30 +134,31 @@ def turn(poses: Tensor, angles: Tensor) -> Tensor:
 
 
 def warp(images: Tensor, angles: Tensor, sizes: Tensor, shifts: Tensor) -> Tensor:
-    """Floats (B, 3, S, S), each turned about its centre by degrees (B,), right to down, made `sizes` (B,) as large and moved.
+    """Rotate floats (B, 3, S, S) about their centres by degrees (B,), right to down, scale by `sizes` (B,) and shift.
 
     `shifts` (B, 2) are down and right, in sides of the image. Bilinear, black outside.
     """
     side, angles = images.shape[-1], torch.deg2rad(angles)
     down, right = shifts.T
     numbers = torch.stack([angles.cos(), angles.sin(), 1 / sizes, 2 * right, 2 * down])
-    cos, sin, scale, right, down = sent(numbers, images)[..., None, None]
+    cos, sin, scale, right, down = on_device(numbers, images)[..., None, None]
     x = (2 * torch.arange(side, device=images.device) + 1) / side - 1
     x, y = x - right, x[:, None] - down
-    # not by affine_grid: its matrix product is rounded to ten bits where TF32 is allowed
+    # not by affine_grid: with TF32 its matrix product is rounded to ten bits
     grid = torch.stack([scale * (cos * x + sin * y), scale * (cos * y - sin * x)], dim=-1)
     return torch.empty_like(images).copy_(F.grid_sample(images, grid, align_corners=False))  # keeps the memory format
 
 
 def jitter(images: Tensor, factors: Tensor) -> Tensor:
-    """Floats (B, 3, S, S) in 0..255 with brightness, contrast and saturation times factors (B, 3), in this order.
+    """Multiply brightness, contrast and saturation of floats (B, 3, S, S) in 0..255 by factors (B, 3), in this order.
 
-    Contrast is about the image's mean grey, saturation about a pixel's own. The three are one linear map, clamped once.
+    Contrast is relative to the mean grey of the image, saturation to the grey of the pixel. The three are one linear map,
+    clamped once.
     """
     brightness, contrast, saturation = factors.T
     gain = brightness * contrast
     terms = torch.stack([gain * saturation, gain * (1 - saturation), brightness - gain])
-    own, pixel, mean = sent(terms, images)[..., None, None, None]
+    own, pixel, mean = on_device(terms, images)[..., None, None, None]
     red, green, blue = images.split(1, dim=1)
     grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
     return (images * own).add_(grey * pixel + grey.mean((1, 2, 3), keepdim=True) * mean).clamp_(0, 255)
@@ -174,24 +175,24 @@ def ring_blur(images: Tensor) -> Tensor:
 
 
 def erase(images: Tensor, boxes: Tensor, colours: Tensor) -> Tensor:
-    """Images (B, 3, S, S) with a rectangle in one colour (B, 3), boxes (B, 4) as in `Draws` (Zhong et al. 2017).
+    """Erase a rectangle of images (B, 3, S, S) to one colour (B, 3), boxes (B, 4) as in `Draws` (Zhong et al. 2017).
 
-    Area and log aspect are uniform; where the paper draws again what does not fit, the aspects are those that fit.
+    Area and log aspect are uniform; the paper draws again what does not fit, here only aspects that fit are drawn.
     """
     size = images.shape[-1]
     area = ERASED[0] + (ERASED[1] - ERASED[0]) * boxes[:, 0]
     aspect = torch.exp((2 * boxes[:, 1] - 1) * area.log().neg().clamp(max=-math.log(SLIMMEST)))
     sides = (size * torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()])).round()  # (2, B) height, width
     starts = (boxes[:, 2:].T * (size - sides + 1)).floor()
-    (top, left), (bottom, right) = sent(torch.stack([starts, starts + sides]), images)[..., None, None, None]
+    (top, left), (bottom, right) = on_device(torch.stack([starts, starts + sides]), images)[..., None, None, None]
     x = torch.arange(size, device=images.device)
     y = x[:, None]
     inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)  # (B, 1, S, S)
-    return torch.where(inside, sent(255 * colours, images)[..., None, None].to(images.dtype), images)
+    return torch.where(inside, on_device(255 * colours, images)[..., None, None].to(images.dtype), images)
 
 
 def change(images: Tensor, chosen: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:
-    """Images (B, 3, S, S) of which those chosen by a mask (B,) on the CPU are changed; the same object if none is."""
+    """Apply `how` to the images (B, 3, S, S) of a mask (B,) on the CPU; returns the same object if there are none."""
     rows = chosen.nonzero()[:, 0]
     if not len(rows):
         return images
@@ -199,6 +200,6 @@ def change(images: Tensor, chosen: Tensor, how: Callable[[Tensor], Tensor]) -> T
     return images.clone().index_copy_(0, rows, how(images[rows]))
 
 
-def sent(numbers: Tensor, images: Tensor) -> Tensor:
-    """Numbers from the CPU as float32 on the device of `images`, which is not waited for."""
+def on_device(numbers: Tensor, images: Tensor) -> Tensor:
+    """Copy numbers from the CPU to the device of `images` as float32, without waiting for it."""
     return numbers.float().to(images.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Batches from a prepared array: gathered and cropped as bytes, augmented and normalised as tensors on the device."""
+"""Batches from a prepared array: gathered and cropped as bytes, then augmented and normalised on the device."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-AT_ONCE = 2**24  # bytes of the floats of batches that are made at once on a GPU; some three times that is in use
-SHARE = 0.25  # of a device's free memory that `auto` gives to the images
+AT_ONCE = 2**24  # bytes in float32 of the batches that are made at once on a GPU; about three times as much is in use
+SHARE = 0.25  # of a device's free memory that the images may take with cache auto
 
 
 def placed(data: Prepared, config: TrainConfig, device: torch.device) -> Prepared:
-    """The data with its images on the device, where the config's `cache` says so and, for auto, they take little of it."""
+    """Return data with its images on the device, where `cache` says so, with auto where they fit well."""
     if config.cache == "host" or isinstance(data.images, Tensor):
         return data
     if config.cache == "auto":
         if device.type != "cuda":
-            return data  # the map is memory of the CPU already, and shared
+            return data  # the memory map is in the CPU's memory already, and shared
         free, _ = torch.cuda.mem_get_info(device)
         if data.images.nbytes > SHARE * free:
             return data
@@ -61,19 +61,19 @@ def train_batches(
     parts = [slice(i, min(i + size, count)) for i in range(0, count, size)]
     wanted = [(order[part], draws[part].corners) for part in parts]
     for part, pixels in zip(parts, gathered(data, config.image_size, device, wanted), strict=True):
-        targets = sent(augment_targets(data.targets[order[part]], draws[part], settings, axes), device)
+        targets = to_device(augment_targets(data.targets[order[part]], draws[part], settings, axes), device)
         images = normalise(augment(pixels.permute(0, 3, 1, 2), draws[part], settings), config.layout)
         yield from zip(images.split(config.batch_size), targets.split(config.batch_size), strict=True)
 
 
 def batches_at_once(config: TrainConfig, device: torch.device) -> int:
-    """How many batches are made at once: on a GPU, whose work is launched from Python, so many as take little memory."""
+    """Return how many batches are made at once: on a GPU several, as each kernel is launched from Python."""
     batch = config.batch_size * 3 * config.image_size**2 * 4
     return max(1, AT_ONCE // batch) if device.type == "cuda" else 1
 
 
 def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torch.device) -> Iterator[Tensor]:
-    """Center crops (B, 3, S, S) on the device, in the order of `rows`."""
+    """Yield center crops (B, 3, S, S) on the device, in the order of `rows`."""
     corner = torch.tensor(center(data.images.shape[1:], config.image_size, config.center_crop))
     batches = [(batch, corner.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
     for pixels in gathered(data, config.image_size, device, batches):
@@ -81,7 +81,7 @@ def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torc
 
 
 def margins(data: Prepared, config: TrainConfig) -> tuple[int, int]:
-    """Rows and columns of the prepared images that a crop leaves out."""
+    """Return the rows and columns of the prepared images that a crop leaves out."""
     height, width = data.images.shape[1:3]
     return height - config.image_size, width - config.image_size
 
@@ -89,15 +89,15 @@ def margins(data: Prepared, config: TrainConfig) -> tuple[int, int]:
 def gathered(
     data: Prepared, size: int, device: torch.device, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
-    """Bytes (B, size, size, 3) on the device for rows (B,) and upper left corners (B, 2) y, x of each batch."""
+    """Yield bytes (B, size, size, 3) on the device for rows (B,) and upper left corners (B, 2) y, x of each batch."""
     if isinstance(data.images, Tensor):
-        return (gather_there(data.images, size, *batch) for batch in batches)
+        return (gather_on_device(data.images, size, *batch) for batch in batches)
     stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
-    return ahead(partial(gather_here, data.images, size, device, stream), batches)
+    return prefetch(partial(gather_from_map, data.images, size, device, stream), batches)
 
 
-def ahead(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """`get` of each batch, the next one in another thread while the caller computes with this one."""
+def prefetch(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """Yield `get` of each batch; another thread prepares the next one meanwhile."""
     with ThreadPoolExecutor(1) as thread:
         pending = None
         for batch in batches:
@@ -110,12 +110,12 @@ def ahead(get: Callable[[Tensor, Tensor], Tensor], batches: Iterable[tuple[Tenso
 
 
 @cache
-def copies(device: torch.device) -> torch.cuda.Stream:
-    """The stream of a GPU for copies of batches: one, because memory is kept for each."""
+def copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of a GPU for copies of batches; a single one, because memory is cached for each."""
     return torch.cuda.Stream(device)
 
 
-def gather_here(
+def gather_from_map(
     images: NDArray[np.uint8],
     size: int,
     device: torch.device,
@@ -123,22 +123,22 @@ def gather_here(
     rows: Tensor,
     corners: Tensor,
 ) -> Tensor:
-    """From the map; to a GPU through pinned memory and a stream for copies, beside what `stream` computes, which takes it."""
+    """Gather from the memory map; to a GPU through pinned memory, while `stream`, which uses the batch, computes."""
     batch = torch.empty(len(rows), size, size, 3, dtype=torch.uint8, pin_memory=stream is not None)
     pixels = batch.numpy()
     for i, (row, (y, x)) in enumerate(zip(rows.tolist(), corners.tolist(), strict=True)):
         pixels[i] = images[row, y : y + size, x : x + size]
     if stream is None:
         return batch
-    with torch.cuda.stream(copies(device)):
+    with torch.cuda.stream(copy_stream(device)):
         there = batch.to(device, non_blocking=True)
-    copies(device).synchronize()  # holds up this thread alone
-    there.record_stream(stream)  # its memory is not reused before that stream is done
+    copy_stream(device).synchronize()  # only this thread waits
+    there.record_stream(stream)  # its memory is not reused before that stream has finished
     return there
 
 
-def gather_there(images: Tensor, size: int, rows: Tensor, corners: Tensor) -> Tensor:
-    """From images that live on the device."""
+def gather_on_device(images: Tensor, size: int, rows: Tensor, corners: Tensor) -> Tensor:
+    """Gather from images on the device."""
     side = torch.arange(size, device=images.device)
     row, y, x = (part.to(images.device, non_blocking=True) for part in (rows[:, None, None], *corners.T[:, :, None]))
     return images[row, (y + side)[:, :, None], (x + side)[:, None, :]]
@@ -147,7 +147,7 @@ def gather_there(images: Tensor, size: int, rows: Tensor, corners: Tensor) -> Te
 def normalise(images: Tensor, layout: torch.memory_format) -> Tensor:
     """Bytes or floats (B, 3, S, S) in 0..255 -> ImageNet-normalised floats (B, 3, S, S) in a memory layout."""
     scale, shift = constants(images.device)
-    if images.permute(0, 2, 3, 1).is_contiguous():  # pixel by pixel: whole rows at once are several times as fast
+    if images.permute(0, 2, 3, 1).is_contiguous():  # channels last: whole rows at once are several times as fast
         side = images.shape[-1]
         lines = images.permute(0, 2, 3, 1).reshape(-1, 3 * side)
         flat = lines.to(torch.float32, copy=True).mul_(scale.repeat(side)).add_(shift.repeat(side))
@@ -159,11 +159,11 @@ def normalise(images: Tensor, layout: torch.memory_format) -> Tensor:
 
 @cache
 def constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scale and shift (3,) that normalise a byte."""
+    """Return scale and shift (3,) that normalise a byte."""
     mean, std = (torch.tensor(values, dtype=torch.float64) * 255 for values in (MEAN, STD))
     return (1 / std).float().to(device), (-mean / std).float().to(device)
 
 
-def sent(targets: Tensor, device: torch.device) -> Tensor:
-    """Targets on the device, which is not waited for."""
+def to_device(targets: Tensor, device: torch.device) -> Tensor:
+    """Copy targets to the device without waiting for it."""
     return (targets.pin_memory() if device.type == "cuda" else targets).to(device, non_blocking=True)

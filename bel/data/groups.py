@@ -1,4 +1,4 @@
-"""Groups of images, such as sequences or photographs: drawn whole into parts, and each counted once in a mean."""
+"""Groups of images, such as sequences or photographs: splits that divide none, and means that count each once."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def group_means(values: NDArray[np.float64], groups: Sequence[str] | NDArray[np.
 
 
 def holdout(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Mask (n,) of the held-out rows: a seeded draw of `fraction` of the groups, at least one, never all."""
+    """Return a mask (n,) of the held-out rows: a seeded draw of `fraction` of the groups, at least one, never all."""
     names = shuffled(groups, 2, seed)
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     return np.isin(np.asarray(groups), names[:count])
 
 
 def fold_of(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold (n,) of each row, 0..folds-1: groups in seeded order, the largest first, each to the fold with fewest rows."""
+    """Return the fold (n,) of each row, 0..folds-1: groups by size in seeded order, each to the fold with fewest rows."""
     names = shuffled(groups, folds, seed)
     sizes = Counter(groups)
     filled, chosen = [0] * folds, {}
@@ -41,14 +41,14 @@ def fold_of(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def shuffled(groups: Sequence[str], least: int, seed: int) -> list[str]:
-    """The distinct groups in seeded order. Raises `UserError` where there are fewer than `least`."""
+    """Return the distinct groups in seeded order. Raises `UserError` where there are fewer than `least`."""
     names = sorted(set(groups))
     if len(names) < least:
         raise UserError(
             f"a grouped split into {least} parts needs at least {least} groups, the data has {len(names)}: "
             f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         )
-    import torch  # here, because it is slow to import for a process that only reads labels
+    import torch  # imported here, because it is slow, and workers that read labels do without
 
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     return [names[int(i)] for i in order]

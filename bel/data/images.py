@@ -1,4 +1,4 @@
-"""Reading a picture: of the formats that are meant, with a limit on its pixels, upright as its EXIF says or as stored."""
+"""Read a picture: of allowed formats, with a limit on its pixels, turned upright by its EXIF or as stored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 
 from bel.errors import UserError
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # of Pillow's; HEIF is asked for where a file is of it
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # of Pillow; HEIF needs pillow-heif
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # of 8 bits at most
-FRAMES = ("PNG", "WEBP", "TIFF", "GIF")  # formats whose further pictures are not just previews of the first
+FRAMES = ("PNG", "WEBP", "TIFF", "GIF")  # formats in which further pictures are no previews of the first
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands, after the word ftyp
-MOST_PIXELS = 89_478_485  # of a picture or a part of one, as Pillow's own limit: 0.4 GB, and as much again to cut it
+MOST_PIXELS = 89_478_485  # of a picture or a crop, the limit of Pillow: 0.4 GB, and as much again for the crop
 
 EXIF = ("apply", "ignore")
 ORIENTATION = 0x0112
@@ -27,27 +27,27 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-STORED = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}  # the way back
+STORED = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}  # back to the stored orientation
 
 
 def decoded(path: Path, exif: str) -> Image.Image:
-    """A picture in RGB, upright or as stored by `exif`. Raises as `stored` does."""
+    """Read a picture in RGB, upright or as stored by `exif`. Raises as `stored` does."""
     return upright(*stored(path), exif)
 
 
 def upright(image: Image.Image, turn: int, exif: str) -> Image.Image:
-    """A picture as stored, turned where `exif` says that its orientation is applied."""
+    """Return a stored picture, turned by its orientation if `exif` is apply."""
     return image.transpose(UPRIGHT[turn]) if exif == "apply" and turn in UPRIGHT else image
 
 
 def stored(path: Path) -> tuple[Image.Image, int]:
-    """A picture in RGB as it is stored, and the orientation that its EXIF gives it (HEIF has none: it is upright).
+    """Read a picture in RGB as it is stored, and its EXIF orientation (HEIF has none: it is upright).
 
-    Raises `UserError` where it cannot be read, or not whole, and `OSError` where the system cannot reach it just now.
+    Raises `UserError` where it is unreadable or incomplete, and `OSError` where the system cannot access it.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is worth a word is refused
+            warnings.simplefilter("ignore")  # what matters is refused
             with opened(path) as image:
                 refuse(image)
                 turn = orientation(image) if image.format == "TIFF" else 1
@@ -61,13 +61,13 @@ def stored(path: Path) -> tuple[Image.Image, int]:
         ) from None
     except Exception as error:  # the readers of Pillow's formats raise a dozen kinds on damaged files
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's: the file itself may be sound
+            raise  # of the system: the file may be intact
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"cannot read the image {path}: {reason}") from error
 
 
 def opened(path: Path) -> Image.Image:
-    """A picture of which the header is read. Raises `UserError` for what is of none of the formats."""
+    """Open a picture and read its header. Raises `UserError` for other formats."""
     try:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
@@ -79,7 +79,7 @@ def opened(path: Path) -> Image.Image:
 
 
 def opened_heif(path: Path) -> Image.Image:
-    """A picture of a phone. Raises `UserError` where what reads it is not installed."""
+    """Open a picture in HEIF. Raises `UserError` where pillow-heif is not installed."""
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
     except ImportError:
@@ -91,7 +91,7 @@ def opened_heif(path: Path) -> Image.Image:
 
 
 def refuse(image: Image.Image) -> None:
-    """Raise `UserError` for pixels that are too many, that 8 bits a colour would cut off, and for several pictures."""
+    """Raise `UserError` for too many pixels, more than 8 bits a colour, and several pictures in a file."""
     refuse_pixels(*image.size)
     refuse_mode(image)
     frames = getattr(image, "n_frames", 1) if image.format in FRAMES else 1
@@ -114,7 +114,7 @@ def refuse_pixels(width: int, height: int, what: str = "it", change: str = "it")
 
 
 def orientation(image: Image.Image) -> int:
-    """What EXIF says of a picture's orientation, 1 to 8; 1, upright, where it says nothing that makes sense."""
+    """Return the EXIF orientation of a picture, 1 to 8; 1, upright, where it has no valid one."""
     try:
         turn = image.getexif().get(ORIENTATION, 1)
     except Exception:  # broken EXIF raises many kinds
@@ -123,7 +123,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A picture in RGB; what it has besides, transparency, is left out, and no copy is made without need."""
+    """Return a picture in RGB without transparency, not copied without need."""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")

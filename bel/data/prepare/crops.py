@@ -1,4 +1,4 @@
-"""Which part of an image the network sees: a box (x0, y0, x1, y1) in pixels, upper end exclusive; black outside."""
+"""Crops: the part of an image that a network sees, a box (x0, y0, x1, y1) in pixels, upper end exclusive; black outside."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bel.errors import UserError, one_of
 
 Landmarks = NDArray[np.float64]
 PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
-AS_STORED = ("published", "landmarks")  # crops whose points, or published numbers, are of images as they are stored
-MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # of the crops that have one: share of the box added on every side
+AS_STORED = ("published", "landmarks")  # crops with landmarks, or published numbers, of images as they are stored
+MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # share of the box added on every side, of the crops with a margin
 
 
 def present(landmarks: Landmarks) -> Landmarks:
@@ -54,17 +54,17 @@ def expanded_box(width: int, height: int, k: float = 0.35) -> Box:
 
 
 def published(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
-    """What the published preparation cuts: around the landmarks where there are some, else the expanded frame."""
+    """Return the published crop: around landmarks where the dataset has some, else the expanded frame."""
     return expanded_box(width, height) if label.landmarks is None else landmark_box(label.landmarks, width, height)
 
 
 def frame(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
-    """The whole image, in a square that is black beside it; for data that is cropped already."""
+    """Return a square around the whole image; for data that is cropped already."""
     return square(0, 0, width, height, 0)
 
 
 def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
-    """A square around the image's box of a table or a file."""
+    """Return a square around the box of the image, from a table or a file."""
     if entry.box is None:
         raise UserError(f"{entry.image} has no box: crop boxes wants a file of them (boxes), or box columns of a csv")
     x0, y0, x1, y1 = entry.box
@@ -73,7 +73,7 @@ def boxes(entry: Entry, label: Label, width: int, height: int, margin: float) ->
 
 
 def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float) -> Box:
-    """A square around the present landmarks."""
+    """Return a square around the present landmarks."""
     if label.landmarks is None:
         raise UserError(f"{entry.image} has no landmarks: crop landmarks is for data sets that have some")
     kept = present(label.landmarks)
@@ -83,14 +83,14 @@ def landmarks(entry: Entry, label: Label, width: int, height: int, margin: float
 
 
 def refuse_outside(box: tuple[float, float, float, float], width: int, height: int) -> None:
-    """Raise `UserError` where a box has no part in the image, or is so large that it is of another one."""
+    """Raise `UserError` where a box is outside the image, or so large that it must be of another image."""
     x0, y0, x1, y1 = box
     if min(x1, width) <= max(x0, 0) or min(y1, height) <= max(y0, 0) or max(x1 - x0, y1 - y0) > 10 * max(width, height):
         raise UserError(f"its box {[round(x) for x in box]} is not of this image of {width} x {height} pixels")
 
 
 def square(x0: float, y0: float, x1: float, y1: float, margin: float) -> Box:
-    """The square around a box's centre that holds it with `margin` of its longer side on every side."""
+    """Return the square around a box, with `margin` of the box's longer side on every side."""
     side = round(max(x1 - x0, y1 - y0) * (1 + 2 * margin))
     left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
     return left, top, left + max(side, 1), top + max(side, 1)
@@ -105,14 +105,14 @@ CROPS: dict[str, Callable[[Entry, Label, int, int, float], Box]] = {
 
 
 def margin_rule(margin: float | None, crop: str) -> float | None:
-    """The margin of a crop, its own by default. Raises `UserError` where it has none."""
+    """Return the margin of a crop, its default if None. Raises `UserError` for a crop without a margin."""
     if crop not in MARGINS and margin is not None:
         raise UserError(f"margin belongs to crop {' or '.join(MARGINS)}, not to {crop}: leave margin out")
     return MARGINS.get(crop) if margin is None else margin
 
 
 def exif_rule(exif: str | None, crop: str, recipe: str) -> str:
-    """Whether EXIF turns images: by default where neither recipe nor crop is of stored ones. Raises `UserError`."""
+    """Return whether EXIF turns images: by default unless recipe or crop is of images as stored. Raises `UserError`."""
     published = recipe == "published" or crop in AS_STORED
     rule = exif or ("ignore" if published else "apply")
     one_of("exif", rule, EXIF)
@@ -131,15 +131,15 @@ CENTERS: dict[str, Callable[[int], int]] = {
 
 
 def center(shape: tuple[int, ...], side: int, rule: str) -> tuple[int, int]:
-    """Top and left of the center crop of images (height, width, 3) to `side` pixels, by a rule of `CENTERS`."""
+    """Return top and left of the center crop of images (height, width, 3) to `side` pixels, by a rule of `CENTERS`."""
     return CENTERS[rule](shape[0] - side), CENTERS[rule](shape[1] - side)
 
 
 def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry], Label]) -> tuple[int, int]:
-    """Height and width of the prepared images of a source: square, `size` on a side.
+    """Return height and width of the prepared images of a source: a square of `size`.
 
-    The published frames keep their aspect instead, their shorter side is `size`, so that random crops move sideways: the
-    one that most of them have. Raises `UserError` where there is none.
+    Published frames keep the aspect of most of them, with `size` as the shorter side, so that random crops move sideways.
+    Raises `UserError` where most frames have no common aspect.
     """
     found: Counter[tuple[int, int]] = Counter()
     for entry in entries if crop == "published" else ():
@@ -149,7 +149,7 @@ def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry]
             with opened(entry.image) as image:
                 x0, y0, x1, y1 = expanded_box(*image.size)
                 found[fitted(x1 - x0, y1 - y0, size)] += 1
-        except Exception:  # preparing it will say what is wrong with it
+        except Exception:  # preparing it reports what is wrong
             continue
     usual, count = found.most_common(1)[0] if found else ((size, size), 1)
     if 2 * count <= found.total():
@@ -160,17 +160,17 @@ def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry]
 
 
 def fitted(width: int, height: int, size: int) -> tuple[int, int]:
-    """Height and width of an image whose shorter side is made `size`, the longer one cut to whole pixels."""
+    """Return height and width of an image resized to a shorter side of `size`, the longer one rounded down."""
     return (int(size * height / width), size) if height > width else (size, int(size * width / height))
 
 
 def cut(
     image: Image.Image, entry: Entry, label: Label, crop: str, margin: float, to: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """The crop of an image as (height, width, 3) = `to`. Raises `UserError` where it has none.
+    """Cut the crop of an image as (height, width, 3) = `to`. Raises `UserError` where it has none.
 
-    The published crop around landmarks is first stretched to 224 x 224 without antialias, as its source does; every
-    other one has the aspect of `to`, or is refused.
+    The published crop around landmarks is first stretched to 224 x 224 without antialias, as in its source; every other
+    crop must have the aspect of `to`.
     """
     box = CROPS[crop](entry, label, *image.size, margin)
     refuse_mode(image)
@@ -186,7 +186,7 @@ def cut(
 
 
 def refuse_aspect(image: Image.Image, box: Box, to: tuple[int, int]) -> None:
-    """Raise `UserError` where a box would have to be stretched or cut to become (height, width) = `to`."""
+    """Raise `UserError` where a box has not the aspect of (height, width) = `to`."""
     if fitted(box[2] - box[0], box[3] - box[1], min(to)) != to:
         raise UserError(
             f"it is {image.width} x {image.height}, of another shape than most images of its set, which crop published keeps "
@@ -195,11 +195,11 @@ def refuse_aspect(image: Image.Image, box: Box, to: tuple[int, int]) -> None:
 
 
 def part(image: Image.Image, box: Box) -> Image.Image:
-    """A box of an image, black outside of it. Raises `UserError` where it would be too large to hold."""
+    """Return a box of an image, black outside of it. Raises `UserError` for too many pixels."""
     refuse_large(box)
     return image.crop(box)
 
 
 def refuse_large(box: Box) -> None:
-    """Raise `UserError` for a box that has more pixels than a picture may have."""
+    """Raise `UserError` for a box with more pixels than a picture may have."""
     refuse_pixels(box[2] - box[0], box[3] - box[1], "its crop", "it, or its box,")

@@ -1,4 +1,4 @@
-"""A folder that one process at a time fills, beside the place that it is renamed to: the lock is on the folder itself."""
+"""The lock of a folder in which one process at a time builds an array; the lock is on the folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(work: Path) -> Iterator[int]:
-    """The folder of a preparation, made if it is not there, for this process and its children alone."""
+    """Lock the folder of a preparation, made if it is missing, for this process and its children."""
     work.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.suppress(FileExistsError):
@@ -21,7 +21,7 @@ def locked(work: Path) -> Iterator[int]:
         try:
             lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            continue  # who had it is done with it
+            continue  # the process that had it has finished
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,7 +36,7 @@ def locked(work: Path) -> Iterator[int]:
 
 
 def is_still(path: Path, opened: int) -> bool:
-    """Whether a path leads to the folder that was opened: it may have been renamed or removed meanwhile."""
+    """Return whether a path still is the folder that was opened: it may have been renamed or removed meanwhile."""
     try:
         return os.path.samestat(os.fstat(opened), path.stat())
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def is_still(path: Path, opened: int) -> bool:
 
 
 def remove_stale(work: Path) -> None:
-    """Remove what interrupted preparations of other lists or files, at this source, crop and size, have left behind."""
+    """Remove the folders of interrupted preparations of this source, crop and size with other lists or files."""
     alike = work.name.rpartition("-")[0]
     for other in work.parent.glob(f"{alike}-*.partial"):
         with contextlib.suppress(OSError):

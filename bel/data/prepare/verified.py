@@ -1,7 +1,7 @@
-"""Whether a prepared array still is what was written: told by its content, once for each state of its files and each node.
+"""Verification of a prepared array: its digests, once for each state of its files and each node.
 
-That a node has verified a state of the files is noted beside them, in a stamp that no copy of the folder can bring along:
-it holds the files' inodes and the times of their last change, which nobody can set.
+A node that has verified a state of the files writes a stamp beside them. A copy of the folder invalidates the stamp: it holds
+the inodes of the files and the times of their last change (ctime), which cannot be set.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from bel.files import replacing
 
 IMAGES, TARGETS, MANIFEST = "images.npy", "targets.npy", "manifest.json"
 CHECKSUM = "checksum"  # in a manifest, of the rest of it
-SETTLED = 2.0  # seconds after which another write gives a file another time, on any file system
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # numbers of devices hold until the next one
+SETTLED = 2.0  # seconds after which another write changes the time of a file, on any file system
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # device numbers are valid until the next boot
 
 State = list[tuple[int, ...]]
 
 
 class DamagedError(UserError):
-    """A prepared array that is not what was written."""
+    """A prepared array that differs from what was written."""
 
 
 def state_of(folder: Path) -> State:
-    """Of each file of an array what any write to it changes: device, inode, size and times; () where it is not there."""
-    return [stated(folder / name) for name in (IMAGES, TARGETS, MANIFEST)]
+    """Return device, inode, size and times of each file of an array, which any write changes; () for a missing file."""
+    return [file_state(folder / name) for name in (IMAGES, TARGETS, MANIFEST)]
 
 
-def stated(path: Path) -> tuple[int, ...]:
-    """The state of one file."""
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return the state of one file."""
     try:
         stat = path.stat()
     except PermissionError:
         raise
-    except OSError:  # none, or a link that leads nowhere
+    except OSError:  # missing, or a broken link
         return ()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def open_verified(folder: Path) -> tuple[dict[str, Any], NDArray[np.uint8], NDArray[np.float64], State]:
-    """Manifest, map of the images, targets, and the state of the files for which all of it was verified.
+    """Return manifest, memory map of the images, targets, and the state of the files that was verified.
 
-    Raises `DamagedError` where one of them is not what was written, `PermissionError` where it may not be read.
+    Raises `DamagedError` where one of them differs from what was written, `PermissionError` where it must not be read.
     """
     state, now = state_of(folder), time.time()
     try:
@@ -74,13 +74,13 @@ def open_verified(folder: Path) -> tuple[dict[str, Any], NDArray[np.uint8], NDAr
 
 
 def stamp_of(folder: Path, state: State) -> tuple[Path, str]:
-    """Where and how this node notes that it has verified a state of an array."""
+    """Return path and content of this node's stamp for a state of an array."""
     boot = BOOT.read_text() if BOOT.exists() else ""
     return folder / f".verified-{quote(platform.node(), safe='')}", f"{boot}{folder.name} {state}"
 
 
 def is_stamped(folder: Path, state: State) -> bool:
-    """Whether this node has verified a state of an array."""
+    """Return whether this node has verified a state of an array."""
     path, text = stamp_of(folder, state)
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text() == text
@@ -88,17 +88,17 @@ def is_stamped(folder: Path, state: State) -> bool:
 
 
 def stamp(folder: Path, state: State, now: float) -> None:
-    """Note that a state was verified, beginning at a time `now`, if a write since then has given the files another one."""
+    """Write the stamp of a state that was verified from the time `now` on, if the files are older than `SETTLED`."""
     path, text = stamp_of(folder, state)
     if all(now - changed / 1e9 > SETTLED for *_, changed in state):
-        with suppress(OSError), replacing(path) as work:  # who may not write there verifies each time
+        with suppress(OSError), replacing(path) as work:  # a user without write permission verifies each time
             work.write_text(text)
 
 
 def refuse_damage(
     folder: Path, manifest: dict[str, Any], images: NDArray[np.uint8], targets: NDArray[np.float64]
 ) -> None:
-    """Raise `ValueError` where an array, read as a whole, is not what its manifest says, or the manifest another one."""
+    """Raise `ValueError` where an array, which is read completely, does not match its manifest, or the manifest is damaged."""
     if CHECKSUM not in manifest:
         raise DamagedError(f"the prepared array {folder} is of an earlier version, without a {CHECKSUM}")
     if checksum(manifest) != manifest[CHECKSUM]:
@@ -118,18 +118,18 @@ def refuse_damage(
 
 
 def digest_of(names: list[str], groups: list[str], targets: NDArray[np.float64], images: NDArray[np.uint8]) -> str:
-    """The `content_digest` of an array, all of which is read."""
+    """Return the `content_digest` of an array, which is read completely."""
     pixels = [row_digest(np.ascontiguousarray(row).data) for row in images.view(np.ndarray)]
     return content_digest(names, groups, targets, pixels)
 
 
 def checksum(manifest: dict[str, Any]) -> str:
-    """Sixty-four hex digits of a manifest but for its own checksum."""
+    """Return sixty-four hex digits of a manifest without its checksum."""
     rest = {name: value for name, value in manifest.items() if name != CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def content_digest(names: list[str], groups: list[str], targets: NDArray[np.float64], pixels: list[str]) -> str:
-    """Twelve hex digits of what an array holds: the digests of its rows' pixels, the targets (n, axes), names, groups."""
+    """Return twelve hex digits of an array: digests of the pixels of its rows, targets (n, axes), names, groups."""
     text = json.dumps([names, groups, pixels, targets.tolist()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import center_crop
 
-from bel.data.batches import MEAN, STD, ahead, eval_batches, normalise, placed, train_batches
+from bel.data.batches import MEAN, STD, eval_batches, normalise, placed, prefetch, train_batches
 from bel.data.loading import load
 from bel.data.prepare.prepared import Prepared
 from bel.training.build import build_model
@@ -95,14 +95,14 @@ def test_the_next_batch_is_fetched_while_the_caller_computes():
         asked.append(int(rows))
         return rows
 
-    batches = ahead(get, [(torch.tensor(i), torch.tensor(0)) for i in range(3)])
+    batches = prefetch(get, [(torch.tensor(i), torch.tensor(0)) for i in range(3)])
     assert int(next(batches)) == 0
     assert [int(i) for i in batches] == [1, 2] and asked == [0, 1, 2]
 
 
 def test_what_fails_in_the_other_thread_is_raised_here():
     with pytest.raises(IndexError):
-        list(ahead(lambda rows, corners: [][0], [(torch.tensor(0), torch.tensor(0))]))
+        list(prefetch(lambda rows, corners: [][0], [(torch.tensor(0), torch.tensor(0))]))
 
 
 def test_evaluation_does_not_depend_on_where_the_images_live(make):
