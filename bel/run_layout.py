@@ -54,6 +54,8 @@ PROGRESS = "progress"  # of a parent run: share of its trials that ended, a step
 BEST_SO_FAR = "best/{}_mae_groups"  # of a parent run: error of its best configuration so far, by val or test
 
 # Parameters of a run beside the fields of its config.
+DATA_DIGEST = "data_digest"  # digest of the prepared training images and labels
+HELD_DIGEST = "held_digest"  # the same of the images that select, where they are not of the training part
 SPLIT_HASH = "split_hash"  # digest of which images train and which select
 VAL_GROUPS = "val_groups"  # number of groups that select
 VAL_IMAGES = "val_images"  # number of images that select

@@ -15,7 +15,16 @@ from bel.data.prepare.prepared import Prepared, usable
 from bel.data.splits import refuse_leak
 from bel.errors import UserError
 from bel.model import weights_digest
-from bel.run_layout import CLAMPED
+from bel.run_layout import (
+    CLAMPED,
+    DATA_DIGEST,
+    HELD_DIGEST,
+    SELECTION_SPLIT,
+    SPLIT_HASH,
+    TRAIN_IMAGES,
+    VAL_GROUPS,
+    VAL_IMAGES,
+)
 from bel.source import code_version
 from launch.spec.sampling import SPLIT, compares
 from launch.spec.sweep_file import Sweep
@@ -38,17 +47,17 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
     parts, axes = split(config, data), config.axes
     facts = {
         "protocol": config.protocol_name,
-        "data_digest": data.digest,
-        "split_hash": parts.digest,
-        "train_images": str(len(parts.train)),
-        "val_images": str(len(parts.val)),
-        "val_groups": str(len(parts.val_groups)),
+        DATA_DIGEST: data.digest,
+        SPLIT_HASH: parts.digest,
+        TRAIN_IMAGES: str(len(parts.train)),
+        VAL_IMAGES: str(len(parts.val)),
+        VAL_GROUPS: str(len(parts.val_groups)),
         "left_out": str(data.left_out),
         "skipped": str(data.skipped),
-        "selection_split": config.selection,
+        SELECTION_SPLIT: config.selection,
     }
     if parts.held is not data:
-        facts["held_digest"] = parts.held.digest
+        facts[HELD_DIGEST] = parts.held.digest
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
     for part, start in CLAMPED.items():
         facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
@@ -70,7 +79,7 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
 def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
     """Raise `UserError` where a batch takes more images than there are to train on."""
     for config in (config for config in configs if data_key(config) in facts):
-        images = int(facts[data_key(config)]["train_images"])
+        images = int(facts[data_key(config)][TRAIN_IMAGES])
         if config.batch_size > images:
             raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
 
@@ -90,7 +99,7 @@ def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
 
     Protocols are never compared with each other.
     """
-    splits = {(values["protocol"], values["split_hash"]) for values in facts}
+    splits = {(values["protocol"], values[SPLIT_HASH]) for values in facts}
     if len(splits) > len({protocol for protocol, _ in splits}) and compares(sweep):
         raise UserError(
             "search compares trials by one number, and different images can be used at different crop or image_size: "
@@ -107,7 +116,7 @@ def file_digests(config: TrainConfig) -> dict[str, str]:
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
     """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
     values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
-    data = [facts.get(name) for name in ("data_digest", "split_hash", "held_digest")]
+    data = [facts.get(name) for name in (DATA_DIGEST, SPLIT_HASH, HELD_DIGEST)]
     identity = [values, *data, file_digests(config), code_version()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bel.run_layout import Outcome
+from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, Outcome
 from launch.runs import Run, SweepRuns, mean
 from launch.spec.search import OBJECTIVES
 from results.analysis.ranking import complete_seeds, rank_key, table_key
@@ -67,8 +67,8 @@ def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
 def kind(run: Run) -> tuple[str, ...]:
     """What has to be equal for errors to be comparable; all the folds together are of all training images."""
     facts, folds = run.facts, run.config.folds
-    images = str(int(facts["train_images"]) + int(facts["val_images"])) if folds else facts["split_hash"]
-    return facts["protocol"], facts["selection_split"], str(folds or ""), images
+    images = str(int(facts[TRAIN_IMAGES]) + int(facts[VAL_IMAGES])) if folds else facts[SPLIT_HASH]
+    return facts["protocol"], facts[SELECTION_SPLIT], str(folds or ""), images
 
 
 def standing(runs: list[Run]) -> Standing:

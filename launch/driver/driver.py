@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from bel.config import TrainConfig
+from bel.run_layout import DATA_DIGEST
 from bel.source import code_version
 from launch.console.progress import ProgressDisplay
 from launch.driver.callback import SweepCallback
@@ -188,7 +189,7 @@ class Driver:
             "key": run.key,
             "values": run.config.as_dict() | changed_fields(folder, self.sweep.scheduler.changes),
             "folder": folder.url,
-            "data_digest": run.facts["data_digest"],
+            "data_digest": run.facts[DATA_DIGEST],
             "file_digests": file_digests(run.config),
             "code_version": code_version(),
             "driver_host": socket.gethostname(),

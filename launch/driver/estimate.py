@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
 from launch.driver.probing import measure, network
 from launch.driver.ray_cluster import live_nodes, poll
@@ -20,12 +21,12 @@ def announce(workload: Workload, full: bool) -> None:
         print(f"dropped {number} combinations: {reason}")
     by_split: dict[str, list[dict[str, str]]] = {}
     for values in workload.sweep_runs.facts.values():
-        by_split.setdefault(values["split_hash"], []).append(values)
+        by_split.setdefault(values[SPLIT_HASH], []).append(values)
     for values, *others in by_split.values():
-        images = selection(values["selection_split"]).images
+        images = selection(values[SELECTION_SPLIT]).images
         print(
-            f"data {values['protocol']}: {values['train_images']} images train, {values['val_images']} "
-            f"{images} images of {values['val_groups']} other groups select, split {values['split_hash']}; "
+            f"data {values['protocol']}: {values[TRAIN_IMAGES]} images train, {values[VAL_IMAGES]} "
+            f"{images} images of {values[VAL_GROUPS]} other groups select, split {values[SPLIT_HASH]}; "
             f"{values['left_out']} images beyond the limit, {values['skipped']} skipped"
         )
         if beyond := beyond_of([values, *others]):
@@ -50,8 +51,8 @@ def print_costs(workload: Workload) -> None:
     epochs = images = seconds = 0.0
     for config in configs:
         facts = workload.sweep_runs.facts_of(config)
-        trained = config.epochs * int(facts["train_images"])
-        validated = config.epochs * int(facts["val_images"])
+        trained = config.epochs * int(facts[TRAIN_IMAGES])
+        validated = config.epochs * int(facts[VAL_IMAGES])
         epochs, images = epochs + config.epochs, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)

@@ -21,7 +21,7 @@ from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device
-from bel.run_layout import CHECKPOINT, CONFIG, LABELS_FIGURE, LAST, PREDICTIONS, SPLIT, Outcome
+from bel.run_layout import CHECKPOINT, CONFIG, DEVICE, HOST, LABELS_FIGURE, LAST, PREDICTIONS, SPLIT, Outcome
 from bel.source import code_version
 from bel.training import checkpoint
 from bel.training.checkpoint import environment
@@ -208,7 +208,7 @@ class Trial(tune.Trainable):
     def machine(self) -> dict[str, str]:
         """Return host and device of the run."""
         device = "" if self.error else environment(pick_device(self.train_config.device))["device"]
-        return {"host": socket.gethostname(), "device": device}
+        return {HOST: socket.gethostname(), DEVICE: device}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the state where population-based training copies it to another trial."""

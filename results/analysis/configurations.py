@@ -11,7 +11,20 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
-from bel.run_layout import BY_IMAGE, CLAMPED, CODE_VERSION, OBJECTIVE, PARENT, RANKED, Outcome
+from bel.run_layout import (
+    BY_IMAGE,
+    CLAMPED,
+    CODE_VERSION,
+    HELD_DIGEST,
+    OBJECTIVE,
+    PARENT,
+    RANKED,
+    SPLIT_HASH,
+    TRAIN_IMAGES,
+    VAL_GROUPS,
+    VAL_IMAGES,
+    Outcome,
+)
 from bel.text import in_a_word
 from results.analysis.ranking import complete_seeds, configuration_name, pooled_mean
 from results.analysis.statistics import mean_interval
@@ -23,7 +36,7 @@ from results.store.runs import outcome
 # are launched.
 REPEAT = ("seed", "fold")
 APART = {
-    *REPEAT, "split_hash", "train_images", "val_images", "val_groups", "held_digest",
+    *REPEAT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, VAL_GROUPS, HELD_DIGEST,
     "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
 
@@ -51,7 +64,7 @@ class Configuration:
     def images(self) -> str:
         """Digest of the images that it is measured on, their groups, targets, axes; of the split alone without predictions."""
         if not self.seeds:
-            return "split " + " ".join(sorted({run.data.params["split_hash"] for run in self.runs}))
+            return "split " + " ".join(sorted({run.data.params[SPLIT_HASH] for run in self.runs}))
         first = self.seeds[0]
         said = "\n".join([*first.names, *first.groups, json.dumps(first.meaning["axes"])])
         content = said.encode() + first.values["target"].tobytes()
@@ -77,7 +90,7 @@ class Configuration:
         """Mean error over groups, each counted once; the logged one, of what `mean` says, where there are no predictions."""
         if self.seeds:
             return float(self.group_errors.mean())
-        return self.logged(OBJECTIVE, "val_groups") if self.mean == "groups" else self.image_mae
+        return self.logged(OBJECTIVE, VAL_GROUPS) if self.mean == "groups" else self.image_mae
 
     @property
     def mean(self) -> str:
@@ -92,7 +105,7 @@ class Configuration:
     @property
     def image_mae(self) -> float:
         """Mean error over images, each counted once."""
-        return float(self.errors.mean()) if self.seeds else self.logged(BY_IMAGE, "val_images")
+        return float(self.errors.mean()) if self.seeds else self.logged(BY_IMAGE, VAL_IMAGES)
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
@@ -111,7 +124,7 @@ class Configuration:
         if self.seeds:
             means = self.seeds[0].by_group(self.axis_errors).mean(0)
             return dict(zip(self.seeds[0].axes, map(float, means), strict=True))
-        prefix, count = (f"{OBJECTIVE}_", "val_groups") if self.mean == "groups" else (f"{BY_IMAGE}_", "val_images")
+        prefix, count = (f"{OBJECTIVE}_", VAL_GROUPS) if self.mean == "groups" else (f"{BY_IMAGE}_", VAL_IMAGES)
         names = [name for name in self.runs[0].data.metrics if name.startswith(prefix)]
         return {name.removeprefix(prefix): self.logged(name, count) for name in names}
 

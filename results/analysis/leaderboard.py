@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
-from bel.run_layout import CHECKPOINT, PARENT, RANKED
+from bel.run_layout import CHECKPOINT, CODE_VERSION, PARENT, RANKED, SELECTION_SPLIT, SPLIT_HASH, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, ranked
 from results.analysis.ranking import rank_key, table_key
@@ -53,7 +53,7 @@ class Board:
     @property
     def heading(self) -> str:
         """What its errors are, in a word."""
-        return selection(self.leader.params["selection_split"]).heading.removeprefix("val ")
+        return selection(self.leader.params[SELECTION_SPLIT]).heading.removeprefix("val ")
 
     @cached_property
     def best(self) -> tuple[Run, bool]:
@@ -72,10 +72,10 @@ class Board:
             return " and ".join(sorted({run.data.params[name] for run in runs if name in run.data.params}))
 
         folds = first.params.get("folds")
-        images, groups = said("val_images"), said("val_groups")
+        images, groups = said(VAL_IMAGES), said(VAL_GROUPS)
         if first.seeds:
             images, groups = str(len(first.seeds[0].names)), str(len(first.seeds[0].group_names))
-        codes = " and ".join(sorted({run.data.tags.get("code_version", "?") for run in runs}))
+        codes = " and ".join(sorted({run.data.tags.get(CODE_VERSION, "?") for run in runs}))
         return {
             "protocol": first.params["protocol"],
             "crop": said("crop"),
@@ -83,8 +83,8 @@ class Board:
             "images": images,
             "groups": groups,
             "folds": folds or "",
-            "split": said("split_hash") if not folds else f"{folds} folds, split seed {said('split_seed')}",
-            "selection": selection(first.params["selection_split"]).chosen,
+            "split": said(SPLIT_HASH) if not folds else f"{folds} folds, split seed {said('split_seed')}",
+            "selection": selection(first.params[SELECTION_SPLIT]).chosen,
             "seeds": said("seed"),
             "code": codes,
             "beyond": beyond_of(run.data.params for run in runs),
@@ -94,7 +94,7 @@ class Board:
 def kind(configuration: Configuration) -> tuple[str, ...]:
     """What has to be equal for two errors to be comparable."""
     params = configuration.params
-    names = ("protocol", "selection_split", "unit", "folds")
+    names = ("protocol", SELECTION_SPLIT, "unit", "folds")
     return (*(params.get(name, "") for name in names), configuration.images, configuration.mean)
 
 

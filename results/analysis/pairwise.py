@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bel.run_layout import CODE_VERSION, SELECTION_SPLIT, SPLIT_HASH
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration
 from results.analysis.statistics import Difference, mean_intervals
@@ -54,17 +55,15 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
 
     folds, out_of_fold = said("folds"), split == "val" and all(len(one.runs) > len(one.seeds) for one in found)
     divided = f"{folds} folds, split seed {said('split_seed')}"
-    codes = {run.data.tags.get("code_version", "?") for one in found for run in one.runs}
+    codes = {run.data.tags.get(CODE_VERSION, "?") for one in found for run in one.runs}
     return {
         "protocol": said("protocol"),
         "crop": said("crop"),
         "split": split,
-        "heading": "test MAE"
-        if split == "test"
-        else selection(*(p.get("selection_split", "") for p in params)).heading,
+        "heading": "test MAE" if split == "test" else selection(*(p.get(SELECTION_SPLIT, "") for p in params)).heading,
         "split_hash": divided
         if out_of_fold
-        else said("split_hash") + (f", fold {said('fold')} of {folds}" if folds else ""),
+        else said(SPLIT_HASH) + (f", fold {said('fold')} of {folds}" if folds else ""),
         "out_of_fold": out_of_fold,
         "images": len(first.names),
         "groups": len(first.group_names),
@@ -85,7 +84,7 @@ def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
         "run_ids": [run.info.run_id for run in one.runs],
         "seeds": one.seed_count,
         "read_out": one.decoder,
-        "selection": selection(one.params.get("selection_split", "")).chosen,
+        "selection": selection(one.params.get(SELECTION_SPLIT, "")).chosen,
         "stopped_early": one.stopped,
         "mae": one.mae,
         "interval": one.interval,
@@ -99,7 +98,7 @@ def difference(letter: str, one: Configuration, found: Sequence[Configuration]) 
     predictions, first = one.seeds[0], found[0]
     by_axis = predictions.by_group(one.axis_errors - first.axis_errors).T
     everything, *axes = mean_intervals([one.group_errors - first.group_errors, *by_axis], len(found))
-    fair = (one.params.get("selection_split") == "test") == (first.params.get("selection_split") == "test")
+    fair = (one.params.get(SELECTION_SPLIT) == "test") == (first.params.get(SELECTION_SPLIT) == "test")
     return {
         "letter": letter,
         **judged(everything, fair),

@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from bel.data.loading import load, split
 from bel.errors import UserError, sentence
 from bel.files import refuse_file
-from bel.run_layout import CHECKPOINT, CONFIG
+from bel.run_layout import CHECKPOINT, CONFIG, SELECTION_SPLIT
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method
@@ -118,7 +118,7 @@ def described(winner: Winner) -> str:
     """What won, by how much, and which of its runs stands for it."""
     table, leader, run = winner.tables[0], winner.leader, winner.run
     facts, unit = table.facts, table.facts["unit"] or "own unit"
-    word = selection(run.data.params["selection_split"]).heading
+    word = selection(run.data.params[SELECTION_SPLIT]).heading
     mean = f"over {facts['groups']} groups of {facts['images']} images"
     if leader.mean == "images":
         mean = f"over {facts['images']} images, as an earlier version logged it"

@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 from bel.config import TrainConfig
 from bel.deploy.module import Deployed
 from bel.errors import UserError
-from bel.run_layout import BY_IMAGE, CHECKPOINT, OBJECTIVE, REGISTERED
+from bel.run_layout import BY_IMAGE, CHECKPOINT, CODE_VERSION, OBJECTIVE, REGISTERED, SELECTION_SPLIT
 from bel.text import selection
 from bel.training import checkpoint
 from results.store.connect import connect
@@ -114,14 +114,14 @@ def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
         )
     run_id = run.info.run_id
     found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    split = "test" if run.data.params["selection_split"] == "test" else "val"  # whose error it is
+    split = "test" if run.data.params[SELECTION_SPLIT] == "test" else "val"  # whose error it is
     tags = {
         "run_id": run_id,
         "sweep": sweep,
         f"{split}_mae": f"{run.data.metrics[BY_IMAGE]:.6f}",
-        "selection": selection(run.data.params["selection_split"]).chosen,
+        "selection": selection(run.data.params[SELECTION_SPLIT]).chosen,
         "protocol": run.data.params["protocol"],
-        "code_version": run.data.tags.get("code_version", ""),
+        "code_version": run.data.tags.get(CODE_VERSION, ""),
     } | ({f"{split}_mae_groups": f"{run.data.metrics[OBJECTIVE]:.6f}"} if OBJECTIVE in run.data.metrics else {})
     version = found[0] if found else client.create_model_version(name, run.info.artifact_uri, run_id, tags=tags)
     client.set_registered_model_alias(name, CHAMPION, version.version)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mlflow.entities import Run
 
-from bel.run_layout import BY_IMAGE
+from bel.run_layout import BY_IMAGE, CODE_VERSION
 from bel.text import axis_cells, axis_titles, beyond_of, cell, columns, harmless, markdown_table
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.configurations import error_of
@@ -56,7 +56,7 @@ def caption(found: Sequence[Contender]) -> str:
     """What the numbers of the table travel with, and what they do not say."""
     held, test, field = found[0].out_of_fold, found[0].tests[0], found[0].tuned.field
     facts = {name: said(found, name) for name in ("protocol", "crop", "folds", "split_seed", "seed")}
-    codes = ", ".join(sorted({run.data.tags["code_version"] for one in found for run in one.runs}))
+    codes = ", ".join(sorted({run.data.tags[CODE_VERSION] for one in found for run in one.runs}))
     beyond = beyond_of(run.data.params for one in found for run in one.runs)
     ends = ", ".join(one.name for one in found if one.tuned.at_end)
     return harmless(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bel.run_layout import BEST_EPOCH
+from bel.run_layout import BEST_EPOCH, SELECTION_SPLIT
 from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_table
 from results.analysis.leaderboard import Board, Standing, method
 from results.analysis.pairwise import plain
@@ -135,7 +135,7 @@ def caption(board: Board) -> str:
     held = f"{facts['images']} images of {facts['groups']} groups"
     tuned = (
         ", tuned fields (if any) chosen on a hold-out of the same groups"
-        if board.leader.params["selection_split"] == "last"
+        if board.leader.params[SELECTION_SPLIT] == "last"
         else ""
     )
     place = (
