@@ -16,12 +16,12 @@ WIDTHS = {"yaw": 150, "pitch": 150, "roll": 100}  # of code u on BIWI
 WARNING = "as published: selected on the test split by its authors, number not comparable with clean ones"
 
 
-def published_state(head="bel", theta=10):
+def published_state(head="bel", theta=10, widths=WIDTHS):
     """A seeded resnet18 in the published layout."""
     torch.manual_seed(0)
     state = {name: value for name, value in BACKBONES["resnet18"]().state_dict().items() if not name.startswith("fc.")}
     dot = ".0" if head == "direct" else ""
-    for axis, width in WIDTHS.items():
+    for axis, width in widths.items():
         first = {"bel": theta, "direct": 1, "classification": width}[head]
         second = (1, 512) if head == "direct" else (width, theta)
         state |= {f"fc_angles_{axis}{dot}.weight": torch.randn(first, 512) / 16}
