@@ -20,6 +20,8 @@ SHOWN = {
     "Add a code": [r"code natural: 16 words of 4 bits, all different", r"[1-9]\d* passed"],
     "Add a head": [r"[1-9]\d* passed"],
     "Add a data set": [r"faces train: \d+ images of \d+ groups", r"epoch 1"],
+    "Add a scheduler": [r"sweep demo: \d+ trials to run \(grid, scheduler asha2\)"],
+    "Add a column of the leaderboard": [r"hours +batch size\n"],
 }
 SHIM = '#!/usr/bin/env bash\nexec "{python}" -c "import sys; from {module} import main; sys.exit(main())" "$@"\n'
 

@@ -13,10 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
-from tests.conftest import PROJECT, children, working_in
+from bel.run_layout import PARENT
+from tests.conftest import PROJECT, working_in
 from tests.results.retest.test_published import published_state
 
 DOCUMENTS = ("README.md", "bel/README.md", "sweeps/README.md", "launch/README.md", "results/README.md")
@@ -152,12 +154,20 @@ class Commands:
         self.call(SCRIPTS["bel-eval"], words + (sets(small) if published else []))
 
 
+def sweep_runs(name: str) -> list[str]:
+    """Run ids of a sweep's newest parent run and of its trials."""
+    client = mlflow.MlflowClient()
+    found = client.search_runs([client.get_experiment_by_name(name).experiment_id], order_by=["start_time DESC"])
+    parent = next(run.info.run_id for run in found if PARENT not in run.data.tags)
+    return [parent, *(run.info.run_id for run in found if run.data.tags.get(PARENT) == parent)]
+
+
 def placed(line: str) -> str:
     """A line with the id of a run where a document says RUN, RUN2 or SWEEP."""
     if "RUN" in line:
-        for name, trial in zip(("RUN", "RUN2"), children("demo")[1], strict=False):
-            line = re.sub(rf"\b{name}\b", trial.info.run_id, line)
-    return re.sub(r"\bSWEEP\b", lambda _: children("fight_biwi_small")[0].info.run_id, line)
+        for name, run in zip(("RUN", "RUN2"), sweep_runs("demo")[1:], strict=False):
+            line = re.sub(rf"\b{name}\b", run, line)
+    return re.sub(r"\bSWEEP\b", lambda _: sweep_runs("fight_biwi_small")[0], line)
 
 
 def files(folder: Path, rendered: Path) -> None:
