@@ -29,9 +29,19 @@ from bel.source import code_version
 from launch.spec.sampling import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 
-PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")
+IMAGE_FIELDS = (
+    "protocol",
+    "data_root",
+    "crop",
+    "margin",
+    "boxes",
+    "on_missing",
+    "exif",
+    "prepared_size",
+    "frame_stride",
+)
 # No part of a trial: where things lie (their digests are), and how its steps are launched, which gives the same bits.
-PLACES = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
+IGNORED_FIELDS = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
 
 Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
 
@@ -86,7 +96,7 @@ def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
 
 def pixels_key(config: TrainConfig) -> str:
     """The fields that decide which images a config sees."""
-    return " ".join(str(getattr(config, name)) for name in PIXELS)
+    return " ".join(str(getattr(config, name)) for name in IMAGE_FIELDS)
 
 
 def data_key(config: TrainConfig) -> str:
@@ -115,7 +125,7 @@ def file_digests(config: TrainConfig) -> dict[str, str]:
 
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
     """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
-    values = {name: value for name, value in config.as_dict().items() if name not in PLACES}
+    values = {name: value for name, value in config.as_dict().items() if name not in IGNORED_FIELDS}
     data = [facts.get(name) for name in (DATA_DIGEST, SPLIT_HASH, HELD_DIGEST)]
     identity = [values, *data, file_digests(config), code_version()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

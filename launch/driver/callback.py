@@ -14,7 +14,7 @@ from launch.console.progress import ProgressDisplay
 from launch.console.standings import in_order, tables
 from launch.driver.ray_cluster import RayDied, missing_resources, on_cluster, ray_died
 from launch.runs import Run, SweepRuns, pareto_front
-from launch.schedule.searcher import MOST_DEATHS, TrialSearcher
+from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import FULL, HOURS, SweepStopper
 from launch.spec.sweep_file import Sweep
 from launch.tracking.logger import RunLogger
@@ -82,7 +82,7 @@ class SweepCallback(tune.Callback):
         run = self.sweep_runs.by_key[trial.config["key"]]
         outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
         if trial.last_result.get("disk_full"):
-            self.stopper.ask(FULL, f"the disk is full ({run.reason}); when there is room again")
+            self.stopper.request(FULL, f"the disk is full ({run.reason}); when there is room again")
         if outcome in RANKED and (missing := self.logger.missing_files(run)):
             self.logger.folder.of(run.key).remove()
             why = f"{', '.join(missing)} of it are gone from its folder: it is trained again"
@@ -98,14 +98,14 @@ class SweepCallback(tune.Callback):
     def on_worker_died(self, run: Run) -> None:
         """Let another worker go on with a run, unless several died with it in one epoch."""
         epoch = run.epoch + 1
-        failure = f"{MOST_DEATHS + 1} workers died in epoch {epoch}: out of memory?"
+        failure = f"{MAX_DEATHS + 1} workers died in epoch {epoch}: out of memory?"
         self.requeue(run, f"its worker died in epoch {epoch}, another goes on", failure)
 
     def requeue(self, run: Run, why: str, failure: str) -> None:
         """Queue a run again, unless the sweep stops; where that happened too often it fails with the reason `failure`."""
         if self.stopper.reason:
             self.end(run, Outcome.CUT)
-        elif self.searcher is not None and self.searcher.again(run):
+        elif self.searcher is not None and self.searcher.resubmit(run):
             self.display.say(f"{run.name}: {why}")
         else:
             self.end(run, Outcome.FAILED, failure)
@@ -113,9 +113,9 @@ class SweepCallback(tune.Callback):
     def on_ray_died(self) -> None:
         """Queue all runs again that Tune had: their workers died with Ray."""
         assert self.searcher is not None
-        for run in [self.sweep_runs.by_key[key] for key in self.searcher.out]:
+        for run in [self.sweep_runs.by_key[key] for key in self.searcher.in_tune]:
             if run.outcome == Outcome.WAITING:
-                self.searcher.again(run)
+                self.searcher.resubmit(run)
             else:
                 self.on_worker_died(run)
 
@@ -131,7 +131,7 @@ class SweepCallback(tune.Callback):
                     f"no node of the cluster has {wanted:g} {name} any more: trials wait for one", always=True
                 )
         if self.sweep.budget.hours is not None and self.hours > self.sweep.budget.hours:
-            self.stopper.ask(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
+            self.stopper.request(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
         self.display.refresh()
 
     def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
@@ -142,13 +142,13 @@ class SweepCallback(tune.Callback):
         try:
             self.logger.end(run)
         except OSError as error:
-            self.stopper.ask(FULL, f"the disk is full ({sentence(error)}); when there is room again")
+            self.stopper.request(FULL, f"the disk is full ({sentence(error)}); when there is room again")
         ended = len(self.sweep_runs.ended)
         part = ended / max(self.display.total, len(self.sweep_runs.by_key))
         self.logger.progress(self.hours, ended, self.best(), part)
         self.display.ended(run)
         if self.searcher is not None and outcome != Outcome.CUT:
-            self.searcher.ended(run)
+            self.searcher.run_ended(run)
 
     def best(self) -> dict[str, float]:
         """The error of the best configuration so far, by protocol where there are several; a tuned sweep's of its hold-out."""

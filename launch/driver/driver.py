@@ -22,11 +22,11 @@ from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray
 from launch.driver.trainable import Trial, changed_fields
 from launch.identity import file_digests
 from launch.runs import Run
-from launch.schedule.repeats import best_of_each, repeats
+from launch.schedule.repeats import best_per_contender, repeats
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
-from launch.schedule.suggestions import Listed, Source, Suggested, database_url, open_study
+from launch.schedule.suggestions import ListSource, Source, StudySource, database_url, open_study
 from launch.schedule.workload import Workload
 from launch.spec.sampling import Plan
 from launch.tracking.logger import RunLogger
@@ -71,7 +71,7 @@ class Driver:
             patience = PATIENCE_INTERRUPTED
         except Exception:
             raised = True
-            self.stopper.ask(INTERRUPTED, "an error")  # so that the parent is not taken for finished
+            self.stopper.request(INTERRUPTED, "an error")  # so that the parent is not taken for finished
             raise
         finally:
             written = self.close(patience)
@@ -96,22 +96,22 @@ class Driver:
 
     def run_stages(self) -> None:
         """Run each protocol that is searched by itself; then the folds of a tuned sweep."""
-        for number, plan in enumerate(self.workload.strata):
+        for number, plan in enumerate(self.workload.plans):
             if not self.stopper.reason:
                 self.run_stage(plan, self.source(number, plan), self.workload.repeats)
         if self.sweep.search.tune and not self.stopper.reason:
-            best = best_of_each(self.sweep, self.workload.configs, self.sweep_runs)
-            self.run_stage(self.workload.plan, Listed(best), lambda config: repeats(self.sweep, config))
+            best = best_per_contender(self.sweep, self.workload.configs, self.sweep_runs)
+            self.run_stage(self.workload.plan, ListSource(best), lambda config: repeats(self.sweep, config))
 
     def source(self, number: int, plan: Plan) -> Source:
         """Return what suggests the configurations of a stage."""
         if not self.sweep.method.suggests:
-            return Listed(self.workload.listed[number])
+            return ListSource(self.workload.drawn[number])
         database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
         study = open_study(self.sweep, name, database_url(database))
-        return Suggested(self.sweep, plan, study, self.sweep.search.trials or 0)
+        return StudySource(self.sweep, plan, study, self.sweep.search.trials or 0)
 
     def run_stage(self, plan: Plan, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""
@@ -120,7 +120,7 @@ class Driver:
         searcher = TrialSearcher(
             self.sweep, source, repeated, self.sweep_runs, self.stopper, self.logger.adopt, self.worker_config
         )
-        if not searcher.look_ahead():
+        if not searcher.fill_queue():
             return
         self.callback.searcher = searcher
         trial_scheduler = self.scheduler(plan)
@@ -149,12 +149,12 @@ class Driver:
         except RayDied:
             pass
         except Lost as lost:
-            self.stopper.ask(LOST, str(lost))
+            self.stopper.request(LOST, str(lost))
         except Exception:
             if not ray_died(now=True):
                 raise
         if not self.stopper.reason and on_cluster():  # it is not ours to start again
-            self.stopper.ask(LOST, "Ray has died on this node of its cluster; when it is there again")
+            self.stopper.request(LOST, "Ray has died on this node of its cluster; when it is there again")
         ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
         return False
 

@@ -27,20 +27,20 @@ def repeats(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
     return [fold for seed in seeds for fold in on_folds(sweep, seed)] if sweep.search.folds else seeds
 
 
-def contender(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...]:
+def contender_key(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...]:
     """What identifies a config but for the field that is tuned."""
     return tuple((name, str(value)) for name, value in config.as_dict().items() if name != tuned)
 
 
-def folds_to_come(sweep: Sweep, configs: list[TrainConfig]) -> int:
+def count_fold_runs(sweep: Sweep, configs: list[TrainConfig]) -> int:
     """How many trials on folds the configs of the hold-out lead to."""
     if sweep.search.tune is None:
         return 0
-    contenders = len({contender(config, sweep.search.tune) for config in configs})
+    contenders = len({contender_key(config, sweep.search.tune) for config in configs})
     return contenders * (sweep.search.folds or 0) * (sweep.search.seeds or 1)
 
 
-def best_of_each(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
+def best_per_contender(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
     """Of each contender the config with the least mean error on the hold-out, of those that finished with every seed."""
     assert sweep.search.tune is not None
     objective = sweep.search.objectives[0]
@@ -48,7 +48,7 @@ def best_of_each(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns
     for config in configs:
         runs = [sweep_runs.run(seed) for seed in on_seeds(sweep, config)]
         if all(run.outcome == Outcome.FINISHED for run in runs):
-            who, error = contender(config, sweep.search.tune), round(mean(runs, objective), 9)
+            who, error = contender_key(config, sweep.search.tune), round(mean(runs, objective), 9)
             if who not in best or error < best[who][0]:
                 best[who] = error, config
     return [config for _, config in best.values()]

@@ -17,7 +17,7 @@ from launch.schedule.stopper import SweepStopper
 from launch.schedule.suggestions import Source
 from launch.spec.sweep_file import Sweep
 
-MOST_DEATHS = 5  # of workers with one run since its last epoch, before it counts as failed
+MAX_DEATHS = 5  # of workers with one run since its last epoch, before it counts as failed
 
 
 @dataclass
@@ -49,10 +49,10 @@ class TrialSearcher(Searcher):
         self.source, self.repeats, self.scheduled, self.budget = source, repeats, sweep.scheduler.compares, sweep.budget
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.queue: deque[Run] = deque()
-        self.out: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
+        self.in_tune: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
         self.groups: dict[str, Group] = {}
         self.best = min(source.past, default=math.inf)
-        self.since = (
+        self.without_better = (
             len(source.past) - source.past.index(self.best) - 1 if source.past else 0
         )  # configurations without a better one
 
@@ -64,16 +64,16 @@ class TrialSearcher(Searcher):
         """Tune's `config` of the next run; None while one that is out may bring more, `Outcome.FINISHED` where none will."""
         if self.stop.reason:
             return self.FINISHED
-        if self.look_ahead():
+        if self.fill_queue():
             run = self.queue.popleft()
-            self.out.add(run.key)
+            self.in_tune.add(run.key)
             return self.order(run)
         return None if self.groups else self.FINISHED
 
-    def look_ahead(self) -> bool:
+    def fill_queue(self) -> bool:
         """Whether a run is to be trained now; configurations of which all is decided are passed by."""
         while not self.queue:
-            config = None if self.spent() else self.source.ask()
+            config = None if self.budget_spent() else self.source.ask()
             if config is None:
                 return False
             runs = self.sweep_runs.repeats(self.repeats(config))
@@ -81,48 +81,50 @@ class TrialSearcher(Searcher):
                 if run.reused:
                     self.adopt(run)
             self.groups[runs[0].group] = Group(config, runs)
-            self.proceed(self.groups[runs[0].group])
+            self.queue_repeats(self.groups[runs[0].group])
         return True
 
-    def spent(self) -> bool:
+    def budget_spent(self) -> bool:
         """Whether the budget allows no further configuration."""
-        ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.out
+        ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.in_tune
         many = self.budget.trials is not None and len(ran) >= self.budget.trials
-        return many or (self.budget.patience is not None and self.since >= self.budget.patience)
+        return many or (self.budget.patience is not None and self.without_better >= self.budget.patience)
 
-    def proceed(self, group: Group) -> None:
+    def queue_repeats(self, group: Group) -> None:
         """Queue the repeats whose turn has come, or close the group where all that shall run has ended."""
         first = group.runs[0]
         turn = [first] if self.scheduled and first.outcome != Outcome.FINISHED else group.runs
-        waiting = [r for r in turn if r.outcome == Outcome.WAITING and r.key not in self.out and r not in self.queue]
+        waiting = [
+            r for r in turn if r.outcome == Outcome.WAITING and r.key not in self.in_tune and r not in self.queue
+        ]
         self.queue.extend(waiting)
         if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):
             del self.groups[first.group]
-            self.close(group.config, turn)
+            self.tell(group.config, turn)
 
-    def close(self, config: TrainConfig, runs: list[Run]) -> None:
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
         """Tell the source, and count for the patience."""
         self.source.tell(config, runs)
         value = mean(runs, self.objective) if all(run.outcome == Outcome.FINISHED for run in runs) else math.inf
-        self.since = 0 if value < self.best else self.since + 1
+        self.without_better = 0 if value < self.best else self.without_better + 1
         self.best = min(self.best, value)
 
-    def ended(self, run: Run) -> None:
+    def run_ended(self, run: Run) -> None:
         """A run is decided or failed."""
-        self.out.discard(run.key)
-        self.proceed(self.groups[run.group])
+        self.in_tune.discard(run.key)
+        self.queue_repeats(self.groups[run.group])
 
-    def again(self, run: Run) -> bool:
+    def resubmit(self, run: Run) -> bool:
         """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
         self.sweep_runs.wait(run)
-        if run.deaths > MOST_DEATHS:
+        if run.deaths > MAX_DEATHS:
             return False
-        self.out.discard(run.key)
+        self.in_tune.discard(run.key)
         self.queue.appendleft(run)
         return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The tracker says what became of it, to `ended` or `again`."""
+        """The tracker says what became of it, to `run_ended` or `resubmit`."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: trials' folders, the study and MLflow hold what a later call needs."""

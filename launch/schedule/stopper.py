@@ -29,7 +29,7 @@ class SweepStopper(tune.Stopper):
         """Nothing: it stays in this process, though Tune makes a copy of all that it is given."""
         return {}
 
-    def ask(self, reason: str, text: str) -> None:
+    def request(self, reason: str, text: str) -> None:
         """SweepStopper, for the first reason that is given."""
         if not self.reason:
             self.reason, self.text = reason, text
@@ -49,7 +49,7 @@ class SweepStopper(tune.Stopper):
         def handle(number: int, frame: FrameType | None) -> None:
             if self.reason == INTERRUPTED:
                 raise KeyboardInterrupt
-            self.ask(INTERRUPTED, "interrupted")
+            self.request(INTERRUPTED, "interrupted")
             os.write(2, b"stopping after the present epochs; once more stops now\n")  # print may be at work just now
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -6,9 +6,10 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -24,8 +25,8 @@ from launch.spec.combinations import Values
 from launch.spec.sampling import Plan, as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
-LOCKED = 600  # seconds to wait for another process that writes into the database
-MOST_SAME = 20  # suggestions in a row that were made before; then one is drawn that was not
+LOCK_TIMEOUT = 600  # seconds to wait for another process that writes into the database
+MAX_DUPLICATES = 20  # suggestions in a row that were made before; then one is drawn that was not
 
 
 class Source(Protocol):
@@ -41,7 +42,7 @@ class Source(Protocol):
         """All runs of a configuration have ended."""
 
 
-class Listed:
+class ListSource:
     """Configurations of a list, in order."""
 
     def __init__(self, configs: Iterable[TrainConfig]) -> None:
@@ -57,7 +58,7 @@ class Listed:
         """A list learns nothing."""
 
 
-class Suggested:
+class StudySource:
     """Configurations that a study suggests, `most` of them at most; those that a dead driver left open come first."""
 
     def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
@@ -87,9 +88,9 @@ class Suggested:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
             return self.config(frozen)
-        same: list[Trial] = []
+        duplicates: list[Trial] = []
         try:
-            while len(self.seen) < self.most and (len(same) < MOST_SAME or self.draw_unseen()):
+            while len(self.seen) < self.most and (len(duplicates) < MAX_DUPLICATES or self.draw_unseen()):
                 trial = self.study.ask()
                 config = self.plan.config(self.sweep, suggest(self.sweep, self.plan, trial))
                 if str(config) not in self.seen:
@@ -97,11 +98,11 @@ class Suggested:
                     self.seen.add(str(config))
                     self.open[str(config)] = trial
                     return config
-                same.append(trial)
+                duplicates.append(trial)
             self.exhausted = True
             return None
         finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
-            for trial in same:
+            for trial in duplicates:
                 self.study.tell(trial, state=TrialState.FAIL)
 
     def draw_unseen(self) -> bool:
@@ -144,7 +145,7 @@ def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=name,
-        storage=optuna.storages.RDBStorage(database, engine_kwargs={"connect_args": {"timeout": LOCKED}}),
+        storage=optuna.storages.RDBStorage(database, engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT}}),
         load_if_exists=True,
         directions=[objective.direction for objective in sweep.search.objectives],
     )
@@ -152,14 +153,15 @@ def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
     return study
 
 
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # by search method, from a seed
+    "tpe": partial(TPESampler, constant_liar=True, multivariate=True, group=True),
+    "gp": GPSampler,
+    "cmaes": CmaEsSampler,
+}
+
+
 def sampler(sweep: Sweep, seed: int) -> BaseSampler:
-    """Optuna's sampler of a search method."""
-    made: dict[str, Any] = {
-        "tpe": lambda: TPESampler(seed=seed, constant_liar=True, multivariate=True, group=True),
-        "gp": lambda: GPSampler(seed=seed),
-        "cmaes": lambda: CmaEsSampler(seed=seed),
-    }
+    """Return Optuna's sampler of the search method."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler: BaseSampler = made[sweep.search.method]()
-    return sampler
+        return SAMPLERS[sweep.search.method](seed=seed)

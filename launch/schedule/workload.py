@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bel.config import TrainConfig
 from launch.runs import SweepRuns
-from launch.schedule.repeats import folds_to_come, on_seeds, repeats
-from launch.spec.sampling import Plan, draw, strata
+from launch.schedule.repeats import count_fold_runs, on_seeds, repeats
+from launch.spec.sampling import Plan, draw, plans_by_protocol
 from launch.spec.sweep_file import Sweep
 
 
@@ -14,14 +14,14 @@ class Workload:
 
     def __init__(self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns) -> None:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
-        self.strata = strata(sweep, plan)
-        lists = [] if sweep.method.suggests else [draw(sweep, stratum) for stratum in self.strata]
-        self.listed = [[plan.config(sweep, values) for values in drawn] for drawn in lists]
+        self.plans = plans_by_protocol(sweep, plan)
+        lists = [] if sweep.method.suggests else [draw(sweep, protocol_plan) for protocol_plan in self.plans]
+        self.drawn = [[plan.config(sweep, values) for values in drawn] for drawn in lists]
 
     @property
     def configs(self) -> list[TrainConfig]:
         """The configurations that are known before any has run."""
-        return [config for drawn in self.listed for config in drawn]
+        return [config for drawn in self.drawn for config in drawn]
 
     def repeats(self, config: TrainConfig) -> list[TrainConfig]:
         """The runs of a configuration; a tuned sweep comes to its folds later."""
@@ -30,12 +30,14 @@ class Workload:
     @property
     def total(self) -> int:
         """How many runs the sweep has, if a scheduler stops no configuration before its repeats and the budget suffices."""
-        if self.listed:
-            total = sum(len(self.repeats(config)) for config in self.configs) + folds_to_come(self.sweep, self.configs)
+        if self.drawn:
+            total = sum(len(self.repeats(config)) for config in self.configs) + count_fold_runs(
+                self.sweep, self.configs
+            )
         else:
             one = self.repeats(self.plan.configs[0])
             trials = self.sweep.search.trials or 0
-            most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.strata]
+            most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.plans]
             total = sum(most) * len(one)
         return min(total, self.sweep.budget.trials or total)
 
@@ -58,7 +60,7 @@ class Workload:
     def reused(self) -> int:
         """How many of the listed trials other sweeps have finished."""
         keys = (
-            {self.sweep_runs.identify(c, self.sweep_runs.facts_of(c)) for c in self.all_runs} if self.listed else set()
+            {self.sweep_runs.identify(c, self.sweep_runs.facts_of(c)) for c in self.all_runs} if self.drawn else set()
         )
         return sum(known[2] for known in map(self.sweep_runs.decided, keys) if known)
 

@@ -10,11 +10,11 @@ from typing import Any
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS, OPTIONS
-from launch.spec.dimensions import Conditions, holds, written
+from launch.spec.dimensions import Conditions, as_text, holds
 from launch.spec.sweep_file import Sweep
 
-MOST = 50_000  # combinations of a space
-PROBES = 20_000  # values of a whole interval that are tried, over all combinations
+MAX_COMBINATIONS = 50_000  # combinations of a space
+MAX_PROBES = 20_000  # values of a whole interval that are tried, over all combinations
 
 Values = dict[str, Any]
 
@@ -54,9 +54,9 @@ def combinations(sweep: Sweep) -> list[Values]:
         choices: list[Values] = [{name: value} for value in values]
         options: list[list[Values]] = [choices if varies(sweep, name, begun) else [{}] for begun in found]
         total = sum(len(some) for some in options)
-        if total > MOST:
+        if total > MAX_COMBINATIONS:
             raise UserError(
-                f"space has {total} combinations or more, at most {MOST} can be laid out: shorten the lists"
+                f"space has {total} combinations or more, at most {MAX_COMBINATIONS} can be laid out: shorten the lists"
             )
         found = [begun | more for begun, some in zip(found, options, strict=True) for more in some]
     return found
@@ -66,13 +66,13 @@ def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
     """The config of a combination of the finite dimensions. Raises `UserError` where it is excluded or not valid."""
     for rule in sweep.exclude:
         if holds(rule, values, sweep.space):
-            raise UserError(excluded(rule))
+            raise UserError(exclusion(rule))
     return make_config(sweep, values | lower_bounds(sweep))
 
 
-def excluded(rule: Conditions) -> str:
+def exclusion(rule: Conditions) -> str:
     """Why a combination that matches a rule is dropped."""
-    return f"excluded by {written(rule)}"
+    return f"excluded by {as_text(rule)}"
 
 
 def lower_bounds(sweep: Sweep) -> Values:
@@ -80,7 +80,7 @@ def lower_bounds(sweep: Sweep) -> Values:
     return {name: dimension.low for name, dimension in sweep.intervals.items()}
 
 
-def listed(sweep: Sweep, values: Values) -> Values:
+def finite_values(sweep: Sweep, values: Values) -> Values:
     """Those of the values that come from lists."""
     return {name: value for name, value in values.items() if name in sweep.finite}
 
@@ -88,9 +88,9 @@ def listed(sweep: Sweep, values: Values) -> Values:
 def refuse_idle_rules(sweep: Sweep, reasons: Container[str]) -> None:
     """Raise `UserError` for a rule that drops nothing."""
     for place, rule in enumerate(sweep.exclude, 1):
-        if excluded(rule) not in reasons or rule in sweep.exclude[: place - 1]:
+        if exclusion(rule) not in reasons or rule in sweep.exclude[: place - 1]:
             raise UserError(
-                f"exclude.{place} {written(rule)} drops no combination, or none that a rule before it leaves: take it out"
+                f"exclude.{place} {as_text(rule)} drops no combination, or none that a rule before it leaves: take it out"
             )
 
 
@@ -100,7 +100,7 @@ def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values
         if not any(varies(sweep, name, values) for values in valid):
             if dimension.when:
                 raise UserError(
-                    f"space.{name}.when {written(dimension.when)} holds in no valid combination: leave it out"
+                    f"space.{name}.when {as_text(dimension.when)} holds in no valid combination: leave it out"
                 )
             raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
     for name, values in sweep.finite.items():
@@ -116,7 +116,7 @@ def refuse_bad_bounds(sweep: Sweep, valid: list[Values]) -> None:
     """Raise `UserError` for an interval that is not valid wherever it varies, and for a grid over one."""
     for name, dimension in sweep.intervals.items():
         where = [values for values in valid if varies(sweep, name, values)]
-        for values, probe in itertools.product(where, dimension.probes(PROBES // len(where))):
+        for values, probe in itertools.product(where, dimension.probes(MAX_PROBES // len(where))):
             try:
                 make_config(sweep, values | lower_bounds(sweep) | {name: probe})
             except UserError as error:
@@ -135,11 +135,11 @@ def refuse_bad_points(sweep: Sweep, valid: list[Values]) -> None:
             if name not in point and varies(sweep, name, kept):
                 raise UserError(f"{what} lacks {name}: a point names every dimension that varies, {list(sweep.space)}")
         try:
-            check_combination(sweep, listed(sweep, point))
+            check_combination(sweep, finite_values(sweep, point))
             make_config(sweep, point)
         except UserError as error:
             raise UserError(f"{what} is no trial of this sweep: {error}") from None
-        if listed(sweep, point) not in valid:
+        if finite_values(sweep, point) not in valid:
             raise UserError(f"{what} says the same as another combination of space: {point}: write that one")
         if point in sweep.points[: place - 1]:
             raise UserError(f"{what} is there twice: {point}: leave one of them out")

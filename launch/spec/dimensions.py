@@ -16,7 +16,7 @@ from bel.heads import OPTIONS
 from launch.spec.sections import mapping
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
-ALMOST = 1e-8  # of a step: how far rounding may put a number beside it
+STEP_TOLERANCE = 1e-8  # of a step: how far rounding may put a number beside it
 
 Conditions = dict[str, tuple[Any, ...]]  # what values each of some fields may have
 
@@ -28,7 +28,7 @@ class Finite:
     values: tuple[Any, ...]
     when: Conditions = field(default_factory=dict)
 
-    def ask(self, trial: Any, name: str) -> Any:
+    def suggest(self, trial: Any, name: str) -> Any:
         """The value that an Optuna trial suggests for the parameter of a name."""
         return trial.suggest_categorical(name, list(self.values))
 
@@ -44,7 +44,7 @@ class Interval:
     whole: bool = False
     when: Conditions = field(default_factory=dict)
 
-    def ask(self, trial: Any, name: str) -> float:
+    def suggest(self, trial: Any, name: str) -> float:
         """The number that an Optuna trial suggests for the parameter of a name."""
         if self.whole:
             return self.nearest(trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log))
@@ -85,7 +85,7 @@ Dimension = Finite | Interval
 
 def on_step(distance: float, step: float) -> bool:
     """Whether a distance is a whole number of steps."""
-    return abs(distance / step - round(distance / step)) < ALMOST
+    return abs(distance / step - round(distance / step)) < STEP_TOLERANCE
 
 
 def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Dimension]:
@@ -152,7 +152,7 @@ def refuse_conditional(who: str, space: Mapping[str, Dimension]) -> None:
             raise UserError(f"{who} changes every dimension at once, and space.{name} has a when: take the when out")
 
 
-def written(when: Conditions) -> str:
+def as_text(when: Conditions) -> str:
     """Conditions as a line of YAML."""
     entries = (f"{n}: {allowed[0] if len(allowed) == 1 else list(allowed)}" for n, allowed in when.items())
     return f"{{{', '.join(entries)}}}"

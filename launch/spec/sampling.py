@@ -18,7 +18,7 @@ from launch.spec.combinations import (
     Values,
     check_combination,
     combinations,
-    listed,
+    finite_values,
     make_config,
     refuse_bad_bounds,
     refuse_bad_points,
@@ -29,7 +29,7 @@ from launch.spec.combinations import (
 from launch.spec.dimensions import Dimension, Finite
 from launch.spec.sweep_file import Sweep
 
-TRIES = 20  # draws for each trial that is wanted, after which a random search takes its space for exhausted
+DRAWS_PER_TRIAL = 20  # draws for each trial that is wanted, after which a random search takes its space for exhausted
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_plan(sweep: Sweep) -> Plan:
     refuse_useless(sweep, plan.combinations, dropped)
     refuse_bad_bounds(sweep, plan.combinations)
     refuse_bad_points(sweep, plan.combinations)
-    refuse_unlike(sweep, plan)
+    refuse_incomparable(sweep, plan)
     refuse_tuning_on_test(sweep, plan)
     return plan
 
@@ -83,7 +83,7 @@ SPLIT = ("selection", "val_fraction", "folds", "fold", "split_seed")
 COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # decide the validation images
 
 
-def refuse_unlike(sweep: Sweep, plan: Plan) -> None:
+def refuse_incomparable(sweep: Sweep, plan: Plan) -> None:
     """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
     if not compares(sweep):
         return
@@ -109,7 +109,7 @@ def compares(sweep: Sweep) -> bool:
     return sweep.scheduler.compares or sweep.method.suggests or sweep.search.tune is not None
 
 
-def strata(sweep: Sweep, plan: Plan) -> list[Plan]:
+def plans_by_protocol(sweep: Sweep, plan: Plan) -> list[Plan]:
     """The plans that are searched one after the other: one for each protocol, where trials are compared."""
     if not compares(sweep) or "protocol" not in sweep.finite:
         return [plan]
@@ -124,7 +124,7 @@ def strata(sweep: Sweep, plan: Plan) -> list[Plan]:
 
 def points(sweep: Sweep, plan: Plan) -> list[Values]:
     """The points of the sweep that belong to a plan, in order."""
-    return [point for point in sweep.points if listed(sweep, point) in plan.combinations]
+    return [point for point in sweep.points if finite_values(sweep, point) in plan.combinations]
 
 
 def draw(sweep: Sweep, plan: Plan) -> list[Values]:
@@ -134,14 +134,14 @@ def draw(sweep: Sweep, plan: Plan) -> list[Values]:
         return [*first, *(values for values in plan.combinations if values not in first)]
     trials = sweep.search.trials or 0
     drawn: dict[str, Values] = {}
-    for values in itertools.chain(first, itertools.islice(at_random(sweep, plan), TRIES * trials)):
+    for values in itertools.chain(first, itertools.islice(random_values(sweep, plan), DRAWS_PER_TRIAL * trials)):
         if len(drawn) == trials:
             break
         drawn.setdefault(json.dumps(values, sort_keys=True), values)
     return list(drawn.values())
 
 
-def at_random(sweep: Sweep, plan: Plan) -> Iterator[Values]:
+def random_values(sweep: Sweep, plan: Plan) -> Iterator[Values]:
     """Combinations at random: of lists alone each once, else without end."""
     generator = np.random.default_rng(sweep.search.seed or 0)
     if not sweep.intervals:
@@ -158,7 +158,7 @@ def at_random(sweep: Sweep, plan: Plan) -> Iterator[Values]:
 
 def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
     """Return one valid combination from an Optuna trial, field by field."""
-    return decide(sweep, plan, lambda name, offered: offered.ask(trial, parameter(name, offered)))
+    return choose_values(sweep, plan, lambda name, offered: offered.suggest(trial, parameter_name(name, offered)))
 
 
 def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
@@ -166,14 +166,14 @@ def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
     parameters = {}
 
     def remember(name: str, offered: Dimension) -> Any:
-        parameters[parameter(name, offered)] = values[name]
+        parameters[parameter_name(name, offered)] = values[name]
         return values[name]
 
-    decide(sweep, plan, remember)
+    choose_values(sweep, plan, remember)
     return parameters
 
 
-def decide(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> Values:
+def choose_values(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> Values:
     """Return a valid combination of which `pick` chooses each value, among those that a valid combination still has."""
     candidates, values = plan.combinations, {}
     for name in sweep.finite:
@@ -187,6 +187,6 @@ def decide(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> V
     return values
 
 
-def parameter(name: str, offered: Dimension) -> str:
+def parameter_name(name: str, offered: Dimension) -> str:
     """What Optuna calls a dimension: it wants a parameter's choices fixed, so that a list is named by them too."""
     return f"{name} {list(offered.values)}" if isinstance(offered, Finite) else name

@@ -19,7 +19,7 @@ from launch.spec.search import Search
 from launch.spec.sections import checked, key, mapping, section
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
-LONGEST_NAME = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
+MAX_NAME_BYTES = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
 
 
 def gpu_share(what: str, value: Any) -> float | str:
@@ -147,9 +147,9 @@ def parse(content: dict[str, Any]) -> Sweep:
         raise UserError(
             f"name must be letters, digits, _, -, . and blanks, got {name!r}: it names experiment and folders"
         )
-    if len(name.encode()) > LONGEST_NAME:
+    if len(name.encode()) > MAX_NAME_BYTES:
         raise UserError(
-            f"name must be of {LONGEST_NAME} bytes at most, got {len(name.encode())}: it names folders; {name} is too long"
+            f"name must be of {MAX_NAME_BYTES} bytes at most, got {len(name.encode())}: it names folders; {name} is too long"
         )
     base = mapping("base", content.get("base"))
     refuse_unknown("config field in base", base, FIELDS)

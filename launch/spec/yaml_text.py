@@ -10,8 +10,8 @@ import yaml
 
 from bel.errors import UserError
 
-MOST = 250_000  # characters of a file, and of what its aliases make of it
-DEEPEST = 50  # collections within each other
+MAX_CHARACTERS = 250_000  # characters of a file, and of what its aliases make of it
+MAX_DEPTH = 50  # collections within each other
 
 # Everything else is text, as it is typed. YAML 1.1 reads on as true, 1_0 as 10, 010 as 8, 1:30 as 90, and dates as dates.
 PLAIN = {
@@ -34,17 +34,6 @@ class Loader(yaml.SafeLoader):
         if tag is None or tag.rpartition(":")[2] in KNOWN
     }
 
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A node with all that is in it. Raises `RecursionError` long before Python would."""
-        self.depth += 1
-        if self.depth > DEEPEST + 1:
-            raise RecursionError
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
 
 class Dumper(yaml.SafeDumper):
     """A dumper that quotes text which either version of YAML would read as something else."""
@@ -61,54 +50,51 @@ def dump(values: Any) -> str:
 
 
 def load(path: Path) -> Any:
-    """The plain values in a YAML file. Raises `UserError` where it is none, `FileNotFoundError` where it is not there."""
+    """Return the plain values in a YAML file. Raises `UserError` where it is none, and `FileNotFoundError`."""
     try:
         with path.open(encoding="utf-8") as file:
-            return parse(f"{path}", file.read(MOST + 1))
+            text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path} is not readable YAML: {error}") from error
+    return parse(f"{path}", text)
 
 
 def parse(what: str, text: str) -> Any:
-    """The plain values of a text. Raises `UserError` where it is no YAML, says a key twice, or is too large or too deep."""
+    """Return the plain values of a text. Raises `UserError` for no YAML, a key twice, too many characters or depth."""
     try:
-        loader = Loader(text[: MOST + 1])
-        node = loader.get_single_node() if len(text) <= MOST else None
-        size, depth = measure(node, {}) if node else (len(text), 0)
-        if size > MOST:
-            raise UserError(
-                f"{what} is too large: it may have {MOST} characters, what its aliases stand for counted each time"
-            )
-        if depth > DEEPEST:
-            raise RecursionError
-        return loader.construct_document(node) if node else None
+        loader = Loader(text[: MAX_CHARACTERS + 1])
+        node = loader.get_single_node() if len(text) <= MAX_CHARACTERS else None
+        size, depth = size_and_depth(node, {}) if node else (len(text), 0)
+        if size <= MAX_CHARACTERS and depth <= MAX_DEPTH:
+            return loader.construct_document(node) if node else None
     except RecursionError:
-        raise UserError(f"{what} is nested too deeply: at most {DEEPEST} collections within each other") from None
+        size, depth = 0, MAX_DEPTH + 1
     except (KeyError, ValueError, yaml.YAMLError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{what} is not readable YAML: {' '.join(str(error).split())}") from error
+    if size > MAX_CHARACTERS:
+        raise UserError(
+            f"{what} is too large: it may have {MAX_CHARACTERS} characters, what its aliases stand for counted each time"
+        )
+    raise UserError(f"{what} is nested too deeply: at most {MAX_DEPTH} collections within each other")
 
 
-def measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
+def size_and_depth(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
     """Characters and depth of a node with all that its aliases stand for, none of which is laid out for it."""
     if isinstance(node, yaml.ScalarNode):
         return len(node.value) + 1, 0
     if node not in known:
-        known[node] = 1, DEEPEST  # until it is known, which is too deep for what it is within
+        known[node] = 1, MAX_DEPTH  # until it is known, which is too deep for what it is within
         if isinstance(node, yaml.MappingNode):
-            refuse_twice(node)
+            refuse_duplicate_keys(node)
         parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
-        measured = [measure(part, known) for part in parts]
+        measured = [size_and_depth(part, known) for part in parts]
         known[node] = 1 + sum(size for size, _ in measured), 1 + max((depth for _, depth in measured), default=0)
     return known[node]
 
 
-def refuse_twice(node: yaml.MappingNode) -> None:
+def refuse_duplicate_keys(node: yaml.MappingNode) -> None:
     """Raise a YAML error where a mapping says a key twice, of which a loader would take the last one."""
     seen = set()
     for key, _ in node.value:

@@ -24,7 +24,7 @@ from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
-from launch.schedule.suggestions import Listed, Source, Suggested, sampler
+from launch.schedule.suggestions import ListSource, Source, StudySource, sampler
 from launch.spec.sampling import Plan, draw, make_plan
 from launch.spec.sweep_file import Sweep, parse
 
@@ -82,9 +82,9 @@ def make_sweep(table: Table, **search: Any) -> Sweep:
 def make_source(sweep: Sweep, plan: Plan) -> Source:
     """Where the sweep's configurations come from; a study is kept in memory."""
     if not sweep.method.suggests:
-        return Listed(plan.config(sweep, values) for values in draw(sweep, plan))
+        return ListSource(plan.config(sweep, values) for values in draw(sweep, plan))
     study = optuna.create_study(sampler=sampler(sweep, sweep.search.seed or 0))
-    return Suggested(sweep, plan, study, len(plan.combinations))
+    return StudySource(sweep, plan, study, len(plan.combinations))
 
 
 def cell(config: TrainConfig) -> Cell:

@@ -4,7 +4,7 @@ from statistics import median
 
 import pytest
 
-from launch.schedule.suggestions import Listed
+from launch.schedule.suggestions import ListSource
 from launch.spec.sweep_file import Sweep
 from tests.benchmarks import search
 from tests.benchmarks.search import BAR, Pool, Table, read, shares
@@ -40,4 +40,4 @@ def test_a_pool_counts_the_epochs_that_were_begun() -> None:
     plan = search.make_plan(sweep)
     assert Pool(table, search.make_source(sweep, plan), None).epochs_to(8) == 8  # four workers, two epochs each
     assert Pool(table, search.make_source(sweep, plan), None).epochs_to(table.goal) == 12
-    assert Pool(table, Listed([]), None).epochs_to(8) == float("inf")
+    assert Pool(table, ListSource([]), None).epochs_to(8) == float("inf")

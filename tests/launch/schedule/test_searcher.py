@@ -14,9 +14,9 @@ from launch.identity import data_key, identify
 from launch.runs import SweepRuns
 from launch.schedule.repeats import repeats
 from launch.schedule.schedulers import ByKey, make_scheduler
-from launch.schedule.searcher import MOST_DEATHS, TrialSearcher
+from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import Listed, Suggested, open_study
+from launch.schedule.suggestions import ListSource, StudySource, open_study
 from launch.spec.combinations import make_config
 from launch.spec.sampling import draw, make_plan, points
 from launch.tracking.params import label
@@ -49,9 +49,9 @@ class Bench:
         self.stop, self.adopted = SweepStopper(self.sweep_runs), []
         if self.sweep.method.suggests:
             self.study = open_study(self.sweep, name, database or "sqlite:///:memory:")
-            source = Suggested(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
+            source = StudySource(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
         else:
-            source = Listed(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
+            source = ListSource(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
         self.source, self.count = source, 0
         repeated = partial(repeats, self.sweep)
         self.searcher = TrialSearcher(
@@ -75,7 +75,7 @@ class Bench:
         """Let a run end after epochs of these validation errors."""
         run.history = entries(*errors, bits=bits)
         run.outcome = outcome
-        self.searcher.ended(run)
+        self.searcher.run_ended(run)
 
 
 def entries(*errors, bits=8.0):
@@ -245,17 +245,17 @@ def test_more_trials_of_a_study_are_new_ones(tmp_path):
 def test_a_run_whose_worker_died_is_next_and_fails_after_many_deaths():
     bench = Bench(LISTS, {})
     run, other = bench.next(), bench.next()
-    for number in range(1, MOST_DEATHS + 1):
+    for number in range(1, MAX_DEATHS + 1):
         run.outcome = Outcome.RUNNING
-        assert bench.searcher.again(run) and run.deaths == number
+        assert bench.searcher.resubmit(run) and run.deaths == number
         assert bench.next() is run, "before those that have not begun"
-    assert bench.searcher.again(run) and bench.next() is run and run.deaths == MOST_DEATHS, "it had not begun"
+    assert bench.searcher.resubmit(run) and bench.next() is run and run.deaths == MAX_DEATHS, "it had not begun"
     run.outcome = Outcome.RUNNING
-    assert not bench.searcher.again(run)
+    assert not bench.searcher.resubmit(run)
     bench.end(run, outcome=Outcome.FAILED)
     assert run not in bench.all() and other not in bench.searcher.queue
     other.outcome = Outcome.RUNNING
-    bench.searcher.again(other)
+    bench.searcher.resubmit(other)
     assert other.deaths == 1
     for _ in range(2):
         bench.sweep_runs.enter(other.key, {"past": entries(5), "host": "h", "device": "d"})
@@ -266,7 +266,7 @@ def test_a_run_whose_worker_died_is_next_and_fails_after_many_deaths():
 def test_nothing_is_suggested_once_the_sweep_stops():
     bench = Bench(LISTS, {})
     run = bench.next()
-    bench.stop.ask(INTERRUPTED, "x")
+    bench.stop.request(INTERRUPTED, "x")
     assert bench.next() == TrialSearcher.FINISHED
     run.outcome = Outcome.CUT
 
@@ -300,7 +300,7 @@ def test_patience_goes_on_where_an_earlier_call_of_a_search_ended(tmp_path):
     for error in (3, 4, 5):
         first.end(first.next(), error)
     second = Bench(RATE, search, database, budget={"patience": 3})
-    assert second.searcher.since == 2 and second.searcher.best == 3
+    assert second.searcher.without_better == 2 and second.searcher.best == 3
     second.end(second.next(), 6)
     assert second.next() == TrialSearcher.FINISHED
 

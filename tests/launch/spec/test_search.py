@@ -5,7 +5,7 @@ import pytest
 
 from bel.errors import UserError
 from launch.spec import methods
-from launch.spec.sampling import as_parameters, compares, draw, make_plan, points, strata, suggest
+from launch.spec.sampling import as_parameters, compares, draw, make_plan, plans_by_protocol, points, suggest
 from launch.spec.search import OBJECTIVES, Search
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 
@@ -41,7 +41,7 @@ def test_optuna_tries_exactly_the_points_that_are_enqueued():
     for values in points(s, plan):
         study.enqueue_trial(as_parameters(s, plan, values))
     assert [suggest(s, plan, study.ask()) for _ in range(4)][:3] == points(s, plan) == tried
-    parts = strata(s, plan)
+    parts = plans_by_protocol(s, plan)
     assert [points(s, part) for part in parts] == [tried[1:2], [tried[0], tried[2]]]
 
 
@@ -65,15 +65,15 @@ def test_each_protocol_is_a_stratum_where_trials_are_compared():
     }
     compared = sweep(space, search={"scheduler": "asha"})
     plan = make_plan(compared)
-    first, second = strata(compared, plan)
+    first, second = plans_by_protocol(compared, plan)
     assert first.combinations + second.combinations == plan.combinations and {
         v["protocol"] for v in first.combinations
     } == {"biwi"}
     assert first.dropped == plan.dropped and plan.dropped and not second.dropped
     whole = sweep(space)
-    assert strata(whole, make_plan(whole)) == [make_plan(whole)]
+    assert plans_by_protocol(whole, make_plan(whole)) == [make_plan(whole)]
     one = sweep(FEW, search={"scheduler": "asha"})
-    assert strata(one, make_plan(one)) == [make_plan(one)]
+    assert plans_by_protocol(one, make_plan(one)) == [make_plan(one)]
 
 
 def test_a_search_says_what_it_compares_and_how():
