@@ -103,6 +103,13 @@ def matrix_to_euler(rotation: Numbers) -> Numbers:
     return xp.rad2deg(xp.stack([yaw, pitch, roll], -1))
 
 
+def rotation_angles(ours: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return angles between rotations (n,) and their columns (n, 3), of yaw, pitch, roll (n, 3), all in degrees."""
+    chords = np.linalg.norm(euler_to_matrix(ours) - euler_to_matrix(true), axis=-2)  # (n, 3): exact where arccos is not
+    geodesic = 2 * np.arcsin(np.minimum(np.linalg.norm(chords, axis=-1) / math.sqrt(8), 1))
+    return np.degrees(geodesic), np.degrees(2 * np.arcsin(np.minimum(chords / 2, 1)))
+
+
 def other_triple(yaw_pitch_roll: Numbers) -> Numbers:
     """The other yaw, pitch, roll (..., 3) of the same rotation, in -180..180 degrees."""
     yaw, pitch, roll = (yaw_pitch_roll[..., i] for i in range(3))

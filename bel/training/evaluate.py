@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bel.angles import Axis, euler_to_matrix
+from bel.angles import Axis, rotation_angles
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.groups import group_means
@@ -83,18 +82,11 @@ class Evaluation:
         The columns are the directions x, y and z of a head: right, down and away where it faces the camera (TriNet, WACV
         2021, section 3.3).
         """
-        geodesic, columns = self.rotation_angles(decoder)
+        order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
+        ours, true = (x[:, order].numpy() for x in (self.predictions[decoder], self.targets))
+        geodesic, columns = rotation_angles(ours, true)
         means = [geodesic.mean(), *columns.mean(0)]
         return dict(zip(("geodesic", "column_x", "column_y", "column_z"), map(float, means), strict=True))
-
-    def rotation_angles(self, decoder: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return angles in degrees by image, between rotations (n,) and between their columns (n, 3)."""
-        order = [[axis.name for axis in self.axes].index(name) for name in ("yaw", "pitch", "roll")]
-        ours, true = (euler_to_matrix(x[:, order].numpy()) for x in (self.predictions[decoder], self.targets))
-        columns = np.linalg.norm(ours - true, axis=-2)  # (n, 3) chords: exact where the arc cosine is not
-        geodesic = 2 * np.arcsin(np.minimum(np.linalg.norm(columns, axis=-1) / math.sqrt(8), 1))
-        angles = 2 * np.arcsin(np.minimum(columns / 2, 1))
-        return np.degrees(geodesic), np.degrees(angles)
 
     def columns(self) -> dict[str, list[Any]]:
         """Return a table, a row an image: name, group, and by axis target, decoders, posterior, level, packed wrong bits."""

@@ -1,33 +1,34 @@
-"""Out-of-fold errors of a tuned sweep: every training image predicted by a network that has not seen its group."""
+"""Out-of-fold errors of a tuned sweep: each training image is predicted by a network that has not seen its group.
+
+All is read from the store: the validation predictions of each fold's run are of the images that it held out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from statistics import fmean
-from typing import Any
 
-import torch
+import numpy as np
 from mlflow.entities import Run
-from torch import Tensor
 
 from bel.config import TrainConfig
-from bel.data.groups import group_means
-from bel.data.loading import load, split
 from bel.errors import UserError
 from bel.run_layout import BY_IMAGE
 from bel.text import is_number
-from bel.training.evaluate import Evaluation, evaluate, overall
-from results.analysis.configurations import error_of, ranked
+from results.analysis.configurations import Configuration, error_of, ranked
 from results.analysis.ranking import configuration_name, rank_key
-from results.retest.subject import fetch_state, load_test, open_subject, repeat
+from results.store.artifacts import existing_predictions
+from results.store.predictions import Floats, Predictions, concatenated
 from results.store.runs import on_fold, section_of, trials
 
-# What may differ among the runs of one contender: how its groups are divided, and where its files lie.
-APART = {
+# Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
+DIFFERENT = {
     "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights",
 }  # fmt: skip
-OWN = {f.name for f in fields(TrainConfig)} - APART | {"weights_digest"}  # parameters that identify a contender
+IDENTITY = {f.name for f in fields(TrainConfig)} - DIFFERENT | {"weights_digest"}  # parameters of a contender
+Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that they have in common
 
 
 @dataclass(frozen=True)
@@ -42,103 +43,114 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Contender:
-    """A configuration on all folds: its runs, its out-of-fold predictions, and those of each fold's network on test."""
+    """A configuration out of fold, of one seed, and the predictions of each fold's network on the test split."""
 
-    name: str
     tuned: Tuned
-    runs: list[Run]
-    out_of_fold: Evaluation
-    tests: list[Evaluation]
-
-    def by_group(self) -> dict[str, Tensor]:
-        """Mean out-of-fold errors (axes,) in units of each group, in order of the groups' names."""
-        held = self.out_of_fold
-        return dict(zip(sorted(set(held.groups)), held.group_errors(held.headline), strict=True))
-
-    def geodesic(self) -> float:
-        """Mean out-of-fold angle between rotations in degrees, mean over groups."""
-        held = self.out_of_fold
-        return float(group_means(held.rotation_angles(held.headline)[0], held.groups).mean())
-
-    def group_maes(self) -> Tensor:
-        """Mean absolute out-of-fold error (groups,) over all axes of each group."""
-        values = [overall(errors, self.out_of_fold.axes) for errors in self.by_group().values()]
-        return torch.tensor(values, dtype=torch.float64)
+    out_of_fold: Configuration
+    tests: list[Predictions]
 
     @property
-    def mae(self) -> float:
-        """Mean over groups, each counted once."""
-        return self.group_maes().mean().item()
+    def name(self) -> str:
+        """The name of its runs without the fold."""
+        return self.out_of_fold.name
+
+    @property
+    def geodesic(self) -> float:
+        """The out-of-fold angle between rotations in degrees, mean over groups."""
+        held = self.out_of_fold.seeds[0]
+        return float(held.by_group(held.geodesic()).mean())
 
     @property
     def test_maes(self) -> list[float]:
-        """MAE of each fold's network on the test split."""
-        return [test.mae(test.headline) for test in self.tests]
+        """The MAE of each fold's network on the test split."""
+        return [float(test.mean_errors().mean()) for test in self.tests]
 
-    def test_errors(self) -> Tensor:
+    @property
+    def test_errors(self) -> Floats:
         """Absolute errors (n, axes) in units on the test split, mean over the folds' networks."""
-        return torch.stack([test.errors(test.headline) for test in self.tests]).mean(0)
+        return np.mean([test.errors() for test in self.tests], 0)
 
 
-def contenders(parent: Run, changes: dict[str, Any], say: Callable[[str], None]) -> list[Contender]:
-    """The contenders of a tuned sweep that have all their folds, the best first; each run's logged error is repeated.
+def contenders(parent: Run, test_of: Callable[[Run], Predictions], say: Callable[[str], None]) -> list[Contender]:
+    """Return the contenders of a tuned sweep that have all their folds, the best first; `say` is told of each run.
 
-    Those without are said. Raises `UserError` where there is none, or where an error does not repeat.
+    `test_of` gives a run's predictions on the test split. Raises `UserError` where no contender has all its folds, or
+    where stored predictions are not those of the logged error.
     """
-    found = [contender(tuned, runs, changes, say) for tuned, runs in tuned_runs(parent) if complete(tuned, runs, say)]
+    found = [contender(tuned, runs, test_of, say) for tuned, runs in tuned_runs(parent) if complete(tuned, runs, say)]
     if not found:
         raise UserError(f"run {parent.info.run_id} has no contender with all its folds: run the sweep again to go on")
     return in_order(found)
 
 
 def in_order(found: list[Contender]) -> list[Contender]:
-    """Contenders as a leaderboard has them: by the mean over the seeds of each, then by their own error."""
+    """Sort contenders as a leaderboard does: by the mean over the seeds of each, then by their own error."""
     seeds: dict[str, list[float]] = {}
     for one in found:
-        seeds.setdefault(configuration_name(one.name), []).append(one.mae)
+        seeds.setdefault(configuration_name(one.name), []).append(one.out_of_fold.mae)
     most = max(map(len, seeds.values()))
-    places = {name: rank_key(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
-    return sorted(found, key=lambda one: (places[configuration_name(one.name)], rank_key(one.mae, one.name)))
+    keys = {name: rank_key(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
+    return sorted(found, key=lambda one: (keys[configuration_name(one.name)], rank_key(one.out_of_fold.mae, one.name)))
 
 
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
-    """Each contender of a tuned sweep with its runs on folds, in order of the folds; one a seed, where there are several.
+    """Return each contender of a tuned sweep, one a seed, with its runs on folds in order of the folds.
 
-    The best value has the least mean over seeds of what the sweep was told to minimise. Raises `UserError` for another run.
+    The best value has the least mean over seeds of what the sweep minimises. Raises `UserError` for another run.
     """
     search = section_of(parent, "search")
-    name = search.get("tune")
-    objectives = search.get("objective")
+    name, objectives = search.get("tune"), search.get("objective")
     if not isinstance(name, str) or not isinstance(objectives, list):
         raise UserError(
             f"run {parent.info.run_id} is no tuned sweep: give the parent of one whose file says search.tune"
         )
-    hold_out: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    on_folds: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    error = image_error if objectives[:1] == ["val/mae"] else error_of
+    hold_out, on_folds = by_contender(parent, name)
+    return [
+        (tuned, [run for run in on_folds.get(who, []) if chosen(tuned, run)])
+        for who, runs in hold_out.items()
+        for tuned in decided(name, runs, error)
+    ]
+
+
+def by_contender(parent: Run, tuned: str) -> tuple[Runs, Runs]:
+    """Group the ranked trials of a sweep on its hold-out, the best first, and on its folds, in their order."""
+    hold_out: Runs = {}
+    on_folds: Runs = {}
     for run in sorted(filter(ranked, trials([parent])), key=lambda run: rank_key(error_of(run), run.info.run_name)):
-        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in OWN - {name, "seed"}))
+        who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in IDENTITY - {tuned, "seed"}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
-    paired = []
-    for who, runs in hold_out.items():
-        by_value: dict[str, list[float]] = {}
-        for run in runs:
-            error = run.data.metrics[BY_IMAGE] if objectives[:1] == ["val/mae"] else error_of(run)
-            by_value.setdefault(run.data.params[name], []).append(error)
-        most = max(map(len, by_value.values()))
-        best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(by_value[value]), 9)))
-        values = sorted({float(run.data.params[name]) for run in runs}) if is_number(best) else []
-        at_end = len(values) > 1 and float(best) in (values[0], values[-1])
-        for seed in sorted({run.data.params["seed"] for run in runs}, key=int):
-            chosen = {name: best, "seed": seed}
-            folds = [run for run in on_folds.get(who, []) if chosen.items() <= run.data.params.items()]
-            of_seed = [run for run in runs if run.data.params["seed"] == seed]
-            folds.sort(key=lambda run: int(run.data.params["fold"]))
-            paired.append((Tuned(name, best, at_end, of_seed), folds))
-    return paired
+    for runs in on_folds.values():
+        runs.sort(key=lambda run: int(run.data.params["fold"]))
+    return hold_out, on_folds
+
+
+def image_error(run: Run) -> float:
+    """Return the logged error of a run over images."""
+    return float(run.data.metrics[BY_IMAGE])
+
+
+def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
+    """Return what the hold-out runs of a contender decided about a field, once for each of its seeds."""
+    by_value: dict[str, list[float]] = {}
+    for run in runs:
+        by_value.setdefault(run.data.params[name], []).append(error(run))
+    most = max(map(len, by_value.values()))
+    best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(by_value[value]), 9)))
+    values = sorted({float(value) for value in by_value}) if is_number(best) else []
+    at_end = len(values) > 1 and float(best) in (values[0], values[-1])
+    seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
+    return [Tuned(name, best, at_end, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds]
+
+
+def chosen(tuned: Tuned, run: Run) -> bool:
+    """Say whether a run on a fold has the value that was decided, and the seed that it was decided for."""
+    seed = tuned.runs[0].data.params["seed"]
+    return run.data.params[tuned.field] == tuned.value and run.data.params["seed"] == seed
 
 
 def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:
-    """Whether a contender has every fold once; says where it has not."""
+    """Return whether a contender has every fold once, and say where it has not."""
     present = [int(run.data.params["fold"]) for run in runs]
     if runs and present == list(range(int(runs[0].data.params["folds"]))):
         return True
@@ -148,45 +160,29 @@ def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:
     return False
 
 
-def contender(tuned: Tuned, runs: list[Run], changes: dict[str, Any], say: Callable[[str], None]) -> Contender:
-    """A contender from its runs, one a fold."""
-    measured = [measure(run, changes, say) for run in runs]
+def contender(
+    tuned: Tuned, runs: list[Run], test_of: Callable[[Run], Predictions], say: Callable[[str], None]
+) -> Contender:
+    """Put a contender together from its runs, one a fold."""
+    held, tests = [], []
+    for run in runs:
+        tests.append(test_of(run))
+        held.append(existing_predictions(run, "val", bits=False))
+        say(checked(run, held[-1], tests[-1]))
+    whole = concatenated(held)
     name = runs[0].info.run_name.partition(" fold=")[0]
-    return Contender(name, tuned, runs, joined([held for held, _ in measured]), [test for _, test in measured])
+    return Contender(tuned, Configuration(name, tuple(runs), (whole,), whole.decoders[0]), tests)
 
 
-def measure(run: Run, changes: dict[str, Any], say: Callable[[str], None]) -> tuple[Evaluation, Evaluation]:
-    """A fold's held-out images and the test split, as its network predicts them.
-
-    Raises `UserError` where the held-out error is not the logged one.
-    """
-    subject = open_subject(fetch_state(run), changes, run)
-    again = repeat(subject, split(subject.config, load(subject.config, "train")))
-    if not again.holds:
+def checked(run: Run, held: Predictions, test: Predictions) -> str:
+    """Return a run's errors in a line. Raises `UserError` where its stored predictions are not of its logged error."""
+    error, logged = float(held.mean_errors().mean()), image_error(run)
+    if not math.isclose(error, logged, rel_tol=1e-9, abs_tol=1e-9):
         raise UserError(
-            f"run {run.info.run_id} does not repeat its logged error: {again.difference:.1e} apart, allowed "
-            f"{again.allowed:.0e}: the checkpoint, the data or the code is not what was logged"
+            f"run {run.info.run_id} does not repeat its logged error: its stored predictions have {error:.6f}, logged is "
+            f"{logged:.6f}: they are not of one training"
         )
-    test = load_test(subject.config)
-    tested = evaluate(subject.model, test, torch.arange(len(test)), subject.config)
-    say(
-        f"{run.info.run_name:<40} out of fold {again.evaluation.mae(again.evaluation.headline):7.3f} repeats "
-        f"({again.difference:.0e})  test {tested.mae(tested.headline):7.3f}"
-    )
-    return again.evaluation, tested
-
-
-def joined(parts: Sequence[Evaluation]) -> Evaluation:
-    """Evaluations of different images in one. Raises `UserError` where an image is in two of them."""
-    names = [name for part in parts for name in part.names]
-    if len(set(names)) < len(names):
-        raise UserError("the folds hold an image twice: they are not of one sweep")
-    return replace(
-        parts[0],
-        names=names,
-        groups=[group for part in parts for group in part.groups],
-        targets=torch.cat([part.targets for part in parts]),
-        predictions={name: torch.cat([part.predictions[name] for part in parts]) for name in parts[0].predictions},
-        posterior={},
-        wrong_bits={},
+    return (
+        f"{run.info.run_name:<40} out of fold {error:7.3f} repeats ({abs(error - logged):.0e})  test "
+        f"{float(test.mean_errors().mean()):7.3f}"
     )

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from mlflow.entities import Run
 
 from bel.errors import UserError
-from bel.run_layout import PARENT, PREDICTIONS
+from bel.run_layout import PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
 from results.analysis.pairwise import contrast
-from results.store.artifacts import fetch_predictions
+from results.store.artifacts import existing_predictions
 from results.store.predictions import Predictions
 from results.store.runs import RUN_ID, find_run, find_sweeps, trials
 from results.tables.pairwise import text
@@ -83,7 +82,7 @@ def by_name(name: str, sweep: str | None, known: dict[str, Configuration]) -> Co
 
 def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration:
     """A configuration with its predictions on a split, bits and all. Raises `UserError` where some are missing."""
-    parts = [(run, predictions(run, split)) for run in one.runs]
+    parts = [(run, existing_predictions(run, split)) for run in one.runs]
     by_seed: dict[str, list[Predictions]] = {}
     for run, part in parts:
         # The folds of a seed hold different images of val, and all of them the same of test.
@@ -95,21 +94,6 @@ def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration
     if decoder is not None and decoder not in seeds[0].decoders:
         raise UserError(f"--decoder must be a read-out of {one.name!r}, {seeds[0].decoders}, got {decoder!r}")
     return replace(one, seeds=seeds, decoder=decoder or seeds[0].decoders[0])
-
-
-def predictions(run: Run, split: str) -> Predictions:
-    """The predictions of a run. Raises `UserError` where it has none, with what to do."""
-    found = fetch_predictions(run, split)
-    if found is None:
-        remedy = (
-            f"run `bel-eval --run-id {run.info.run_id}` first"
-            if split == "test"
-            else "it came to no epoch, or is older than these files: run its sweep again"
-            if PARENT in run.data.tags
-            else "train it again"
-        )
-        raise UserError(f"run {run.info.run_id} ({run.info.run_name}) has no {PREDICTIONS[split]}: {remedy}")
-    return found
 
 
 def refuse_others(first: Configuration, other: Configuration, split: str) -> None:

@@ -1,36 +1,68 @@
-"""`bel-results folds`: every fold's held-out images and the test split measured again, put together and compared."""
+"""`bel-results folds`: the held-out images of all folds of a tuned sweep put together and compared, and test beside them."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from mlflow.entities import Run
+
+from bel.errors import UserError
 from bel.files import refuse_folder
 from bel.text import ALL_AXES
 from results.analysis.folds import contenders
-from results.retest.evaluate import FREE, settings
+from results.retest.evaluate import FREE, OTHER, re_test, settings
+from results.retest.subject import fetch_state, open_subject
+from results.store.artifacts import fetch_predictions
+from results.store.predictions import Predictions
 from results.store.runs import find_run
-from results.tables import folds as fold_tables
+from results.tables import folds as tables
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--run-id", required=True, help="MLflow id of the sweep's parent run")
     parser.add_argument("--out", type=Path, help="folder of the table and of CSVs of runs, groups and images")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. data_root=/data, device=cpu"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="for the re-test of a run without test predictions, e.g. data_root=/data, device=cpu",
     )
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.set_defaults(run=folds)
 
 
 def folds(a: argparse.Namespace) -> int:
-    """Measure every fold's held-out images and the test split again, and print and write the comparison."""
+    """Print and write the comparison; a run without test predictions is re-tested first, as by bel-eval."""
     if a.out:
         refuse_folder("--out", a.out)
-    found = contenders(find_run(a.run_id), settings(a.set, FREE), lambda line: print(line, flush=True))
-    print(f"\n{fold_tables.text(found, a.all_axes)}")
+    test_of = partial(test_predictions, changes=settings(a.set, FREE))
+    found = contenders(find_run(a.run_id), test_of, partial(print, flush=True))
+    print(f"\n{tables.text(found, a.all_axes)}")
     if a.out:
-        fold_tables.write(found, a.out)
+        tables.write(found, a.out)
         print(f"\nwritten to {a.out}")
     return 0
+
+
+def test_predictions(run: Run, changes: Mapping[str, Any]) -> Predictions:
+    """Read a run's predictions on the test split, after a re-test where there are none yet.
+
+    Raises `UserError` where the validation error does not repeat, or its images are not here.
+    """
+    found = fetch_predictions(run, "test", bits=False)
+    if found is None:
+        if re_test(open_subject(fetch_state(run), dict(changes), run)):
+            raise UserError(f"run {run.info.run_id} does not repeat its logged error: {OTHER}")
+        found = fetch_predictions(run, "test", bits=False)
+    if found is None:
+        raise UserError(
+            f"the re-test of run {run.info.run_id} was not logged, because its training images are not here: set "
+            "data_root to their folder"
+        )
+    return found

@@ -21,7 +21,7 @@ COMMANDS = {
         "results.commands.best",
         "the winner's id, config and next commands; --register puts it into the registry",
     ),
-    "folds": ("results.commands.folds", "out-of-fold errors of a tuned sweep, measured again, and test beside them"),
+    "folds": ("results.commands.folds", "out-of-fold errors of a tuned sweep, and test beside them"),
 }
 
 

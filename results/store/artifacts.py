@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
-from bel.run_layout import CHECKPOINT, PREDICTIONS
+from bel.run_layout import CHECKPOINT, PARENT, PREDICTIONS
 from results.store.predictions import Predictions, read
 
 
@@ -44,6 +44,21 @@ def fetch_predictions(run: Run, split: str = "val", bits: bool = True) -> Predic
     """Read a run's predictions on a split; None where it has none (an older run, or one that ended before its first epoch)."""
     with artifact(run, PREDICTIONS[split]) as path:
         return None if path is None else read(path, bits)
+
+
+def existing_predictions(run: Run, split: str, bits: bool = True) -> Predictions:
+    """Read a run's predictions on a split. Raises `UserError` where it has none, with what to do."""
+    found = fetch_predictions(run, split, bits)
+    if found is None:
+        remedy = (
+            f"run `bel-eval --run-id {run.info.run_id}` first"
+            if split == "test"
+            else "it came to no epoch, or is older than these files: run its sweep again"
+            if PARENT in run.data.tags
+            else "train it again"
+        )
+        raise UserError(f"run {run.info.run_id} ({run.info.run_name}) has no {PREDICTIONS[split]}: {remedy}")
+    return found
 
 
 def fetch_checkpoint(run: Run, folder: Path) -> Path:

@@ -14,6 +14,7 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from bel.angles import rotation_angles
 from bel.data.groups import group_means
 from bel.errors import UserError, sentence
 
@@ -56,6 +57,11 @@ class Predictions:
         """Absolute errors (n,) over all axes, in the unit of the headline error."""
         widths = np.array([axis["width"] for axis in self.meaning["axes"]])
         return (self.errors(decoder) * widths).mean(1)
+
+    def geodesic(self, decoder: str | None = None) -> Floats:
+        """Return the angles (n,) in degrees between predicted and true rotations of a pose."""
+        order = [self.axes.index(name) for name in ("yaw", "pitch", "roll")]
+        return rotation_angles(self.values[decoder or self.decoders[0]][:, order], self.values["target"][:, order])[0]
 
     @cached_property
     def group_names(self) -> NDArray[np.str_]:

@@ -83,7 +83,7 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
         parent, trials = children("tuned")
         assert command.main(["folds", "--run-id", parent.info.run_id, "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert out.count(" repeats (") == 9 and "out of fold on" in out
+    assert out.count(" repeats (") == out.count("logged test metrics") == 9 and "out of fold on" in out
     rows = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("runs", "groups")}
     assert {row["run_id"] for row in rows["runs"]} == {run.info.run_id for run in trials}
     names = [name for name in rows["groups"][0] if name != "group"]
@@ -101,6 +101,11 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
     tests = list(csv.DictReader((tmp_path / "errors_test.csv").open()))
     assert tests and not {row["group"] for row in tests} & set(groups)
     assert (tmp_path / "table.md").read_text().count("\n| ") >= 4
+    with working_in(tuned):
+        assert command.main(["folds", "--run-id", parent.info.run_id]) == 0
+        again = capsys.readouterr().out
+        assert again.count(" repeats (") == 9 and "logged test metrics" not in again, "they are read from the store"
+        assert again.splitlines()[-5:] == out.splitlines()[-7:-2]
 
 
 @pytest.mark.slow

@@ -1,0 +1,17 @@
+"""A fold's stored predictions are of its logged error, or are refused."""
+
+import pytest
+
+from bel.errors import UserError
+from results.analysis.folds import checked
+from results.store.artifacts import fetch_predictions
+from tests.results.made import flat, run_with
+
+
+def test_stored_predictions_of_another_error_are_refused(tmp_path):
+    run = run_with(tmp_path, "j s0 fold=0", flat(4.0))
+    held = fetch_predictions(run)
+    assert " repeats (" in checked(run, held, held)
+    other = run_with(tmp_path, "j s0 fold=1", flat(4.0), error=5.0)
+    with pytest.raises(UserError, match="does not repeat its logged error: its stored predictions have"):
+        checked(other, held, held)
