@@ -14,21 +14,21 @@ import numpy as np
 
 from bel.errors import UserError
 
-if TYPE_CHECKING:  # a process that only reads labels does without torch's seconds of import
+if TYPE_CHECKING:  # workers that read labels do without torch, which takes seconds to import
     from torch import Tensor
 
 
 Numbers = TypeVar("Numbers", np.ndarray, "Tensor")
 
-MOST_LEVELS = 10_000  # of an axis: a code's matrix has as many rows, and up to as many columns
+MOST_LEVELS = 10_000  # of an axis: the rows of its code matrix, which may have as many columns
 
 
 @dataclass(frozen=True)
 class Axis:
     """One continuous target, cut into `levels` equal steps over [low, low + span).
 
-    `flip` is the sign that the value takes in a mirrored image; None where mirroring changes its meaning. `check_unit`
-    says that labels which look like degrees for radians, or the other way round, are refused.
+    `flip` is the sign of the value in a mirrored image; None where mirroring changes its meaning. `check_unit` says that
+    labels which look like degrees in place of radians, or the other way round, are refused.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Axis:
 
 
 def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]:
-    """Axes with `code_bits` levels on the widest one and, in proportion and rounded up to even, on narrower ones.
+    """Return axes with `code_bits` levels on the widest one and, in proportion and rounded up to even, on narrower ones.
 
     None keeps the levels of the protocol. Raises `UserError` below 2 levels and above 10,000.
     """
@@ -77,7 +77,7 @@ def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]
 
 
 def library(values: np.ndarray | Tensor) -> ModuleType:
-    """The one of numpy and torch that computes with these numbers."""
+    """Return numpy or torch, whichever these values belong to."""
     return np if isinstance(values, np.ndarray) else importlib.import_module("torch")
 
 
@@ -111,14 +111,14 @@ def rotation_angles(ours: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def other_triple(yaw_pitch_roll: Numbers) -> Numbers:
-    """The other yaw, pitch, roll (..., 3) of the same rotation, in -180..180 degrees."""
+    """Return the other yaw, pitch, roll (..., 3) of the same rotation, in -180..180 degrees."""
     yaw, pitch, roll = (yaw_pitch_roll[..., i] for i in range(3))
     other = library(yaw_pitch_roll).stack([180 - yaw, 180 + pitch, 180 + roll], -1)
     return (other + 180) % 360 - 180
 
 
 def least_turned(yaw_pitch_roll: Numbers) -> Numbers:
-    """Of the two triples (..., 3) of a rotation the one with the least |pitch| + |roll|, so that |yaw| may pass 90 degrees."""
+    """Return the triple (..., 3) of a rotation with the smaller |pitch| + |roll|, so that |yaw| may exceed 90 degrees."""
     other, xp = other_triple(yaw_pitch_roll), library(yaw_pitch_roll)
     turned = abs(yaw_pitch_roll[..., 1:]).sum(-1) > abs(other[..., 1:]).sum(-1)
     return xp.where(turned[..., None], other, yaw_pitch_roll)

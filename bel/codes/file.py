@@ -1,4 +1,4 @@
-"""A label encoding of one's own: a 0/1 matrix (levels, bits) in a .npy or .csv file."""
+"""Label encodings in files: a 0/1 matrix (levels, bits) in a .npy or .csv file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MOST_COLUMNS = 10_000
 
 
 def matrix_file(levels: int, path: str) -> Bits:
-    """The user's own code: N levels -> (N, B), read from a file. Raises `UserError` where the file holds no such code.
+    """Read a code from a file: N levels -> (N, B). Raises `UserError` where the file has no such code.
 
-    `{levels}` in the path stands for N, so that axes with different numbers of levels have a file each.
+    `{levels}` in the path stands for N, for axes with different numbers of levels.
     """
     file = absolute("code file", path.replace("{levels}", str(levels)))
     try:
         matrix = READERS[file.suffix.lower()](file)
-    except Exception as error:  # numpy raises half a dozen kinds on a header that is none, or of sizes that cannot be
+    except Exception as error:  # numpy raises many types of errors for broken headers
         raise UserError(f"cannot read the code file {file}: {' '.join(str(error).split())}") from error
     check_shape(file, matrix.shape, levels)
     check_entries(file, matrix)
@@ -34,12 +34,12 @@ def matrix_file(levels: int, path: str) -> Bits:
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """Array of a .npy file, mapped, so that its shape is checked before its values are read; never unpickles."""
+    """Open a .npy file as a memory map, to check its shape before its values are read; never unpickles."""
     return np.lib.format.open_memmap(path, mode="r")
 
 
 def read_csv(path: Path) -> NDArray[Any]:
-    """Numbers (rows, columns) of a file without a header, as tables are separated. Raises `ValueError` where it is none."""
+    """Read numbers (rows, columns) from a file without a header, with any delimiter of tables. Raises `ValueError`."""
     lines = [line for line in read_lines(path, "the code file")[0] if line.strip()]
     if not lines:
         raise ValueError("it is empty")

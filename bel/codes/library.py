@@ -1,6 +1,7 @@
 """Label encodings: a code is a 0/1 matrix (levels, bits) whose row k is the code word of level k (BEL, section 3).
 
-A name is a key of `CODES` (`u`, `random`), or a key of `ARGUMENTS` with its argument (`random:7`, `file:mine.npy`).
+A name is a key of `CODES` (`u`, `random`), or a key of `ARGUMENTS` with its argument (`random:7`, `file:mine.npy`). A new
+code is one function and one entry of `CODES`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def johnson_digit(value: NDArray[np.int64], width: int) -> Bits:
 
 
 def reflected_digit(level: NDArray[np.int64], width: int) -> tuple[Bits, NDArray[np.int64]]:
-    """Levels (n,) -> Johnson words (n, width), run backwards in every odd turn, and the turn (n,).
+    """Levels (n,) -> Johnson words (n, width), reversed in every odd turn, and the turn (n,).
 
     Neighbouring levels differ in one bit of the word or keep the word and change the turn.
     """
@@ -87,10 +88,10 @@ def gray(levels: int) -> Bits:
 def random(levels: int, seed: int = 0) -> Bits:
     """Random code: N levels -> (N, 4 ceil(log2 N)); any two rows differ in a quarter of the bits or more.
 
-    Rows are drawn one by one and left out where they are too near to one before. Up to 10,000 levels there always is
-    a next one: the words too near to N rows are fewer than all words (Gilbert-Varshamov).
+    Rows are drawn one by one and rejected where they are too near to an earlier one. Up to 10,000 levels there always is
+    another one: fewer words are too near to N rows than there are (Gilbert-Varshamov).
     """
-    import torch  # here, because no other code needs it, and it takes long to import
+    import torch  # imported here, because it is slow, and no other code needs it
 
     bits = 4 * (levels - 1).bit_length()
     generator = torch.Generator().manual_seed(seed)
@@ -117,14 +118,14 @@ CODES: dict[str, Callable[[int], Bits]] = {
 
 
 def seeded(argument: str) -> Callable[[int], Bits]:
-    """Code `random` of a seed. Raises `UserError` where that is none."""
+    """Return code `random` of a seed. Raises `UserError` for no valid seed."""
     seed = convert_to(int, "seed of code random", argument)
     within("seed of code random", seed, 0, LAST_SEED)
     return partial(random, seed=seed)
 
 
 def in_file(argument: str) -> Callable[[int], Bits]:
-    """Code of a file, which is read when levels are asked for. Raises `UserError` at a path of another format."""
+    """Return the code of a file, which is read when it is called. Raises `UserError` for a path of another format."""
     if Path(argument).suffix.lower() not in READERS:
         raise UserError(f"path of code file must end in one of {list(READERS)}, got {argument!r}")
     return partial(matrix_file, path=argument)
@@ -135,7 +136,7 @@ NAMES = (*CODES, "random:SEED", "file:PATH")
 
 
 def find_code(name: str | None, what: str = "code") -> Callable[[int], Bits]:
-    """The function of a code by name, from levels to its matrix. Raises `UserError` for an unknown name or argument."""
+    """Return the function of a code, from levels to its matrix. Raises `UserError` for an unknown name or argument."""
     kind, colon, argument = (name or "").partition(":")
     if colon and kind in ARGUMENTS:
         return ARGUMENTS[kind](argument)
@@ -153,13 +154,13 @@ def normal_code(name: str | None, what: str = "code") -> str:
 
 
 def short_name(name: str, levels: int) -> str:
-    """A code's name in a title: one in a file goes by its file's."""
+    """Return a code's name for a title: of a code in a file the name of the file."""
     kind, _, path = name.partition(":")
     return Path(path.replace("{levels}", str(levels))).stem if kind == "file" else name
 
 
 def code_matrix(name: str, levels: int) -> Bits:
-    """Matrix (levels, bits) of a code by name. Raises `UserError` for an unknown name or an illegal number of levels."""
+    """Return the matrix (levels, bits) of a code. Raises `UserError` for an unknown name or an invalid number of levels."""
     code = find_code(name)
     if levels < 2:
         raise UserError(f"a code needs at least 2 levels, got {levels}")
@@ -167,5 +168,5 @@ def code_matrix(name: str, levels: int) -> Bits:
 
 
 def code_digest(name: str, levels: int) -> str:
-    """Twelve hex digits that tell one matrix (levels, bits) from another, e.g. after its file has changed."""
+    """Return twelve hex digits of a matrix (levels, bits), which change with its file."""
     return hashlib.sha256(code_matrix(name, levels).tobytes()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What a code is like before any training: how far apart its words are, and how often its bits change."""
+"""Properties of a code, without training: distances between its words, and transitions of its bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bel.codes.file import Bits
 
-CHUNK = 1024  # rows of the product that are in memory at a time
+CHUNK = 1024  # rows of the product in memory at a time
 
 
 class Spread(NamedTuple):
@@ -37,16 +37,18 @@ class Properties:
     unique: int  # different words
     flips: Spread  # Hamming distance of neighbouring levels
     transitions: Spread  # changes of a bit from level 0 to the last, over bits
-    distances: dict[int, Distance]  # by how many levels the two are apart
+    distances: dict[int, Distance]  # by the distance of two levels
     min_distance: int  # of any two levels
 
 
 def properties(matrix: Bits) -> Properties:
-    """Properties of a code matrix (levels, bits) of at least 2 levels."""
+    """Return the properties of a code matrix (levels, bits) of at least 2 levels."""
     levels, bits = matrix.shape
     unique = len({word.tobytes() for word in matrix})
     flips = spread(hamming(matrix, 1))
-    settled = unique < levels or flips.min == 1  # different words differ in one bit at least: no look at all pairs
+    known = (
+        unique < levels or flips.min == 1
+    )  # different words differ in at least one bit: not all pairs need be compared
     return Properties(
         levels=levels,
         bits=bits,
@@ -54,7 +56,7 @@ def properties(matrix: Bits) -> Properties:
         flips=flips,
         transitions=spread(np.count_nonzero(matrix[1:] != matrix[:-1], axis=0)),
         distances={apart: distance(hamming(matrix, apart)) for apart in level_distances(levels)},
-        min_distance=int(unique == levels) if settled else min_distance(matrix),
+        min_distance=int(unique == levels) if known else min_distance(matrix),
     )
 
 
@@ -69,7 +71,7 @@ def hamming(matrix: Bits, apart: int) -> NDArray[np.int64]:
 
 
 def min_distance(matrix: Bits) -> int:
-    """Smallest Hamming distance of any two rows of a matrix (levels, bits), without all pairs in memory at a time.
+    """Return the smallest Hamming distance of any two rows of a matrix (levels, bits), in chunks to save memory.
 
     The product of two rows of -1 and 1 is bits - 2 * distance, and exact in float32.
     """

@@ -1,4 +1,4 @@
-"""The command `bel-data`: what is done to data before any training."""
+"""The command `bel-data`: render, check, prepare and describe image data."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def synth(a: argparse.Namespace) -> int:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Options that say which data and which pixels, by their names in a config."""
+    """Options for data and pixels, named as in a config."""
     for f in [f for f in fields(TrainConfig) if f.name in CHOSEN]:
         text = f"{f.metadata['help']} ({f.default})" + (" in a JSON file" if f.name == "protocol" else "")
         parser.add_argument(f"--{f.name.replace('_', '-')}", default=argparse.SUPPRESS, metavar="", help=text)
@@ -86,7 +86,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def config_of(a: argparse.Namespace, **more: Any) -> TrainConfig:
-    """The data fields of a config; the others do not matter here."""
+    """Return a config with the data fields of the options."""
     given = {name: value for name, value in vars(a).items() if name in CHOSEN}
     if "protocol" in given:
         given["protocol"] = read_protocol(given["protocol"])
@@ -94,7 +94,7 @@ def config_of(a: argparse.Namespace, **more: Any) -> TrainConfig:
 
 
 def read_protocol(value: str) -> Any:
-    """A protocol's name as it is, or the mapping in a JSON file. Raises `UserError` where that is none."""
+    """Return a protocol's name, or the mapping in a JSON file. Raises `UserError` for an invalid file."""
     if not value.endswith(".json"):
         return value
     try:
@@ -104,7 +104,7 @@ def read_protocol(value: str) -> Any:
 
 
 def bar(what: str) -> Progress:
-    """A progress bar with the time that is left."""
+    """Return a progress bar with the remaining time."""
 
     def show(items: Iterable[Any], total: int) -> Iterable[Any]:
         return tqdm(items, total=total, desc=what, unit=" images", delay=0.5)
@@ -121,7 +121,7 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_parts(a: argparse.Namespace) -> int:
-    """Prepare what is not prepared yet, and say what is there."""
+    """Prepare what is not prepared yet, and print a summary."""
     config = config_of(a)
     if a.workers is not None and a.workers < 1:
         raise UserError(f"workers must be at least 1, got {a.workers}")
@@ -168,7 +168,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def check_folder(a: argparse.Namespace) -> int:
-    """Print what was found, write it with a picture sheet, and the usable lists if asked for."""
+    """Print the findings, write them with a picture sheet, and with --fix-list the lists of usable images."""
     value = None if a.protocol is None else normal_form(read_protocol(a.protocol))
     name = value["name"] if isinstance(value, dict) else value or ""
     if a.fix_list and isinstance(value, dict):
@@ -188,7 +188,7 @@ def check_folder(a: argparse.Namespace) -> int:
 
 
 def write_lists(report: Report, out: Path) -> None:
-    """Write the stems of each source that can be used: into the file `out`, or under the lists' names into a folder."""
+    """Write the usable stems of each source into the file `out`, or into a folder under the names of the lists."""
     sources = [half.source for half in report.halves]
     for source in sources:
         path = out if len(sources) == 1 and not out.is_dir() else out / list_name(source, sources)
@@ -201,6 +201,6 @@ def write_lists(report: Report, out: Path) -> None:
 
 
 def list_name(source: Source, sources: Sequence[Source]) -> str:
-    """The published name of a source's list, in a folder of the source where two lists have the same."""
+    """Return the published name of a source's list, below a folder of the source where two lists have the same name."""
     twice = [other.filelist for other in sources].count(source.filelist) > 1
     return f"{source.name}/{source.filelist}" if twice else source.filelist

@@ -1,4 +1,4 @@
-"""A trained network as it is used, bytes of an image in and predictions in units out, and as a file in three formats."""
+"""A trained network for deployment: bytes of images in, predictions in units out; and its export to three formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bel.data.batches import constants
 from bel.model import Model
 
-METADATA = "metadata.json"  # the extra file of the two formats of torch
+METADATA = "metadata.json"  # the extra file in both formats of torch
 
 
 class Deployed(nn.Module):
@@ -34,7 +34,7 @@ class Deployed(nn.Module):
     def decode(self, images: Tensor) -> dict[str, Tensor]:
         """Images, uint8 RGB (B, 3, S, S) -> predictions in units (B, axes), float64, by decoder, the headline first."""
         normal = images * self.scale + self.shift
-        features = self.model.trunk(normal)  # past Model.forward, whose autocast no file needs
+        features = self.model.trunk(normal)  # not Model.forward, with its autocast
         return self.model.head.decode(self.model.head(features))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,14 +43,14 @@ class Deployed(nn.Module):
 
 
 def write_torchscript(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
-    """Trace, with the metadata in an extra file."""
+    """Write a trace, with the metadata in an extra file."""
     with torch.inference_mode():
-        traced = torch.jit.trace(deployed, images, check_trace=False)  # it is compared when it is read back
+        traced = torch.jit.trace(deployed, images, check_trace=False)  # the exported file is compared when it is read
     torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
 
 
 def write_pt2(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
-    """An exported program, with the metadata in an extra file, and without this machine's paths in it."""
+    """Write an exported program, with the metadata in an extra file, without paths of this machine."""
     program = exported(deployed, images)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -58,7 +58,7 @@ def write_pt2(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path
 
 
 def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
-    """ONNX of the default opset in one file, its metadata as properties, JSON but for text, without machine paths."""
+    """Write ONNX of the default opset in one file, the metadata as properties (text or JSON), without paths."""
     program = exported(deployed, images).run_decompositions(FOR_ONNX)
     onnx = torch.onnx.export(
         program,
@@ -77,17 +77,17 @@ def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], pat
 
 
 def exported(deployed: Deployed, images: Tensor) -> torch.export.ExportedProgram:
-    """The program of a module for any batch size."""
+    """Export a module for any batch size."""
     return torch.export.export(deployed, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def hypot(x: Tensor, y: Tensor) -> Tensor:
-    """Length of (x, y), which ONNX has no operator for."""
+    """Return the length of (x, y), for which ONNX has no operator."""
     return (x * x + y * y).sqrt()
 
 
 def atan2(y: Tensor, x: Tensor) -> Tensor:
-    """Angle of (x, y), by an arc tangent in fp32, the only one in onnxruntime: exact to 1e-5 degrees."""
+    """Return the angle of (x, y), by an arc tangent in fp32, the only one in onnxruntime: exact to 1e-5 degrees."""
     angle = torch.where(y == 0, y, y / x).float().atan().to(y.dtype)
     return angle + torch.where(x < 0, torch.where(y < 0, -math.pi, math.pi), 0.0)
 

@@ -18,11 +18,11 @@ from bel.training.build import build_model
 from bel.training.checkpoint import KEYS
 
 TRUNKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-FIRST = "fc_angles_"  # begins the names of the first layer of an axis
-PARALLEL = "module."  # begins every name where DataParallel was saved
+FIRST = "fc_angles_"  # prefix of the first layer of an axis
+PARALLEL = "module."  # prefix of every name of a saved DataParallel
 SHOWN = 3  # names of each kind of mismatch that a message lists
 
-# The two layers of an axis by published name, and what each is in our head; None where it is carried and never used.
+# The two layers of an axis by published name, and its name in our head; None for layers that are stored but not used.
 LAYERS: dict[str, dict[str, str | None]] = {
     "bel": {"fc_angles_{}": "bottleneck", "{}m": "bits"},
     "direct": {"fc_angles_{}.0": "linear", "{}m.0": None},
@@ -31,18 +31,18 @@ LAYERS: dict[str, dict[str, str | None]] = {
 
 
 def is_published(state: object) -> bool:
-    """Whether names in a loaded file are those of the published layout; whether it is whole is not asked here."""
+    """Return whether names in a loaded file are of the published layout, complete or not."""
     return isinstance(state, Mapping) and any(str(key).removeprefix(PARALLEL).startswith(FIRST) for key in state)
 
 
 def read(
     path: Path, loaded: object, options: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> tuple[TrainConfig, Model]:
-    """Config and network of what `checkpoint.read` gave of a published file, the network on the CPU.
+    """Return config and network, on the CPU, of a published file that was loaded.
 
-    `options` says what the file does not: `protocol`, `code` (head bel only), `code_bits` (default: one level a degree);
-    `changes` are other fields of the config. Raises `UserError` where they, or the file's names and shapes, do not fit.
-    A wrong protocol shows in the widths only: those of a direct head, or of code hex16, fit either.
+    `options` are not in the file: `protocol`, `code` (head bel only), `code_bits` (default: one level a degree); `changes`
+    are other config fields. Raises `UserError` where they, or names and shapes in the file, do not fit. A wrong protocol
+    is only detected by widths, which a direct head and code hex16 have in common for both protocols.
     """
     state = tensors(path, loaded)
     found = head_of(state) | {"backbone": trunk_of(state)}
@@ -56,7 +56,7 @@ def read(
 
 
 def tensors(path: Path, state: object) -> dict[str, Tensor]:
-    """The tensors of a published state dict, without the prefix of DataParallel. Raises `UserError` for anything else."""
+    """Return the tensors of a published state dict, without the prefix of DataParallel. Raises `UserError`."""
     if not isinstance(state, Mapping):
         raise UserError(f"{path} holds a {type(state).__name__}, not a state dict: save model.state_dict()")
     if all(key in state for key in KEYS):
@@ -80,9 +80,9 @@ def tensors(path: Path, state: object) -> dict[str, Tensor]:
 
 
 def head_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Kind of head, and of head bel theta, by names and shapes; one whole axis is enough.
+    """Return the head, and theta of head bel, by names and shapes; one complete axis is enough.
 
-    The second layer takes what the first gives in head bel only: (theta, features), then (bits, theta).
+    Only in head bel the second layer takes the output of the first: (theta, features), then (bits, theta).
     """
     axes = sorted({name.removeprefix(FIRST).split(".")[0] for name in state if name.startswith(FIRST)})
     if any(f"{FIRST}{axis}.0.weight" in state for axis in axes):
@@ -96,7 +96,7 @@ def head_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def trunk_of(state: Mapping[str, Tensor]) -> str:
-    """The ResNet from which a file's names and shapes differ least."""
+    """Return the ResNet whose names and shapes differ least from those of a file."""
     theirs = {(name, tuple(value.shape)) for name, value in state.items()}
 
     def differing(name: str) -> int:
@@ -108,7 +108,7 @@ def trunk_of(state: Mapping[str, Tensor]) -> str:
 
 
 def refuse_options(path: Path, head: str, options: Mapping[str, Any]) -> None:
-    """Raise `UserError` where the protocol is not said, or a code is missing or too much."""
+    """Raise `UserError` where the protocol is missing, or a code is missing or not allowed."""
     if options.get("protocol") is None:
         raise UserError(
             f"{path} is a published state dict, which does not say its protocol: add --protocol, one of {published_names()}"
@@ -121,7 +121,7 @@ def refuse_options(path: Path, head: str, options: Mapping[str, Any]) -> None:
 
 
 def layout(model: Model, config: TrainConfig) -> dict[str, str | None]:
-    """Our name of each tensor by its published name; None where it is carried and never used, of any shape."""
+    """Return our name of each tensor by its published name; None for tensors that are stored but not used."""
     names: dict[str, str | None] = {
         name.removeprefix("trunk."): name for name in model.state_dict() if name.startswith("trunk.")
     }
@@ -164,7 +164,7 @@ def refuse_mismatch(
 
 
 def summary(config: TrainConfig) -> str:
-    """What a published file was taken for, in a line."""
+    """Describe how a published file was understood, in a line."""
     levels = "/".join(str(axis.levels) for axis in config.axes)
     code = f"code {config.code}, theta {config.theta}, " if config.head == "bel" else ""
     return f"protocol {config.protocol_name}, head {config.head}, {code}{levels} levels, trunk {config.backbone}"

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision import transforms
 
 from bel.config import TrainConfig
-from bel.data.batches import MEAN, STD, gather_here, train_batches
+from bel.data.batches import MEAN, STD, gather_from_map, train_batches
 from bel.data.loading import load
 from bel.data.prepare.crops import expanded_box
 from bel.data.prepare.prepared import Prepared
@@ -85,7 +85,7 @@ def compare(name: str, config: TrainConfig, data: Prepared, paths: list[Path]) -
         rates["ours"].append(len(rows) // BATCH * BATCH / spent)
         spent = seconds(
             lambda: [
-                gather_here(data.images, 224, CPU, None, r, c)
+                gather_from_map(data.images, 224, CPU, None, r, c)
                 for r, c in zip(rows.split(BATCH), corners.split(BATCH), strict=True)
             ]
         )

@@ -1,4 +1,4 @@
-"""What is wrong with a data folder: read whole, compared with its lists and with itself, and reported."""
+"""Check of a data folder: all files read, compared with the lists and with each other, and reported."""
 
 from bel.data.checking.folder import check
 from bel.data.checking.report import Report

@@ -1,4 +1,4 @@
-"""What is wrong with the files of one image: label read, image decoded, both compared; a worker's part of a check."""
+"""Inspection of the files of one image by a worker of a check: label read, image decoded, both compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bel.data.prepare.crops import boxes, frame, present, refuse_large, square
 from bel.data.readers.base import Box, Entry, Label
 from bel.errors import UserError
 
-OUTSIDE = 0.25  # share of landmarks outside the image that only a later crop explains; 0 in real data
+OUTSIDE = 0.25  # share of landmarks outside the image above which it was cropped later; 0 in real data
 
 # Rough places of eyes, nose tip, mouth corners and chin (x right, y down, z away; eyes 1 apart, origin between them),
 # and their rows in the two landmark schemes: 300W_LP's 68 (an eye is the mean of its six) and AFLW's 21 (23 adds ears).
@@ -27,12 +27,15 @@ ROWS_21: tuple[slice, ...] = tuple(slice(row, row + 1) for row in (7, 10, 14, 17
 ROWS = {68: ROWS_68, 21: ROWS_21, 23: ROWS_21}
 LIKELY, WORSE, MUCH_WORSE = 0.9, 0.02, 0.1  # agreement of all 1,000 real labels but one is above 0.93
 
-LABEL_KINDS = {"not finite": "not finite", "no rotation matrix": "not a rotation"}  # by what the readers say
+LABEL_KINDS = {
+    "not finite": "not finite",
+    "no rotation matrix": "not a rotation",
+}  # by words in the messages of the readers
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with a file: of which kind, in which file, and a sentence that says it."""
+    """A fault of a file: its kind, the file, and a sentence."""
 
     kind: str
     file: str
@@ -41,9 +44,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the files of an entry hold: target, width and height, digest of the pixels, square of the face, faults.
+    """The content of an entry's files: target, width and height, digest of the pixels, square of the face, faults.
 
-    `turned` says that its EXIF asks for a rotation.
+    `turned` says that the EXIF of the image has a rotation.
     """
 
     target: tuple[float, ...] | None = None
@@ -56,12 +59,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a worker does in a check: by source the function that reads a label, its largest absolute target, and exif."""
+    """The task of a worker in a check: by source the function that reads a label, its largest absolute target, and exif."""
 
     sources: tuple[tuple[Callable[[Entry], Label], float, str], ...]
 
     def run(self, job: tuple[int, list[Entry]]) -> list[Facts]:
-        """The facts of a job's entries, all of one source."""
+        """Return the facts of a job's entries, all of one source."""
         number, entries = job
         return [inspect(entry, *self.sources[number]) for entry in entries]
 
@@ -81,7 +84,7 @@ def inspect(entry: Entry, read: Callable[[Entry], Label], limit: float, exif: st
 
 
 def inspect_label(entry: Entry, read: Callable[[Entry], Label]) -> tuple[Label | None, list[Fault]]:
-    """The label, or what is wrong with it."""
+    """Return the label, or its faults."""
     path = entry.label
     if path is not None and is_empty(path):
         return None, [Fault("empty file", f"{path}", f"{path} has no content")]
@@ -93,7 +96,7 @@ def inspect_label(entry: Entry, read: Callable[[Entry], Label]) -> tuple[Label |
 
 
 def inspect_image(entry: Entry, exif: str) -> Facts:
-    """Size, digest and faults of the image as training sees it."""
+    """Return size, digest and faults of the image as training reads it."""
     path = entry.image
     if is_empty(path):
         return Facts(faults=(Fault("empty file", f"{path}", f"{path} has no content"),))
@@ -110,7 +113,7 @@ def inspect_image(entry: Entry, exif: str) -> Facts:
 
 
 def is_empty(path: Path) -> bool:
-    """Whether a file has no bytes; one that cannot be asked is said to be unreadable by who opens it."""
+    """Return whether a file is empty; False where the system cannot access it, which opening it will report."""
     try:
         return os.stat(path).st_size == 0
     except OSError:
@@ -118,7 +121,7 @@ def is_empty(path: Path) -> bool:
 
 
 def inspect_place(entry: Entry, label: Label, size: tuple[int, int]) -> tuple[list[Fault], Box | None]:
-    """What is wrong with a box or with landmarks in an image of (width, height), and the square of the face."""
+    """Return the faults of a box or of landmarks in an image of (width, height), and the square of the face."""
     try:
         if entry.box is not None:
             refuse_large(face := boxes(entry, label, *size, 0.1))
@@ -145,7 +148,7 @@ def inspect_place(entry: Entry, label: Label, size: tuple[int, int]) -> tuple[li
 
 
 def units_fault(entry: Entry, label: Label) -> Fault:
-    """What is said of a pose in degrees where radians belong."""
+    """Return the fault of a pose in degrees in place of radians."""
     raw = ", ".join(f"{value:.4g}" for value in np.radians(label.target))
     sentence = (
         f"{entry.label} holds degrees where radians belong: yaw, pitch, roll of {raw} fit its landmarks as degrees "
@@ -155,20 +158,20 @@ def units_fault(entry: Entry, label: Label) -> Fault:
 
 
 def in_degrees(label: Label, limit: float) -> bool:
-    """Whether landmarks say that a pose read as radians was stored in degrees.
+    """Return whether landmarks show that a pose read as radians was stored in degrees.
 
-    The size of an angle alone does not: six of 1,000 real AFLW2000 labels are beyond pi, wound around by their fit.
+    The size of an angle alone does not: six of 1,000 real AFLW2000 labels are beyond pi, a full turn off.
     """
     stored = np.radians(label.target)
     largest = np.abs(stored).max()
-    if label.landmarks is None or np.radians(limit) < largest <= np.pi:  # the latter is left out as it is
+    if label.landmarks is None or np.radians(limit) < largest <= np.pi:  # training leaves these out
         return False
     as_radians, as_degrees = agreement(label.landmarks, label.target), agreement(label.landmarks, stored)
     return as_degrees > LIKELY and as_radians < as_degrees - (WORSE if largest > np.pi else MUCH_WORSE)
 
 
 def agreement(landmarks: NDArray[np.float64], pose: NDArray[np.float64]) -> float:
-    """How well landmarks (2, points) fit a rough face turned by a pose in degrees: 1 at best, 0 where unknown."""
+    """Return how well landmarks (2, points) fit a rough face rotated by a pose in degrees: 1 at best, 0 if unknown."""
     rows = ROWS.get(landmarks.shape[1])
     if rows is None:
         return 0.0

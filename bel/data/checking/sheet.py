@@ -1,4 +1,4 @@
-"""A picture sheet: images over the whole range of the first axis, with their labels drawn in."""
+"""A picture sheet: images over the whole range of the first axis, with their labels drawn on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sheet = tuple[str, Sequence[Axis], bool, list[Entry], dict[str, Facts], str]
 
 
 def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
-    """Twenty-four images of each source in rows of six, below its name."""
+    """Draw twenty-four images of each source in rows of six, below its name."""
     blocks = [draw_source(*source) for source in sources]
     sheet = Image.new("RGB", (COLUMNS * TILE, max(1, sum(block.height for block in blocks))))
     top = 0
@@ -38,7 +38,7 @@ def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
 def draw_source(
     name: str, axes: Sequence[Axis], pose: bool, entries: list[Entry], facts: dict[str, Facts], exif: str
 ) -> Image.Image:
-    """The images of one source."""
+    """Draw the images of one source."""
     picked = pick(entries, facts)
     rows = math.ceil(len(picked) / COLUMNS)
     block = Image.new("RGB", (COLUMNS * TILE, CAPTION + rows * (TILE + CAPTION)))
@@ -51,7 +51,7 @@ def draw_source(
 
 
 def pick(entries: list[Entry], facts: dict[str, Facts], count: int = PICKED) -> list[Entry]:
-    """Entries in equal steps of the first axis; of the ones next to a step, one of a group that is rare so far."""
+    """Return entries in equal steps of the first axis; of those nearest to a step, one of the least used group."""
     values = {entry.stem: (facts[entry.stem].target or (0.0,))[0] for entry in entries}
     left = sorted(entries, key=lambda entry: values[entry.stem])
     if len(left) <= count:
@@ -68,7 +68,7 @@ def pick(entries: list[Entry], facts: dict[str, Facts], count: int = PICKED) -> 
 
 
 def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool, exif: str) -> Image.Image:
-    """One image, cut around its face where that is known, with its label."""
+    """Draw one image, cropped around its face where that is known, with its label."""
     rgb = decoded(entry.image, exif)
     if facts.face:
         rgb = part(rgb, facts.face)
@@ -87,7 +87,7 @@ def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool, exif
 
 
 def draw_axes(draw: ImageDraw.ImageDraw, pose: Sequence[float]) -> None:
-    """The three axes of a head turned by yaw, pitch, roll in degrees, without perspective, from the tile's centre."""
+    """Draw the axes of a head rotated by yaw, pitch, roll in degrees from the centre of the tile, without perspective."""
     x, y, z = (LENGTH * TILE * euler_to_matrix(np.array(pose)).T)[:, :2]
     for color, arm in ((RED, x), (GREEN, y), (BLUE, -z)):  # z points away from the camera, the face towards it
         tip = (TILE / 2 + arm[0], TILE / 2 + arm[1])
