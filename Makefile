@@ -1,4 +1,4 @@
-# Every target sets up .venv first; a changed pyproject.toml installs again.
+# Every target first sets up .venv, anew when pyproject.toml changes.
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
@@ -15,15 +15,15 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST) -m "not slow and not service"
 
-# What takes longer, too: faults, clusters, browsers, long statistics.
+# The slow tests too: faults, clusters, browsers, long statistics, the commands of the READMEs.
 test-all: test
 	$(PYTEST) -m "slow and not service"
 
-# What wants PostgreSQL, which is started here in a folder of its own.
+# The tests that need PostgreSQL; each starts a server in a temporary folder.
 test-services: $(READY)
 	$(BIN)/python -m pytest -m service
 
-# Without a GPU each of its tests skips.
+# Tests on a GPU; they skip where there is none.
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests/gpu
 
