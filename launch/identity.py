@@ -40,7 +40,7 @@ IMAGE_FIELDS = (
     "prepared_size",
     "frame_stride",
 )
-# No part of a trial: where things lie (their digests are), and how its steps are launched, which gives the same bits.
+# Not part of a trial's key: paths (the digests of their files are), and cuda_graph, which gives the same bits.
 IGNORED_FIELDS = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
 
 Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
@@ -87,7 +87,7 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
 
 
 def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
-    """Raise `UserError` where a batch takes more images than there are to train on."""
+    """Raise `UserError` where a batch has more images than there are to train on."""
     for config in (config for config in configs if data_key(config) in facts):
         images = int(facts[data_key(config)][TRAIN_IMAGES])
         if config.batch_size > images:
@@ -95,12 +95,12 @@ def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
 
 
 def pixels_key(config: TrainConfig) -> str:
-    """The fields that decide which images a config sees."""
+    """Return the values that decide which images a config sees, as text."""
     return " ".join(str(getattr(config, name)) for name in IMAGE_FIELDS)
 
 
 def data_key(config: TrainConfig) -> str:
-    """The fields that decide which images, which split and which levels a config sees."""
+    """Return the values that decide which images, which split and which levels a config sees."""
     return " ".join([pixels_key(config), *(str(getattr(config, name)) for name in (*SPLIT, "axes"))])
 
 
@@ -118,13 +118,13 @@ def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
 
 
 def file_digests(config: TrainConfig) -> dict[str, str]:
-    """Digests of the files that a config names: of the initial weights, and of the code."""
+    """Return digests of the files that a config names: of the initial weights, and of the code."""
     code = {} if config.code_digest is None else {"code_digest": config.code_digest}
     return {"weights_digest": weights_digest(config)} | code
 
 
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
-    """Sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
+    """Return sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
     values = {name: value for name, value in config.as_dict().items() if name not in IGNORED_FIELDS}
     data = [facts.get(name) for name in (DATA_DIGEST, SPLIT_HASH, HELD_DIGEST)]
     identity = [values, *data, file_digests(config), code_version()]

@@ -22,16 +22,16 @@ MAX_DEATHS = 5  # of workers with one run since its last epoch, before it counts
 
 @dataclass
 class Group:
-    """A configuration that is out, and the runs that repeat it."""
+    """A configuration and the runs that repeat it, not all of which have ended."""
 
     config: TrainConfig
     runs: list[Run]
 
 
 class TrialSearcher(Searcher):
-    """Tune's searcher. With early stopping the first repeat decides alone whether the others are worth their time.
+    """Tune's searcher. With a scheduler the other repeats of a configuration are queued once its first repeat has finished.
 
-    So runs are compared on the same seed and fold, and a search learns the mean of all repeats or that there is none.
+    So a scheduler compares runs on the same seed and fold, and a search is told the mean of all repeats or that there is none.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TrialSearcher(Searcher):
         self.source, self.repeats, self.scheduled, self.budget = source, repeats, sweep.scheduler.compares, sweep.budget
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.queue: deque[Run] = deque()
-        self.in_tune: set[str] = set()  # keys of runs that Tune has, though it may not have begun them
+        self.in_tune: set[str] = set()  # keys of runs that Tune has, begun or not
         self.groups: dict[str, Group] = {}
         self.best = min(source.past, default=math.inf)
         self.without_better = (
@@ -57,11 +57,11 @@ class TrialSearcher(Searcher):
         )  # configurations without a better one
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: it stays in this process, though Tune makes a copy of all that it is given."""
+        """Return nothing: it stays in this process, though Tune copies all that it is given."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune's `config` of the next run; None while one that is out may bring more, `Outcome.FINISHED` where none will."""
+        """Return Tune's `config` of the next run; None while more runs may follow, `FINISHED` where none will."""
         if self.stop.reason:
             return self.FINISHED
         if self.fill_queue():
@@ -71,7 +71,7 @@ class TrialSearcher(Searcher):
         return None if self.groups else self.FINISHED
 
     def fill_queue(self) -> bool:
-        """Whether a run is to be trained now; configurations of which all is decided are passed by."""
+        """Queue the next runs unless there are some, and return whether there are; decided configurations are skipped."""
         while not self.queue:
             config = None if self.budget_spent() else self.source.ask()
             if config is None:
@@ -85,13 +85,13 @@ class TrialSearcher(Searcher):
         return True
 
     def budget_spent(self) -> bool:
-        """Whether the budget allows no further configuration."""
+        """Return whether the budget allows no further configuration."""
         ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.in_tune
         many = self.budget.trials is not None and len(ran) >= self.budget.trials
         return many or (self.budget.patience is not None and self.without_better >= self.budget.patience)
 
     def queue_repeats(self, group: Group) -> None:
-        """Queue the repeats whose turn has come, or close the group where all that shall run has ended."""
+        """Queue the repeats that may run now, or tell the source of the group where all of them have ended."""
         first = group.runs[0]
         turn = [first] if self.scheduled and first.outcome != Outcome.FINISHED else group.runs
         waiting = [
@@ -103,19 +103,19 @@ class TrialSearcher(Searcher):
             self.tell(group.config, turn)
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """Tell the source, and count for the patience."""
+        """Tell the source the results of a configuration, and count it for budget.patience."""
         self.source.tell(config, runs)
         value = mean(runs, self.objective) if all(run.outcome == Outcome.FINISHED for run in runs) else math.inf
         self.without_better = 0 if value < self.best else self.without_better + 1
         self.best = min(self.best, value)
 
     def run_ended(self, run: Run) -> None:
-        """A run is decided or failed."""
+        """Go on with the group of a run that is decided or failed."""
         self.in_tune.discard(run.key)
         self.queue_repeats(self.groups[run.group])
 
     def resubmit(self, run: Run) -> bool:
-        """Queue a run whose worker died, unless too many did since its last epoch; one that waited was not the reason."""
+        """Queue a run again after its worker died; return False after too many deaths in one epoch."""
         self.sweep_runs.wait(run)
         if run.deaths > MAX_DEATHS:
             return False
@@ -124,10 +124,10 @@ class TrialSearcher(Searcher):
         return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The tracker says what became of it, to `run_ended` or `resubmit`."""
+        """Do nothing: `SweepCallback` calls `run_ended` or `resubmit`."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: trials' folders, the study and MLflow hold what a later call needs."""
+        """Do nothing: trials' folders, the study and MLflow hold what a later call needs."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as for `save`."""
+        """Do nothing, as for `save`."""

@@ -1,4 +1,4 @@
-"""When a sweep ends before its trials do: Ctrl-C, a spent budget, a full disk, a cluster that is gone."""
+"""Stop a sweep before its trials end: Ctrl-C, a spent budget, a full disk, a cluster that is gone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERRUPTED, HOURS, FULL, LOST = "interrupted", "hours", "full", "lost"
 
 
 class SweepStopper(tune.Stopper):
-    """Ends each run after its present epoch once there is a reason, and the sweep when none is left running."""
+    """Stops each run after its current epoch once there is a reason, and the sweep when no run is left."""
 
     def __init__(self, sweep_runs: SweepRuns) -> None:
         self.sweep_runs = sweep_runs
@@ -26,31 +26,31 @@ class SweepStopper(tune.Stopper):
         self.text = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: it stays in this process, though Tune makes a copy of all that it is given."""
+        """Return nothing: it stays in this process, though Tune copies all that it is given."""
         return {}
 
     def request(self, reason: str, text: str) -> None:
-        """SweepStopper, for the first reason that is given."""
+        """Request a stop; only the first reason counts."""
         if not self.reason:
             self.reason, self.text = reason, text
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether a run that has just reported ends here."""
+        """Return whether a run that has just reported stops here."""
         return bool(self.reason)
 
     def stop_all(self) -> bool:
-        """Whether what only waits shall be dropped."""
+        """Return whether to drop the trials that wait: no run is left."""
         return bool(self.reason) and not self.sweep_runs.having(Outcome.RUNNING)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Ctrl-C or SIGTERM ends the sweep after the present epochs, a second one at once."""
+        """Stop the sweep after the current epochs on Ctrl-C or SIGTERM, and at once on a second one."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.reason == INTERRUPTED:
                 raise KeyboardInterrupt
             self.request(INTERRUPTED, "interrupted")
-            os.write(2, b"stopping after the present epochs; once more stops now\n")  # print may be at work just now
+            os.write(2, b"stopping after the present epochs; once more stops now\n")  # a signal may interrupt print
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -26,20 +26,20 @@ from launch.spec.sampling import Plan, as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
 LOCK_TIMEOUT = 600  # seconds to wait for another process that writes into the database
-MAX_DUPLICATES = 20  # suggestions in a row that were made before; then one is drawn that was not
+MAX_DUPLICATES = 20  # suggestions in a row that were made before, after which an unseen one is drawn
 
 
 class Source(Protocol):
-    """Gives configurations and hears what became of each."""
+    """Suggests configurations and is told the results of each."""
 
     before: list[TrainConfig]  # configurations that it gave in earlier calls, or may give
     past: list[float]  # values of the first objective that were told before, in order
 
     def ask(self) -> TrainConfig | None:
-        """The next configuration; None where there is none left."""
+        """Return the next configuration; None where there is none left."""
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """All runs of a configuration have ended."""
+        """Report the runs of a configuration, all of which have ended."""
 
 
 class ListSource:
@@ -51,15 +51,15 @@ class ListSource:
         self.past: list[float] = []
 
     def ask(self) -> TrainConfig | None:
-        """The next one."""
+        """Return the next configuration."""
         return self.left.popleft() if self.left else None
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """A list learns nothing."""
+        """Do nothing: a list does not depend on results."""
 
 
 class StudySource:
-    """Configurations that a study suggests, `most` of them at most; those that a dead driver left open come first."""
+    """At most `most` configurations that an Optuna study suggests; trials that an earlier driver left open come first."""
 
     def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
@@ -77,11 +77,11 @@ class StudySource:
 
     @staticmethod
     def config(trial: FrozenTrial) -> TrainConfig:
-        """The config of a trial of the study."""
+        """Return the config of a trial of the study."""
         return TrainConfig.make(json.loads(trial.user_attrs["values"]))
 
     def ask(self) -> TrainConfig | None:
-        """One that was left open, or a new one; in a space of lists none comes twice."""
+        """Return an open configuration or a new one; in a space of lists none comes twice."""
         if self.exhausted:
             return None
         if self.left_open:
@@ -106,7 +106,7 @@ class StudySource:
                 self.study.tell(trial, state=TrialState.FAIL)
 
     def draw_unseen(self) -> bool:
-        """Let the next suggestion be a combination of lists that was not suggested yet, if one is left."""
+        """Enqueue a combination of lists that was not suggested yet; return whether one is left."""
         if self.sweep.intervals:  # whole numbers, few enough to be exhausted
             return False
         pairs = zip(self.plan.combinations, self.plan.configs, strict=True)
@@ -118,7 +118,7 @@ class StudySource:
         return True
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """Tell the means of the repeats; how far the first one came where it was stopped early; else that it diverged.
+        """Tell the means of the repeats; else prune the trial, with the epochs of the first repeat where it was stopped.
 
         Where one failed, which says nothing about its configuration, the trial stays open: the next call tries it again.
         """
@@ -131,17 +131,17 @@ class StudySource:
             return
         for entry in runs[0].history if runs[0].outcome == Outcome.STOPPED else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
-        self.study.tell(trial, state=TrialState.PRUNED)  # without a report the last of all
+        self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
 
 
 def database_url(path: Path) -> str:
-    """The URL of a SQLite file in a folder of any name, as Optuna takes it: braces are a template's there."""
+    """Return the URL of a SQLite file for Optuna, which formats it as a template: braces are doubled."""
     url = URL.create("sqlite", database=os.path.relpath(path)).render_as_string()
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
-    """The study of a sweep, made where there is none; a sampler that goes on draws anew."""
+    """Return the study of a sweep, created where there is none; the sampler's seed changes with its number of trials."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=name,

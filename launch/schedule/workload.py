@@ -1,4 +1,4 @@
-"""What a sweep has to run: configurations, their repeats, how many."""
+"""The workload of a sweep: its configurations, their repeats, and how many runs they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from launch.spec.sweep_file import Sweep
 
 
 class Workload:
-    """What a sweep has to run."""
+    """The runs of a sweep."""
 
     def __init__(self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns) -> None:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
@@ -20,16 +20,16 @@ class Workload:
 
     @property
     def configs(self) -> list[TrainConfig]:
-        """The configurations that are known before any has run."""
+        """Return the configurations that are known before any has run."""
         return [config for drawn in self.drawn for config in drawn]
 
     def repeats(self, config: TrainConfig) -> list[TrainConfig]:
-        """The runs of a configuration; a tuned sweep comes to its folds later."""
+        """Return the runs of a configuration; without folds in a tuned sweep, which runs them last."""
         return (on_seeds if self.sweep.search.tune else repeats)(self.sweep, config)
 
     @property
     def total(self) -> int:
-        """How many runs the sweep has, if a scheduler stops no configuration before its repeats and the budget suffices."""
+        """Return how many runs the sweep has, if no scheduler stops a first repeat and the budget suffices."""
         if self.drawn:
             total = sum(len(self.repeats(config)) for config in self.configs) + count_fold_runs(
                 self.sweep, self.configs
@@ -43,7 +43,7 @@ class Workload:
 
     @property
     def all_runs(self) -> list[TrainConfig]:
-        """The runs of all listed configurations; of a search those of every valid combination, which stand for it."""
+        """Return the runs of all configurations; for a search those of every valid combination, as an estimate."""
         configs = self.configs or self.plan.configs
         runs = [run for config in configs for run in self.repeats(config)]
         if self.sweep.search.tune:
@@ -53,12 +53,12 @@ class Workload:
 
     @property
     def done(self) -> int:
-        """How many trials earlier calls have decided."""
-        return sum(not lent for _, _, lent in self.sweep_runs.known.values())
+        """Return how many trials earlier calls have decided."""
+        return sum(not reused for _, _, reused in self.sweep_runs.known.values())
 
     @property
     def reused(self) -> int:
-        """How many of the listed trials other sweeps have finished."""
+        """Return how many of the known trials other sweeps have finished."""
         keys = (
             {self.sweep_runs.identify(c, self.sweep_runs.facts_of(c)) for c in self.all_runs} if self.drawn else set()
         )
@@ -66,5 +66,5 @@ class Workload:
 
     @property
     def longest(self) -> int:
-        """The most epochs that a run takes."""
+        """Return the most epochs that a run takes."""
         return max(config.epochs for config in self.plan.upper_configs(self.sweep))

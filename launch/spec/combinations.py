@@ -14,13 +14,13 @@ from launch.spec.dimensions import Conditions, as_text, holds
 from launch.spec.sweep_file import Sweep
 
 MAX_COMBINATIONS = 50_000  # combinations of a space
-MAX_PROBES = 20_000  # values of a whole interval that are tried, over all combinations
+MAX_PROBES = 20_000  # whole numbers of an interval that are checked, over all combinations
 
 Values = dict[str, Any]
 
 
 def make_config(sweep: Sweep, values: Values) -> TrainConfig:
-    """The config of one combination, its device made definite. Raises `UserError` where it is not valid."""
+    """Return the config of a combination; device auto becomes cuda or cpu. Raises `UserError` where it is not valid."""
     chosen = sweep.base | active(sweep, values)
     if chosen.get("device", TrainConfig.device) == "auto":
         chosen["device"] = "cuda" if sweep.resources.gpu else "cpu"
@@ -28,7 +28,7 @@ def make_config(sweep: Sweep, values: Values) -> TrainConfig:
 
 
 def active(sweep: Sweep, values: Values) -> Values:
-    """Values without those of dimensions that do not vary beside the others."""
+    """Return the values without those of dimensions that do not vary in this combination."""
     kept = {name: value for name, value in values.items() if name not in sweep.space}
     for name in sweep.space:
         if name in values and varies(sweep, name, kept):
@@ -37,18 +37,18 @@ def active(sweep: Sweep, values: Values) -> Values:
 
 
 def varies(sweep: Sweep, name: str, values: Values) -> bool:
-    """Whether a dimension varies beside the values of those before it."""
+    """Return whether a dimension varies, given the values of the dimensions before it."""
     return holds(sweep.space[name].when, values, sweep.space) and belongs(sweep, name, sweep.base | values)
 
 
 def belongs(sweep: Sweep, name: str, values: Values) -> bool:
-    """Whether a field is no option of other heads than that of `values`, where the head is what varies."""
+    """Return whether a field applies to the head of `values`; it always does where the head does not vary."""
     kind = HEADS.get(str(values.get("head", TrainConfig.head)))
     return "head" not in sweep.space or name not in OPTIONS or kind is None or name in kind.options
 
 
 def combinations(sweep: Sweep) -> list[Values]:
-    """All combinations of the finite dimensions that vary beside each other."""
+    """Return all combinations of the finite dimensions. Raises `UserError` for too many."""
     found: list[Values] = [{}]
     for name, values in sweep.finite.items():
         choices: list[Values] = [{name: value} for value in values]
@@ -63,7 +63,7 @@ def combinations(sweep: Sweep) -> list[Values]:
 
 
 def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
-    """The config of a combination of the finite dimensions. Raises `UserError` where it is excluded or not valid."""
+    """Return the config of a combination, every interval at its lower bound. Raises `UserError` where it is dropped."""
     for rule in sweep.exclude:
         if holds(rule, values, sweep.space):
             raise UserError(exclusion(rule))
@@ -71,17 +71,17 @@ def check_combination(sweep: Sweep, values: Values) -> TrainConfig:
 
 
 def exclusion(rule: Conditions) -> str:
-    """Why a combination that matches a rule is dropped."""
+    """Return the reason with which a rule drops a combination."""
     return f"excluded by {as_text(rule)}"
 
 
 def lower_bounds(sweep: Sweep) -> Values:
-    """The lower end of every interval, to complete a combination."""
+    """Return the lower bound of every interval."""
     return {name: dimension.low for name, dimension in sweep.intervals.items()}
 
 
 def finite_values(sweep: Sweep, values: Values) -> Values:
-    """Those of the values that come from lists."""
+    """Return the values of the finite dimensions."""
     return {name: value for name, value in values.items() if name in sweep.finite}
 
 
@@ -95,7 +95,7 @@ def refuse_idle_rules(sweep: Sweep, reasons: Container[str]) -> None:
 
 
 def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values, str]]) -> None:
-    """Raise `UserError` for a dimension that varies in no valid combination, and for a value that none has."""
+    """Raise `UserError` for a dimension that varies in no valid combination, and for a value in none."""
     for name, dimension in sweep.space.items():
         if not any(varies(sweep, name, values) for values in valid):
             if dimension.when:
@@ -126,7 +126,7 @@ def refuse_bad_bounds(sweep: Sweep, valid: list[Values]) -> None:
 
 
 def refuse_bad_points(sweep: Sweep, valid: list[Values]) -> None:
-    """Raise `UserError` for a point that is no trial of the sweep, or one twice."""
+    """Raise `UserError` for a point that is no trial of the sweep, or is there twice."""
     for place, point in enumerate(sweep.points, 1):
         what, kept = f"points.{place}", active(sweep, point)
         for name in sweep.space:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from bel.heads import OPTIONS
 from launch.spec.sections import mapping
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
-STEP_TOLERANCE = 1e-8  # of a step: how far rounding may put a number beside it
+STEP_TOLERANCE = 1e-8  # of a step: the rounding error of a number on a step
 
-Conditions = dict[str, tuple[Any, ...]]  # what values each of some fields may have
+Conditions = dict[str, tuple[Any, ...]]  # field -> the values with which the condition holds
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class Finite:
     when: Conditions = field(default_factory=dict)
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """The value that an Optuna trial suggests for the parameter of a name."""
+        """Return the value that an Optuna trial suggests for a parameter."""
         return trial.suggest_categorical(name, list(self.values))
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A dimension over [low, high], both ends included: uniform or uniform in the logarithm, in steps, or whole."""
+    """A dimension over [low, high], both ends included: uniform or log-uniform, in steps of `step`, or of whole numbers."""
 
     low: float
     high: float
@@ -45,13 +44,13 @@ class Interval:
     when: Conditions = field(default_factory=dict)
 
     def suggest(self, trial: Any, name: str) -> float:
-        """The number that an Optuna trial suggests for the parameter of a name."""
+        """Return the number that an Optuna trial suggests for a parameter."""
         if self.whole:
             return self.nearest(trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log))
         return self.nearest(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
 
     def sample(self, generator: np.random.Generator) -> float:
-        """One draw; a number on a step is as likely as any other, so that the ends lie half a step inside."""
+        """Return one draw; bounds are half a step outside, so that every number on a step is equally likely."""
         margin = (self.step or self.whole) / 2
         if self.log:
             return self.nearest(float(np.exp(generator.uniform(np.log(self.low - margin), np.log(self.high + margin)))))
@@ -65,18 +64,18 @@ class Interval:
         return [*range(int(self.low) + spacing, int(self.high), spacing)[:most], self.high]
 
     def nearest(self, value: float) -> float:
-        """The number of this interval that is nearest to `value`."""
+        """Return the number of this interval that is nearest to `value`."""
         if self.whole:
             spacing = int(self.step or 1)
             value = int(self.low) + round((value - self.low) / spacing) * spacing
         elif self.step:
             value = float(
                 f"{self.low + round((value - self.low) / self.step) * self.step:.12g}"
-            )  # 0.3, not 0.3 and dust
+            )  # 0.3, not 0.30000000000000004
         return min(max(value, self.low), self.high)
 
     def __contains__(self, value: float) -> bool:
-        """Whether `value` is a number of this interval."""
+        """Return whether `value` is a number of this interval."""
         return self.low <= value <= self.high and (not self.step or on_step(value - self.low, self.step))
 
 
@@ -84,12 +83,12 @@ Dimension = Finite | Interval
 
 
 def on_step(distance: float, step: float) -> bool:
-    """Whether a distance is a whole number of steps."""
+    """Return whether a distance is a whole number of steps."""
     return abs(distance / step - round(distance / step)) < STEP_TOLERANCE
 
 
 def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Dimension]:
-    """The dimensions of a space, each behind those that it depends on. Raises `UserError` naming the key that is wrong."""
+    """Return the dimensions of a space, each after those that it depends on. Raises `UserError` naming the key."""
     refuse_unknown("config field in space", space, FIELDS)
     parsed = {name: dimension(name, value) for name, value in space.items()}
     for name, value in space.items():
@@ -104,7 +103,7 @@ def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, D
 
 
 def in_order(space: dict[str, Dimension]) -> dict[str, Dimension]:
-    """The dimensions as they come, but each behind its conditioners, and an option of some heads behind the head."""
+    """Return the dimensions in their order, but each after the fields of its `when`, and options of a head after the head."""
     heads = {"head"} & space.keys()
     needs = {n: (d.when.keys() & space.keys()) | (heads if n in OPTIONS else set()) for n, d in space.items()}
     ordered: dict[str, Dimension] = {}
@@ -118,7 +117,7 @@ def in_order(space: dict[str, Dimension]) -> dict[str, Dimension]:
 
 
 def conditions(what: str, value: Any, space: Mapping[str, Dimension], base: Mapping[str, Any]) -> Conditions:
-    """Field -> the values it may have, of a mapping of fields of base or lists of space to a value or a list of values.
+    """Return the conditions in a mapping: fields of base or lists of space, each with a value or a list of values.
 
     Raises `UserError` for a value that its field never has; what names a field of base alone therefore always holds.
     """
@@ -141,7 +140,7 @@ def conditions(what: str, value: Any, space: Mapping[str, Dimension], base: Mapp
 
 
 def holds(when: Conditions, values: Mapping[str, Any], space: Mapping[str, Dimension]) -> bool:
-    """Whether conditions hold for the values of a combination; a dimension that does not vary has no value."""
+    """Return whether conditions hold in a combination; one on a dimension that does not vary there does not hold."""
     return all(n not in space or (n in values and values[n] in allowed) for n, allowed in when.items())
 
 
@@ -153,15 +152,16 @@ def refuse_conditional(who: str, space: Mapping[str, Dimension]) -> None:
 
 
 def as_text(when: Conditions) -> str:
-    """Conditions as a line of YAML."""
+    """Return conditions as a line of YAML."""
     entries = (f"{n}: {allowed[0] if len(allowed) == 1 else list(allowed)}" for n, allowed in when.items())
     return f"{{{', '.join(entries)}}}"
 
 
 def dimension(name: str, value: Any) -> Dimension:
-    """The dimension of a config field but for its `when`, e.g. {grid: [..]} or {loguniform: [low, high]}."""
+    """Return the dimension of a config field without its `when`, e.g. {grid: [..]} or {loguniform: [low, high]}."""
     what = f"space.{name}"
-    fits = [*LISTS, *INTERVALS.get((typing.get_args(HINTS[name]) or (HINTS[name],))[0], {})]
+    number = (typing.get_args(HINTS[name]) or (HINTS[name],))[0]
+    fits = [*LISTS, *(kind for kind, (of, *_) in INTERVALS.items() if of is number)]
     given = [kind for kind in value if kind != "when"] if isinstance(value, Mapping) else []
     if len(given) != 1:
         raise UserError(f"{what} must be one of {{{', '.join(fits)}}}: [..], and may have a when, got {value!r}")
@@ -169,11 +169,11 @@ def dimension(name: str, value: Any) -> Dimension:
     one_of(f"kind of {what}", kind, fits)
     if not isinstance(arguments, list) or not arguments:
         raise UserError(f"{what}.{kind} must be a list with values, got {arguments!r}")
-    return KINDS[kind](f"{what}.{kind}", arguments) if kind not in LISTS else finite(name, kind, arguments)
+    return finite(name, kind, arguments) if kind in LISTS else interval(f"{what}.{kind}", arguments, *INTERVALS[kind])
 
 
 def finite(name: str, kind: str, arguments: list[Any]) -> Finite:
-    """A list of plain values of a config field, all different."""
+    """Return a list of plain values of a config field. Raises `UserError` for one twice."""
     what = f"space.{name}.{kind}"
     for value in arguments:
         if not isinstance(value, (str, int, float, type(None))):
@@ -184,36 +184,27 @@ def finite(name: str, kind: str, arguments: list[Any]) -> Finite:
     return Finite(values)
 
 
-def interval(
-    what: str, arguments: list[Any], whole: bool = False, log: bool = False, stepped: bool = False
-) -> Interval:
-    """[low, high] with low < high, above 0 for a logarithm, or [low, high, step] of whole steps."""
+def interval(what: str, arguments: list[Any], kind: type, log: bool, stepped: bool) -> Interval:
+    """Return the interval in [low, high] or [low, high, step]. Raises `UserError` for bounds that are none."""
     rule = f"[low, high{', step' * stepped}] with {'0 < ' * log}low < high{' and step > 0' * stepped}"
     if len(arguments) != 2 + stepped:
         raise UserError(f"{what} must be {rule}, got {arguments}")
-    low, high, *steps = (convert_to(int if whole else float, what, value) for value in arguments)
+    low, high, *steps = (convert_to(kind, what, value) for value in arguments)
     step = steps[0] if stepped else None
     if not low < high or (log and low <= 0) or (step is not None and step <= 0):
         raise UserError(f"{what} must be {rule}, got {arguments}")
     if step is not None and not on_step(high - low, step):
         end = low + max(1, (high - low) // step) * step
         raise UserError(f"{what} must end a whole number of steps of {step:g} above {low:g}, got {high:g}: try {end:g}")
-    return Interval(low, high, log, step, whole)
+    return Interval(low, high, log, step, kind is int)
 
-
-Parser = Callable[[str, list[Any]], Interval]
 
 LISTS = ("grid", "choice")
-INTERVALS: dict[type, dict[str, Parser]] = {
-    float: {
-        "uniform": interval,
-        "loguniform": partial(interval, log=True),
-        "quniform": partial(interval, stepped=True),
-    },
-    int: {
-        "int": partial(interval, whole=True),
-        "logint": partial(interval, whole=True, log=True),
-        "qint": partial(interval, whole=True, stepped=True),
-    },
+INTERVALS: dict[str, tuple[type, bool, bool]] = {  # by kind: type of its numbers, whether log-uniform, whether in steps
+    "uniform": (float, False, False),
+    "loguniform": (float, True, False),
+    "quniform": (float, False, True),
+    "int": (int, False, False),
+    "logint": (int, True, False),
+    "qint": (int, False, True),
 }
-KINDS = INTERVALS[float] | INTERVALS[int]

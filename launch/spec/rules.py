@@ -25,7 +25,7 @@ def check_search(search: Search, base: Mapping[str, Any], space: Mapping[str, Di
 
 
 def check_objectives(search: Search) -> None:
-    """Raise `UserError` where several objectives meet a method or a scheduler that knows one."""
+    """Raise `UserError` for several objectives with a method or a scheduler that takes one."""
     *others, last = [name for name, method in METHODS.items() if method.several_objectives]
     takes_several = METHODS[search.method].several_objectives and not SCHEDULERS[search.scheduler].compares
     if len(search.objective) > 1 and not takes_several:
@@ -47,7 +47,7 @@ def check_tuning(search: Search, space: Mapping[str, Dimension]) -> None:
 
 
 def check_seeds(search: Search, space: Mapping[str, Dimension]) -> None:
-    """Raise `UserError` where seeds would be repeated twice over, or chosen by their luck."""
+    """Raise `UserError` where both space and search repeat seeds, or the best seed would be selected."""
     if "seed" not in space:
         return
     if search.seeds is not None:
@@ -60,7 +60,7 @@ def check_seeds(search: Search, space: Mapping[str, Dimension]) -> None:
 
 
 def check_folds(search: Search, base: Mapping[str, Any], space: Mapping[str, Dimension]) -> None:
-    """Raise `UserError` where a sweep sets itself what `folds` decides; a tuned one has a hold-out of its own share."""
+    """Raise `UserError` where a sweep sets a field that `folds` decides; a tuned sweep may set the share of its hold-out."""
     if search.folds is None:
         return
     key, where = ("tune", "its hold-out and then on its folds") if search.tune else ("folds", "each of its folds")

@@ -29,7 +29,7 @@ from launch.spec.combinations import (
 from launch.spec.dimensions import Dimension, Finite
 from launch.spec.sweep_file import Sweep
 
-DRAWS_PER_TRIAL = 20  # draws for each trial that is wanted, after which a random search takes its space for exhausted
+DRAWS_PER_TRIAL = 20  # draws of a random search for each of its trials, after which its space counts as exhausted
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Plan:
 
     @cached_property
     def built(self) -> dict[str, TrainConfig]:
-        """The configs by the values of their combination."""
+        """Return the configs by the values of their combination."""
         return {str(values): config for values, config in zip(self.combinations, self.configs, strict=True)}
 
     def config(self, sweep: Sweep, values: Values) -> TrainConfig:
-        """Return the config of some values: of a combination the one that is built."""
+        """Return the config of values; that of a combination is built already."""
         return self.built.get(str(values)) or make_config(sweep, values)
 
     def upper_configs(self, sweep: Sweep) -> list[TrainConfig]:
@@ -105,12 +105,12 @@ def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
 
 
 def compares(sweep: Sweep) -> bool:
-    """Whether a search or a scheduler decides by comparing trials."""
+    """Return whether a search or a scheduler decides by comparing trials."""
     return sweep.scheduler.compares or sweep.method.suggests or sweep.search.tune is not None
 
 
 def plans_by_protocol(sweep: Sweep, plan: Plan) -> list[Plan]:
-    """The plans that are searched one after the other: one for each protocol, where trials are compared."""
+    """Return a plan for each protocol where trials are compared, to be searched one after the other; else the plan."""
     if not compares(sweep) or "protocol" not in sweep.finite:
         return [plan]
     by_protocol: dict[str | None, Plan] = {}
@@ -123,12 +123,12 @@ def plans_by_protocol(sweep: Sweep, plan: Plan) -> list[Plan]:
 
 
 def points(sweep: Sweep, plan: Plan) -> list[Values]:
-    """The points of the sweep that belong to a plan, in order."""
+    """Return the points of the sweep that belong to a plan, in order."""
     return [point for point in sweep.points if finite_values(sweep, point) in plan.combinations]
 
 
 def draw(sweep: Sweep, plan: Plan) -> list[Values]:
-    """The trials of a grid or of a random search, in order: its points first, then others, none twice."""
+    """Return the trials of a grid or of a random search in order: the points first, and no trial twice."""
     first = points(sweep, plan)
     if sweep.method.exhaustive:
         return [*first, *(values for values in plan.combinations if values not in first)]
@@ -142,7 +142,7 @@ def draw(sweep: Sweep, plan: Plan) -> list[Values]:
 
 
 def random_values(sweep: Sweep, plan: Plan) -> Iterator[Values]:
-    """Combinations at random: of lists alone each once, else without end."""
+    """Yield combinations at random: each once in a space of lists, without end in one with intervals."""
     generator = np.random.default_rng(sweep.search.seed or 0)
     if not sweep.intervals:
         yield from (plan.combinations[i] for i in generator.permutation(len(plan.combinations)))
@@ -162,7 +162,7 @@ def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
 
 
 def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
-    """The parameters of an Optuna trial of which `suggest` makes exactly these values."""
+    """Return the parameters of an Optuna trial for which `suggest` returns exactly these values."""
     parameters = {}
 
     def remember(name: str, offered: Dimension) -> Any:
@@ -174,7 +174,7 @@ def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
 
 
 def choose_values(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any]) -> Values:
-    """Return a valid combination of which `pick` chooses each value, among those that a valid combination still has."""
+    """Return a valid combination; `pick` chooses each value among those that lead to one."""
     candidates, values = plan.combinations, {}
     for name in sweep.finite:
         offered = tuple(dict.fromkeys(c[name] for c in candidates if name in c))
@@ -188,5 +188,5 @@ def choose_values(sweep: Sweep, plan: Plan, pick: Callable[[str, Dimension], Any
 
 
 def parameter_name(name: str, offered: Dimension) -> str:
-    """What Optuna calls a dimension: it wants a parameter's choices fixed, so that a list is named by them too."""
+    """Return Optuna's name of a dimension; a list's contains its choices, which Optuna wants fixed for a parameter."""
     return f"{name} {list(offered.values)}" if isinstance(offered, Finite) else name

@@ -1,4 +1,4 @@
-"""The section `search` of a sweep file: how trials are chosen, compared and repeated, and which of its keys go together."""
+"""The section `search` of a sweep file: how trials are chosen, compared and repeated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OBJECTIVES = {
 
 
 def objective_names(what: str, value: Any) -> tuple[str, ...]:
-    """One name of `OBJECTIVES`, or a list of several; the validation error comes first."""
+    """Return one or several names of `OBJECTIVES`, the validation error first. Raises `UserError`."""
     names = value if isinstance(value, list) else [value]
     for name in names:
         one_of(what, name, OBJECTIVES)
@@ -58,5 +58,5 @@ class Search:
 
     @property
     def objectives(self) -> list[Objective]:
-        """What trials are compared by, the validation error first."""
+        """Return what trials are compared by, the validation error first."""
         return [OBJECTIVES[name] for name in self.objective]

@@ -19,11 +19,11 @@ from launch.spec.search import Search
 from launch.spec.sections import checked, key, mapping, section
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
-MAX_NAME_BYTES = 200  # bytes of a sweep's name: a folder's is 255, and more is added to it
+MAX_NAME_BYTES = 200  # a folder's name has 255 at most, and more is added to a sweep's
 
 
 def gpu_share(what: str, value: Any) -> float | str:
-    """A share of a GPU, or auto. Raises `UserError`."""
+    """Return a share of a GPU, or auto. Raises `UserError`."""
     if value == "auto":
         return "auto"
     try:
@@ -35,7 +35,7 @@ def gpu_share(what: str, value: Any) -> float | str:
 
 
 def command_line(what: str, value: Any) -> str:
-    """A command that is not blank. Raises `UserError`."""
+    """Return a command that is not blank. Raises `UserError`."""
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
     return value
@@ -51,13 +51,13 @@ class Resources:
 
     @property
     def shared(self) -> bool:
-        """Whether several trials may be on a GPU."""
+        """Return whether several trials may be on one GPU."""
         return self.gpu == "auto" or (isinstance(self.gpu, float) and 0 < self.gpu < 1)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What ends a sweep before its last trial: hours, trials, or so many trials in a row without a better one."""
+    """What ends a sweep before its last trial: hours, trials, or a number of configurations in a row without a better one."""
 
     hours: float | None = key(None, TINY, 10_000)
     trials: int | None = key(None, 1, 1_000_000)
@@ -66,7 +66,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One experiment: fixed fields, dimensions by config field, search, resources and what becomes of the trials."""
+    """One experiment: fixed fields, dimensions by config field, search, resources, budget, and how many checkpoints to keep."""
 
     name: str
     description: str = ""
@@ -82,30 +82,30 @@ class Sweep:
 
     @property
     def method(self) -> Method:
-        """What the search method asks and does."""
+        """Return the search method."""
         return METHODS[self.search.method]
 
     @property
     def scheduler(self) -> Scheduler:
-        """What the scheduler asks and does."""
+        """Return what the scheduler asks of the sweep."""
         return SCHEDULERS[self.search.scheduler]
 
     @property
     def finite(self) -> dict[str, tuple[Any, ...]]:
-        """Values of the finite dimensions by config field."""
+        """Return the values of the finite dimensions by config field."""
         return {name: d.values for name, d in self.space.items() if isinstance(d, Finite)}
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """The continuous dimensions by config field."""
+        """Return the intervals by config field."""
         return {name: d for name, d in self.space.items() if isinstance(d, Interval)}
 
 
-ENDING = [f for f in fields(Sweep) if f.metadata]  # keys beside the sections
+PLAIN_KEYS = [f for f in fields(Sweep) if f.metadata]  # checked keys that are no section
 
 
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
-    """The sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
+    """Return the sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
     try:
         content = mapping(f"{path}", yaml_text.load(path))
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def apply(content: dict[str, Any], setting: str) -> None:
 
 
 def parse_value(key: str, text: str | None) -> Any:
-    """The value of a setting: a list or a mapping where its key may have one, and otherwise the text as it is typed."""
+    """Return the value of a setting: a list or a mapping where its key may have one, else the text as it is typed."""
     if key in FIELDS and key != "protocol":
         return convert(FIELDS[key], text)
     if key not in TEXTS and text and text[0] + text[-1] in ("[]", "{}"):
@@ -140,7 +140,7 @@ def parse_value(key: str, text: str | None) -> Any:
 
 
 def parse(content: dict[str, Any]) -> Sweep:
-    """The sweep in a mapping. Raises `UserError` naming the key that is wrong."""
+    """Return the sweep in a mapping. Raises `UserError` naming the key that is wrong."""
     refuse_unknown("key of a sweep", content, [f.name for f in fields(Sweep)])
     name = content.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w .-]*", name):
@@ -166,12 +166,12 @@ def parse(content: dict[str, Any]) -> Sweep:
         search=search,
         resources=section(Resources, "resources", content.get("resources")),
         budget=section(Budget, "budget", content.get("budget")),
-        **{f.name: checked(Sweep, f, f.name, content[f.name]) for f in ENDING if content.get(f.name) is not None},
+        **{f.name: checked(Sweep, f, f.name, content[f.name]) for f in PLAIN_KEYS if content.get(f.name) is not None},
     )
 
 
 def entries(name: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The entries of a list of the file, each with what to call it: its number, from 1."""
+    """Return the entries of a list of the file, each with its name in messages, e.g. points.1."""
     values = content.get(name)
     if values is None:
         return []
@@ -181,7 +181,7 @@ def entries(name: str, content: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def point(what: str, value: Any, space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """The values of a point, each in its dimension and all in the order of the space."""
+    """Return the values of a point in the order of the space. Raises `UserError` for one outside its dimension."""
     given = mapping(what, value)
     refuse_unknown(f"dimension in {what}", given, space)
     found = {}

@@ -1,4 +1,4 @@
-"""YAML as sweep files and configs hold it: values by the rules of YAML 1.2, each key once, nothing that grows on the way."""
+"""YAML as sweep files and configs hold it: values by the rules of YAML 1.2, each key once, of limited size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from bel.errors import UserError
 
-MAX_CHARACTERS = 250_000  # characters of a file, and of what its aliases make of it
+MAX_CHARACTERS = 250_000  # characters of a file with its aliases expanded
 MAX_DEPTH = 50  # collections within each other
 
 # Everything else is text, as it is typed. YAML 1.1 reads on as true, 1_0 as 10, 010 as 8, 1:30 as 90, and dates as dates.
@@ -25,7 +25,7 @@ KNOWN = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class Loader(yaml.SafeLoader):
-    """A loader of plain values; another tag than theirs is refused."""
+    """Loads plain values; refuses every other tag."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as in its base
     yaml_constructors = {  # noqa: RUF012
@@ -36,7 +36,7 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """A dumper that quotes text which either version of YAML would read as something else."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type."""
 
 
 for name, (pattern, first) in PLAIN.items():
@@ -45,7 +45,7 @@ for name, (pattern, first) in PLAIN.items():
 
 
 def dump(values: Any) -> str:
-    """Plain values as YAML, in their order."""
+    """Return plain values as YAML, in their order."""
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False))
 
 
@@ -81,11 +81,11 @@ def parse(what: str, text: str) -> Any:
 
 
 def size_and_depth(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[int, int]:
-    """Characters and depth of a node with all that its aliases stand for, none of which is laid out for it."""
+    """Return characters and depth of a node with its aliases expanded, without expanding them."""
     if isinstance(node, yaml.ScalarNode):
         return len(node.value) + 1, 0
     if node not in known:
-        known[node] = 1, MAX_DEPTH  # until it is known, which is too deep for what it is within
+        known[node] = 1, MAX_DEPTH  # a node within itself is too deep
         if isinstance(node, yaml.MappingNode):
             refuse_duplicate_keys(node)
         parts = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
@@ -95,7 +95,7 @@ def size_and_depth(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> 
 
 
 def refuse_duplicate_keys(node: yaml.MappingNode) -> None:
-    """Raise a YAML error where a mapping says a key twice, of which a loader would take the last one."""
+    """Raise a YAML error where a mapping has a key twice; PyYAML would take the last one."""
     seen = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value in seen:
