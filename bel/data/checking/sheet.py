@@ -13,7 +13,7 @@ from bel.angles import Axis, euler_to_matrix
 from bel.data.checking.inspection import Facts
 from bel.data.images import decoded
 from bel.data.prepare.crops import part
-from bel.data.readers.base import Entry
+from bel.data.readers.base import Box, Entry
 
 TILE, CAPTION, COLUMNS, PICKED = 168, 26, 6, 24  # pixels of an image and of its text; images in a row and of a source
 LENGTH = 0.36  # of an axis, in tiles
@@ -40,13 +40,17 @@ def draw_source(
 ) -> Image.Image:
     """Draw the images of one source."""
     picked = pick(entries, facts)
-    rows = math.ceil(len(picked) / COLUMNS)
-    block = Image.new("RGB", (COLUMNS * TILE, CAPTION + rows * (TILE + CAPTION)))
     title = f"{name}: {len(picked)} of {len(entries)}, by {axes[0].name}    {LEGEND if pose else ''}"
+    return grid([draw_tile(entry, facts[entry.stem], axes, pose, exif) for entry in picked], title)
+
+
+def grid(tiles: Sequence[Image.Image], title: str) -> Image.Image:
+    """Return tiles in rows of six below a title."""
+    rows = math.ceil(len(tiles) / COLUMNS)
+    block = Image.new("RGB", (COLUMNS * TILE, CAPTION + rows * (TILE + CAPTION)))
     ImageDraw.Draw(block).text((6, 6), title, fill=WHITE)
-    for i, entry in enumerate(picked):
-        place = (i % COLUMNS * TILE, CAPTION + i // COLUMNS * (TILE + CAPTION))
-        block.paste(draw_tile(entry, facts[entry.stem], axes, pose, exif), place)
+    for i, tile in enumerate(tiles):
+        block.paste(tile, (i % COLUMNS * TILE, CAPTION + i // COLUMNS * (TILE + CAPTION)))
     return block
 
 
@@ -74,22 +78,28 @@ def draw_tile(entry: Entry, facts: Facts, axes: Sequence[Axis], pose: bool, exif
         rgb = part(rgb, facts.face)
     scale = TILE / max(rgb.size)
     rgb = rgb.resize([max(1, round(side * scale)) for side in rgb.size], Image.Resampling.BILINEAR)
-    tile = Image.new("RGB", (TILE, TILE + CAPTION))
-    tile.paste(rgb, ((TILE - rgb.width) // 2, (TILE - rgb.height) // 2))
     target = facts.target or ()
-    draw = ImageDraw.Draw(tile)
-    if pose:
-        draw_axes(draw, target)
     values = "  ".join(f"{axis.name[0] if pose else axis.name} {x:.4g}" for axis, x in zip(axes, target, strict=True))
-    draw.text((3, TILE + 1), entry.stem[-27:], fill=GREY)
+    return labelled(rgb, entry.stem, values, target if pose else None)
+
+
+def labelled(image: Image.Image, name: str, values: str, pose: Sequence[float] | None) -> Image.Image:
+    """Return a tile of an image that is as large at most, with its name and values below; a pose is drawn in."""
+    tile = Image.new("RGB", (TILE, TILE + CAPTION))
+    tile.paste(image, ((TILE - image.width) // 2, (TILE - image.height) // 2))
+    draw = ImageDraw.Draw(tile)
+    if pose is not None:
+        draw_axes(draw, pose)
+    draw.text((3, TILE + 1), name[-27:], fill=GREY)
     draw.text((3, TILE + 13), values[:30], fill=WHITE)
     return tile
 
 
-def draw_axes(draw: ImageDraw.ImageDraw, pose: Sequence[float]) -> None:
-    """Draw the axes of a head rotated by yaw, pitch, roll in degrees from the centre of the tile, without perspective."""
-    x, y, z = (LENGTH * TILE * euler_to_matrix(np.array(pose)).T)[:, :2]
+def draw_axes(draw: ImageDraw.ImageDraw, pose: Sequence[float], box: Box = (0, 0, TILE, TILE)) -> None:
+    """Draw the axes of a head rotated by yaw, pitch, roll in degrees, without perspective, from the centre of a square box."""
+    side = box[2] - box[0]
+    center, scale = np.array([box[0] + side / 2, box[1] + side / 2]), side / TILE
+    x, y, z = (LENGTH * side * euler_to_matrix(np.array(pose)).T)[:, :2]
     for color, arm in ((RED, x), (GREEN, y), (BLUE, -z)):  # z points away from the camera, the face towards it
-        tip = (TILE / 2 + arm[0], TILE / 2 + arm[1])
-        draw.line([(TILE / 2, TILE / 2), tip], fill=color, width=3)
-    draw.ellipse([tip[0] - 4, tip[1] - 4, tip[0] + 4, tip[1] + 4], fill=BLUE)
+        draw.line([*center, *(center + arm)], fill=color, width=max(round(3 * scale), 1))
+    draw.ellipse([*(center - z - 4 * scale), *(center - z + 4 * scale)], fill=BLUE)
