@@ -24,8 +24,8 @@ from bel.run_layout import CHECKPOINT, CONFIG, SELECTION_SPLIT
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method
-from results.retest.evaluate import FREE, OTHER, repeats, settings
-from results.retest.subject import fetch_state, open_subject
+from results.retest.evaluate import FREE, NOT_REPEATED, settings, validation_repeats
+from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store import registry
 from results.store.runs import find_sweeps, trials
 
@@ -221,10 +221,10 @@ def crown(winner: Winner, name: str, changes: dict[str, object]) -> int:
             f"none of the runs of {winner.leader.name} has its {CHECKPOINT}: train it again with a greater keep"
         )
     print()
-    subject = open_subject(fetch_state(winner.run), changes, winner.run)
-    train = load(subject.config, "train")
-    if not repeats(subject, train, split(subject.config, train)):
-        print(f"error: {OTHER}; nothing is registered", file=sys.stderr)
+    loaded = load_network(fetch_state(winner.run), changes, winner.run)
+    train = load(loaded.config, "train")
+    if not validation_repeats(loaded, train, split(loaded.config, train)):
+        print(f"error: {NOT_REPEATED}; nothing is registered", file=sys.stderr)
         return 1
     version, new = registry.register(winner.run, winner.sweep_name, name)
     how = "registered as" if new else "was registered before as"

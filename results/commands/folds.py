@@ -14,8 +14,8 @@ from bel.errors import UserError
 from bel.files import refuse_folder
 from bel.text import ALL_AXES
 from results.analysis.folds import contenders
-from results.retest.evaluate import FREE, OTHER, re_test, settings
-from results.retest.subject import fetch_state, open_subject
+from results.retest.evaluate import FREE, NOT_REPEATED, re_test, settings
+from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store.artifacts import fetch_predictions
 from results.store.predictions import Predictions
 from results.store.runs import find_run
@@ -57,8 +57,8 @@ def test_predictions(run: Run, changes: Mapping[str, Any]) -> Predictions:
     """
     found = fetch_predictions(run, "test", bits=False)
     if found is None:
-        if re_test(open_subject(fetch_state(run), dict(changes), run)):
-            raise UserError(f"run {run.info.run_id} does not repeat its logged error: {OTHER}")
+        if re_test(load_network(fetch_state(run), dict(changes), run)):
+            raise UserError(f"run {run.info.run_id} does not repeat its logged error: {NOT_REPEATED}")
         found = fetch_predictions(run, "test", bits=False)
     if found is None:
         raise UserError(

@@ -18,17 +18,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from bel.config import TrainConfig
 from bel.errors import UserError, within
 from bel.files import replacing
 from bel.text import harmless
-from bel.training import checkpoint
-from results.predict.album import Album
-from results.predict.faces import Find, detector, grown, landmarked, listed
-from results.predict.frames import Source, open_source
-from results.predict.looks import Tally, chunks, look_at, predict
+from results.predict.boxes import FindBoxes, boxes_of_file, face_detector, grown, has_landmarks
+from results.predict.inference import Counts, batches, crop, predict
+from results.predict.output import Output
+from results.predict.source import Source, open_source
 from results.retest.evaluate import settings
-from results.retest.export import one_run
-from results.retest.subject import Subject, fetch_state, open_subject
+from results.retest.loaded_checkpoint import LoadedCheckpoint, load_network, read_state
 from results.store.faults import store_command
 
 FOLDER = Path("runs/predict")
@@ -43,27 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Predict pictures, and write a table and annotated pictures; 1 where some of several could not be read."""
     arguments = parse(argv)
     source = open_source(arguments.source, arguments.every, arguments.limit)
-    find = finder(arguments)
+    find = box_finder(arguments)
     refuse_folder(arguments.out, source)
     changes = settings(arguments.set, FREE)
-    if source.video:
-        _ = source.count  # before a network is fetched for a video that cannot be read
-    if arguments.run_id is None:
-        subject = open_subject(checkpoint.load(arguments.checkpoint), changes)
-    else:
-        run = one_run(arguments.run_id)
-        subject = open_subject(fetch_state(run), changes, run)
-    remark(subject, find is not None)
+    state, run = read_state(arguments.run_id, arguments.checkpoint)
+    loaded = load_network(state, changes, run)
+    print_notes(loaded.config, find is not None)
     start = time.monotonic()
-    out = claimed(arguments.out)
-    with written(out) as folder:
-        tally = predict_all(subject, source, find, folder)
-    say(tally, source, out, time.monotonic() - start)
-    return int(bool(tally.failed))
+    out = make_folder(arguments.out)
+    with replaced_folder(out) as folder:
+        counts = predict_all(loaded, source, find, folder)
+    print_summary(counts, source, out, time.monotonic() - start)
+    return int(bool(counts.failed))
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options. Raises `UserError` for numbers out of range, and for one without what it belongs to."""
+    """Return the options. Raises `UserError` for numbers out of range, and for one without what it belongs to."""
     parser = argparse.ArgumentParser(
         prog="bel-predict",
         description="Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
@@ -103,11 +97,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def finder(arguments: argparse.Namespace) -> Find | None:
-    """How boxes are found; None for whole pictures."""
+def box_finder(arguments: argparse.Namespace) -> FindBoxes | None:
+    """Return the function that finds the boxes of a picture; None for whole pictures."""
     if arguments.boxes is None and not arguments.detect:
         return None
-    return grown(detector() if arguments.detect else listed(arguments.boxes), arguments.grow or 0.0)
+    find = face_detector() if arguments.detect else boxes_of_file(arguments.boxes)
+    return grown(find, arguments.grow or 0.0)
 
 
 def refuse_folder(out: Path | None, source: Source) -> None:
@@ -119,12 +114,11 @@ def refuse_folder(out: Path | None, source: Source) -> None:
         raise UserError(f"--out {place} is in {source.path}, where pictures are looked for: choose a folder elsewhere")
 
 
-def remark(subject: Subject, boxed: bool) -> None:
-    """Say where pictures are cut otherwise than training images were."""
-    config = subject.config
+def print_notes(config: TrainConfig, boxed: bool) -> None:
+    """Print how pictures are cropped unlike the training images."""
     if config.exif == "ignore":
         print("note: the network was trained on images as stored: none is turned as its EXIF says", file=sys.stderr)
-    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and landmarked(config))
+    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and has_landmarks(config))
     if on_boxes and not boxed:
         where = "boxes" if config.crop == "boxes" else "landmarks"
         note = f"squares around {where}, and sees whole pictures here: where they hold more, give --boxes or --detect"
@@ -135,8 +129,8 @@ def remark(subject: Subject, boxed: bool) -> None:
     print(f"note: the network was trained on {note}", file=sys.stderr)
 
 
-def claimed(out: Path | None) -> Path:
-    """The folder to fill, made if it is not there; without one the first new of predict, predict-2, ..."""
+def make_folder(out: Path | None) -> Path:
+    """Make the folder to write if it does not exist, and return it; by default the first new of predict, predict-2, ..."""
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         return out
@@ -149,8 +143,8 @@ def claimed(out: Path | None) -> Path:
 
 
 @contextmanager
-def written(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of `out`, an empty one, when all is in it; neither is left where something fails."""
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder that replaces the empty folder `out` at the end; neither is left where something fails."""
     try:
         with replacing(out.absolute()) as work:
             work.mkdir()
@@ -161,58 +155,59 @@ def written(out: Path) -> Iterator[Path]:
         raise
 
 
-def predict_all(subject: Subject, source: Source, find: Find | None, folder: Path) -> Tally:
+def predict_all(loaded: LoadedCheckpoint, source: Source, find: FindBoxes | None, folder: Path) -> Counts:
     """Predict every picture of a source into a folder. Raises `UserError` where there is nothing to predict."""
-    tally, config = Tally(), subject.config
+    counts, config = Counts(), loaded.config
     bar = tqdm(total=source.count, unit=" pictures", delay=0.5, disable=None)
-    with bar, closing(Album(folder, source, config)) as album:
-        for chunk in chunks(source.pictures(tally.failed.append, config.exif or "apply"), config.eval_batch_size):
-            looks = [look for picture in chunk if (look := look_at(picture, find, subject, tally))]
-            pixels = [each for look in looks for each in look.pixels]
-            values, std = predict(subject, pixels) if pixels else (torch.empty(0, len(config.axes)), None)
+    with bar, closing(Output(folder, source, config)) as output:
+        pictures = source.pictures(counts.failed.append, config.exif or "apply")
+        for batch in batches(pictures, config.eval_batch_size):
+            cropped = [crops for picture in batch if (crops := crop(picture, find, loaded, counts))]
+            inputs = [pixels for crops in cropped for pixels in crops.inputs]
+            values, std = predict(loaded, inputs) if inputs else (torch.empty(0, len(config.axes)), None)
             first = 0
-            for look in looks:
-                rows = slice(first, first := first + len(look.boxes))
-                album.add(look, values[rows].tolist(), None if std is None else std[rows].tolist())
-            tally.pictures += len(looks)
-            tally.predictions += first
-            bar.update(len(chunk))
-        if not tally.predictions:
-            raise UserError(nothing(tally))
-    if tally.failed:
-        (folder / FAILED).write_text("".join(f"{harmless(line)}\n" for line in tally.failed), encoding="utf-8")
-    return tally
+            for crops in cropped:
+                rows = slice(first, first := first + len(crops.boxes))
+                output.add(crops, values[rows].tolist(), None if std is None else std[rows].tolist())
+            counts.pictures += len(cropped)
+            counts.predictions += first
+            bar.update(len(batch))
+        if not counts.predictions:
+            raise UserError(why_nothing(counts))
+    if counts.failed:
+        (folder / FAILED).write_text("".join(f"{harmless(line)}\n" for line in counts.failed), encoding="utf-8")
+    return counts
 
 
-def nothing(tally: Tally) -> str:
-    """Why nothing was predicted, and what to do."""
-    if tally.failed:
-        return f"none of {tally.pictures + len(tally.failed)} pictures can be used, the first: {tally.failed[0]}"
-    if not tally.pictures:
+def why_nothing(counts: Counts) -> str:
+    """Return why nothing was predicted, and what to do."""
+    if counts.failed:
+        return f"none of {counts.pictures + len(counts.failed)} pictures can be used, the first: {counts.failed[0]}"
+    if not counts.pictures:
         return "the video holds no frame that can be read: save it as mp4"
     return (
-        f"there is no box in any picture, of {tally.pictures}: with --boxes, name them as they are below SOURCE; --detect "
+        f"there is no box in any picture, of {counts.pictures}: with --boxes, name them as they are below SOURCE; --detect "
         "finds upright frontal faces alone, give --boxes of others"
     )
 
 
-def say(tally: Tally, source: Source, out: Path, seconds: float) -> None:
-    """Name the pictures that could not be used, then sum up in a line."""
-    for line in tally.failed[:SHOWN]:
+def print_summary(counts: Counts, source: Source, out: Path, seconds: float) -> None:
+    """Print the first pictures that could not be used, and a line on all of them."""
+    for line in counts.failed[:SHOWN]:
         print(f"not predicted: {harmless(line)}", file=sys.stderr)
-    if len(tally.failed) > SHOWN:
-        print(f"not predicted: {len(tally.failed) - SHOWN} more, all of them are in {out / FAILED}", file=sys.stderr)
-    done = tally.pictures + len(tally.failed)
+    if len(counts.failed) > SHOWN:
+        print(f"not predicted: {len(counts.failed) - SHOWN} more, all of them are in {out / FAILED}", file=sys.stderr)
+    done = counts.pictures + len(counts.failed)
     if source.video and done < ENOUGH * source.count:
         print(
             f"note: {done} of the {source.count} frames that the video announces can be read: is it whole?",
             file=sys.stderr,
         )
-    what = "frames" if source.video else "pictures"
-    counts = f"{tally.predictions} predictions of {tally.pictures} {what}"
-    counts += f", {tally.without} without a box" if tally.without else ""
-    counts += f", {len(tally.failed)} not predicted" if tally.failed else ""
-    beside = [path.relative_to(source.path).as_posix() for path in source.beside]
-    others = f"; {len(beside)} files are no pictures: {', '.join(beside[:3])}" if beside else ""
-    others += ", ..." if len(beside) > 3 else ""
-    print(harmless(f"{counts}, in {out}, {tally.pictures / seconds:.1f} images/s{others}"))
+    text = f"{counts.predictions} predictions of {counts.pictures} {'frames' if source.video else 'pictures'}"
+    text += f", {counts.without_box} without a box" if counts.without_box else ""
+    text += f", {len(counts.failed)} not predicted" if counts.failed else ""
+    text += f", in {out}, {counts.pictures / seconds:.1f} images/s"
+    names = [path.relative_to(source.path).as_posix() for path in source.others]
+    if names:
+        text += f"; {len(names)} files are no pictures: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+    print(harmless(text))

@@ -146,8 +146,8 @@ def importance(data: ReportData) -> Content:
     missing = [c.name for c in data.hyperparameters if c.name not in shares]
     text = (
         f"Share of each field in whether a configuration is among the best {good_share(count):.0%} (PED-ANOVA of Optuna, on "
-        f"{count} configurations, errors averaged over seeds). It says what told good from bad within the values that were "
-        "tried, one field at a time: no interactions, no causes"
+        f"{count} configurations, errors averaged over seeds). It says what separated good from bad within the values "
+        "that were tried, one field at a time: no interactions, no causes"
         f"{', and with so few configurations it is a hint' if count < 50 else ''}. "
     )
     if partial:

@@ -31,7 +31,7 @@ from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs
 from results.retest import published
-from results.retest.subject import Subject, fetch_state, load_test, open_subject, repeat
+from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, repeat_validation
 from results.retest.table import print_table
 from results.store.artifacts import fetch_predictions
 from results.store.faults import store_command
@@ -39,10 +39,10 @@ from results.store.predictions import write
 from results.store.registry import find_version
 from results.store.runs import find_run
 
-# What may change without changing what is measured.
+# Fields that may be set: they do not change what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
-OTHER = "the checkpoint, the data or the code is not what was logged"
-ALONE = (
+NOT_REPEATED = "the checkpoint, the data or the code is not what was logged"
+NO_TRAINING_IMAGES = (
     "no training image of {protocol} is in {root}: the validation error is not repeated, what train and test share is not "
     "checked, the constant median is left out, and nothing is logged"
 )
@@ -77,54 +77,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
         )
     changes = settings(arguments.set, FREE)
-    runs = find_runs(arguments.run_id) if arguments.model is None else [registered(arguments.model)]
-    return max(re_test(open_subject(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
+    runs = find_runs(arguments.run_id) if arguments.model is None else [run_of_model(arguments.model)]
+    return max(re_test(load_network(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
 
 
-def registered(reference: str) -> Run:
-    """The run of a registered model. Raises `UserError` where there is no such model."""
+def run_of_model(reference: str) -> Run:
+    """Return the run of a registered model. Raises `UserError` where there is no such model."""
     version = find_version(reference)
     print(f"model {reference}: version {version.version} of {version.name}")
     return find_run(version.run_id)
 
 
 def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> int:
-    """Re-test a checkpoint of ours, or measure a published state dict, which `given` and more settings belong to."""
+    """Re-test a checkpoint of ours, or measure a published state dict, for which are `given` and more settings."""
     state = checkpoint.read(path)
     if given or is_published(state):
         return published.measure(path, state, given, settings(pairs, FREE + published.FREE))
-    return re_test(open_subject(checkpoint.checked(path, state), settings(pairs, FREE)), all_axes)
+    return re_test(load_network(checkpoint.checked(path, state), settings(pairs, FREE)), all_axes)
 
 
-def re_test(subject: Subject, all_axes: bool = False) -> int:
-    """Validation again, then the test split: printed, and logged to the run; 1 where validation does not repeat.
+def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
+    """Measure validation again, then the test split, print and log them; 1 where validation does not repeat.
 
-    Without training images the test split alone, which is not logged.
+    Without training images only the test split is measured, and nothing is logged.
     """
-    describe(subject)
-    config, targets = subject.config, None
+    print_origin(loaded)
+    config, targets = loaded.config, None
     if is_here(request(config, "train")):
         train = load(config, "train")
         parts = split(config, train)
-        if not repeats(subject, train, parts):
-            print(f"error: {OTHER}; test is not measured", file=sys.stderr)
+        if not validation_repeats(loaded, train, parts):
+            print(f"error: {NOT_REPEATED}; test is not measured", file=sys.stderr)
             return 1
         targets = train.targets[parts.train]
     test = load_test(config)
     if targets is None:
-        print(f"note: {ALONE.format(protocol=config.protocol_name, root=config.data_root)}")
-    evaluation = evaluate(subject.model, test, torch.arange(len(test)), config)
+        print(f"note: {NO_TRAINING_IMAGES.format(protocol=config.protocol_name, root=config.data_root)}")
+    evaluation = evaluate(loaded.model, test, torch.arange(len(test)), config)
     median = None if targets is None else constant_median(targets, evaluation)
     print_table(evaluation, median, all_axes)
     if config.selection == "test":
         print("note: this epoch was selected on the test split: its error is no clean one")
-    if subject.run and median:
-        log(subject, subject.run, test, evaluation, median)
+    if loaded.run and median:
+        log_test(loaded, loaded.run, test, evaluation, median)
     return 0
 
 
 def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
-    """Values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key."""
+    """Return the values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key."""
     values = dict(map(setting_of, pairs))
     for key in values:
         if key not in free:
@@ -132,15 +132,15 @@ def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def describe(subject: Subject) -> None:
-    """Say what is re-tested, with what its numbers travel with, and what is not as where it was made."""
-    config, made = subject.config, subject.state["environment"]
-    title = harmless(f"run {subject.run.info.run_id}, {subject.run.info.run_name}" if subject.run else "checkpoint")
-    print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {subject.state['epoch']}")
+def print_origin(loaded: LoadedCheckpoint) -> None:
+    """Print what is re-tested, what its numbers belong to, and what is unlike where it was trained."""
+    config, made = loaded.config, loaded.state["environment"]
+    title = harmless(f"run {loaded.run.info.run_id}, {loaded.run.info.run_name}" if loaded.run else "checkpoint")
+    print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {loaded.state['epoch']}")
     print(
         f"{selection(config.selection).chosen}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
     )
-    if DIGEST not in subject.state:
+    if DIGEST not in loaded.state:
         print(
             "note: the checkpoint has no digest of its own, as older ones: that it is as it was written is not verified"
         )
@@ -148,31 +148,31 @@ def describe(subject: Subject) -> None:
     print(
         f"data in {config.data_root}{', not below this folder: --set data_root=PATH reads other' if elsewhere else ''}"
     )
-    for name, value in subject.here.items():
+    for name, value in loaded.here.items():
         if made[name] != value:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
 
 
-def repeats(subject: Subject, train: Prepared, parts: Split) -> bool:
-    """Measure validation again and say whether it is the logged value, within what this device and batch size allow."""
-    if train.digest != subject.state["data"]["data_digest"]:
+def validation_repeats(loaded: LoadedCheckpoint, train: Prepared, parts: Split) -> bool:
+    """Measure validation again; return whether it is the logged value, within what this device and batch size allow."""
+    if train.digest != loaded.state["data"]["data_digest"]:
         print(
-            f"note: the prepared images and labels are {train.digest} here, {subject.state['data']['data_digest']} there"
+            f"note: the prepared images and labels are {train.digest} here, {loaded.state['data']['data_digest']} there"
         )
-    again = repeat(subject, parts)
-    images = selection(subject.config.selection).images
+    again = repeat_validation(loaded, parts)
+    images = selection(loaded.config.selection).images
     verdict = "repeats" if again.holds else "DOES NOT REPEAT"
     print(
         f"{images} MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
-        f"{parts.digest}) {verdict} the logged {subject.logged:.6f}: difference {again.difference:.1e}, allowed "
+        f"{parts.digest}) {verdict} the logged {loaded.logged:.6f}: difference {again.difference:.1e}, allowed "
         f"{again.allowed:.0e}; mean over {len(set(again.evaluation.groups))} groups "
         f"{again.evaluation.mae_groups(again.evaluation.headline):.6f}"
     )
     return again.holds
 
 
-def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
-    """Write test metrics, what they travel with, and every prediction to the run; where they are there, only compare."""
+def log_test(loaded: LoadedCheckpoint, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:
+    """Log test metrics, what they belong to, and every prediction to the run; only compare where it has them."""
     metrics = evaluation.metrics("test") | {"test/constant_median_mae": median.mae("median")}
     for name in evaluation.predictions:
         by_axis = zip(evaluation.axes, evaluation.errors(name).mean(0).tolist(), strict=True)
@@ -185,11 +185,11 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
         if fetch_predictions(run, "test", bits=False) is None:  # of a version that kept them in another form
             log_predictions(run, evaluation)
         return
-    facts = subject.here | {
+    facts = loaded.here | {
         "decoder": evaluation.headline,
         "images": len(test),
         "data_digest": test.digest,
-        "eval_batch_size": subject.config.eval_batch_size,
+        "eval_batch_size": loaded.config.eval_batch_size,
     }
     log_predictions(run, evaluation)
     now = int(time.time() * 1000)
@@ -202,7 +202,7 @@ def log(subject: Subject, run: Run, test: Prepared, evaluation: Evaluation, medi
 
 
 def log_predictions(run: Run, evaluation: Evaluation) -> None:
-    """Keep every prediction on the test split as an artifact of a run."""
+    """Log every prediction on the test split as an artifact of a run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / PREDICTIONS["test"]
         write(evaluation, path)

@@ -1,4 +1,4 @@
-"""What the tests of predictions on files share: networks, pictures, and what is read back."""
+"""What the tests of results share: the runs of a finished sweep, networks, pictures, and what is read back."""
 
 import csv
 
@@ -10,6 +10,7 @@ from PIL import Image
 from bel.config import TrainConfig
 from bel.training import checkpoint
 from bel.training.build import build_model
+from results.store.runs import find_sweeps, trials
 
 FIELDS = {
     "protocol": "biwi",
@@ -43,6 +44,13 @@ def table(out):
     """The rows of a folder's table."""
     with (out / "predictions.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def swept_runs(swept_store):
+    """The parent run and the trials of the finished sweep."""
+    (parent,) = find_sweeps(["fixture"])
+    return parent, trials([parent])
 
 
 @pytest.fixture

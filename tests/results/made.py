@@ -39,7 +39,7 @@ def predictions_of(errors, groups, decoders=("expected",), meaning=None):
 
 
 def evaluation_of(errors, groups, names=None, targets=None, bits=None, axes=AXES):
-    """An evaluation whose read-outs, by name, are wrong by `errors` (n, axes); targets 0 unless given."""
+    """An evaluation with decoders that, by name, are wrong by `errors` (n, axes); targets 0 unless given."""
     first = torch.as_tensor(next(iter(errors.values())), dtype=torch.float64)
     targets = torch.zeros_like(first) if targets is None else torch.tensor(targets, dtype=torch.float64)
     return Evaluation(

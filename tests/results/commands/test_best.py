@@ -19,7 +19,7 @@ from launch.tracking.trial_folder import Folder
 from results.analysis.leaderboard import boards
 from results.commands.best import config_text
 from results.commands.main import main
-from results.retest import evaluate, subject
+from results.retest import evaluate, loaded_checkpoint
 from results.store import registry
 from results.store.artifacts import fetch_predictions
 from results.store.runs import trials
@@ -111,7 +111,7 @@ def test_a_champion_predicts_in_a_fresh_process_what_was_logged(swept_store, tmp
     _, _, run = winner()
     assert main(["best", "fixture", "--register", "heads"]) == 0
     logged = fetch_predictions(run)
-    config = subject.open_subject(subject.fetch_state(run), {}, run).config
+    config = loaded_checkpoint.load_network(loaded_checkpoint.fetch_state(run), {}, run).config
     data = load(config, "train")
     rows = [data.names.index(name) for name in logged.names[:24]]
     side = config.image_size

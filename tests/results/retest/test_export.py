@@ -18,8 +18,8 @@ from bel.heads import HEADS
 from bel.model import BACKBONES
 from bel.training import checkpoint
 from bel.training.build import build_model
-from results.retest import export
-from results.retest.subject import fetch_state
+from results.retest import export, loaded_checkpoint
+from results.retest.loaded_checkpoint import fetch_state
 from tests.conftest import children, working_in
 from tests.results.conftest import state_of
 
@@ -171,7 +171,7 @@ def test_a_batch_that_was_normalised_before_leaves_no_trace(written, tmp_path):
 
 def test_a_file_that_predicts_otherwise_is_not_kept(written, tmp_path, monkeypatch, capsys):
     def off(path):
-        right = export.read_torchscript(path)
+        right = torch.jit.load(path)
         return lambda pixels: right(pixels) + torch.tensor([0, 0, 2e-3])
 
     source, out = written(), tmp_path / "kept" / "m.pt"
@@ -224,7 +224,8 @@ def test_what_a_user_gets_wrong(swept_store, written, tmp_path, monkeypatch, cap
             f"give the id of one of them, {trials[0].info.run_id} (biwi), ",
         ),
     ]
-    monkeypatch.setattr(export, "find_runs", lambda run_id, find=export.find_runs: find(run_id) and trials[:2])
+    find = loaded_checkpoint.find_runs
+    monkeypatch.setattr(loaded_checkpoint, "find_runs", lambda run_id: find(run_id) and trials[:2])
     for arguments, says in cases:
         assert export.main(arguments) == 2, arguments
         err = capsys.readouterr().err.strip()

@@ -1,4 +1,4 @@
-"""Which parts of a picture `bel-predict` looks at, from a file of boxes or a face detector, and what a network sees of one."""
+"""The boxes of a picture, from a file or a face detector, and the network's input for one of them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from bel.data.prepare.crops import center, cut, expanded_box, fitted, part, refu
 from bel.data.readers.base import Box, Entry, Label
 from bel.data.readers.boxes import named_boxes
 from bel.errors import UserError
-from results.predict.frames import Picture, opencv
+from results.predict.source import Picture, opencv
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
-SMALLEST = 12  # faces that fit beside each other into a picture, at most, where they are looked for
+SMALLEST = 12  # the least side of a face that is found is this part of the picture's shorter side
 
-Find = Callable[[Picture], list[Box]]
-
-
-def whole(picture: Picture) -> list[Box]:
-    """The whole picture."""
-    return [(0, 0, *picture.image.size)]
+FindBoxes = Callable[[Picture], list[Box]]
 
 
-def listed(path: Path) -> Find:
-    """Boxes of a CSV of image,x0,y0,x1,y1 in pixels, several lines a picture allowed. Raises `UserError` by line."""
+def boxes_of_file(path: Path) -> FindBoxes:
+    """Return a function that gives the boxes of a CSV of image,x0,y0,x1,y1 in pixels, several lines a picture.
+
+    Raises `UserError`, with the line, for a file that is no such.
+    """
     found: dict[str, list[Box]] = {}
     for _, name, box in named_boxes(path, "image"):
         found.setdefault(name, []).append(box)
     return lambda picture: next((found[key] for key in picture.keys if key in found), [])
 
 
-def detector() -> Find:
-    """Upright faces that OpenCV's Haar cascade finds, the widest first. Raises `UserError` without that."""
+def face_detector() -> FindBoxes:
+    """Return a function that finds upright faces by OpenCV's Haar cascade, the widest first. Raises `UserError` without it."""
     cv2 = opencv("--detect")
     if not hasattr(cv2, "CascadeClassifier"):
         raise UserError(
@@ -54,8 +52,11 @@ def detector() -> Find:
     return find
 
 
-def grown(find: Find, share: float) -> Find:
-    """Boxes with a share of their width and height added on every side. Raises `UserError` for one beyond its picture."""
+def grown(find: FindBoxes, share: float) -> FindBoxes:
+    """Return a function that finds boxes and adds a share of their sides on every side.
+
+    It raises `UserError` for a box beyond its picture.
+    """
 
     def find_grown(picture: Picture) -> list[Box]:
         boxes = []
@@ -68,8 +69,8 @@ def grown(find: Find, share: float) -> Find:
     return find_grown
 
 
-def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) -> NDArray[np.uint8]:
-    """What a network trained with `config` sees of a box (None: the whole image), as evaluation cuts it (side, side, 3).
+def network_input(image: Image.Image, box: Box | None, config: TrainConfig, side: int) -> NDArray[np.uint8]:
+    """Return what a network trained with `config` sees of a box (None: the whole image), as evaluation crops (side, side, 3).
 
     A box stands for the one of crop boxes, for the landmarks' extent, and otherwise for a whole image.
     """
@@ -77,7 +78,7 @@ def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) ->
     crop, margin, label, to = config.crop or "frame", config.margin or 0.0, Label(np.empty(0)), (size, size)
     if crop != "published":
         crop, margin = ("frame", 0.0) if box is None else ("boxes", margin)
-    elif not landmarked(config):
+    elif not has_landmarks(config):
         image, box = (image if box is None else part(image, box)), None
         x0, y0, x1, y1 = expanded_box(*image.size)
         to = fitted(x1 - x0, y1 - y0, size)
@@ -90,6 +91,6 @@ def seen(image: Image.Image, box: Box | None, config: TrainConfig, side: int) ->
     return pixels[top : top + side, left : left + side]
 
 
-def landmarked(config: TrainConfig) -> bool:
-    """Whether the images of a config's protocol have landmarks."""
+def has_landmarks(config: TrainConfig) -> bool:
+    """Return whether the images of a config's protocol have landmarks."""
     return "landmarks" in config.definition.crops

@@ -9,64 +9,65 @@ import numpy as np
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.checking.sheet import PICKED, TILE
+from bel.data.checking.sheet import LEGEND, PICKED, TILE, grid, labelled
 from bel.text import cell
-from results.predict.annotate import annotate, draw_sheet, draw_tile
-from results.predict.faces import seen
-from results.predict.frames import Source, Writer
-from results.predict.looks import Look
+from results.predict.annotate import annotate, prediction_text
+from results.predict.boxes import network_input
+from results.predict.inference import Crops
+from results.predict.source import Source, VideoWriter
 
 TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"
-KEPT = (".jpg", ".jpeg", ".png")  # endings of pictures that are written as what they were
+KEPT = (".jpg", ".jpeg", ".png")  # suffixes of pictures that are written in their own format
 
 
-class Album:
+class Output:
     """The files of a folder, written picture by picture; the sheet, of a folder's pictures in equal steps, at the end."""
 
     def __init__(self, folder: Path, source: Source, config: TrainConfig) -> None:
-        self.folder, self.source, self.config = folder, source, config
+        self.folder, self.config = folder, config
         self.axes, self.pose = config.axes, config.definition.pose
         self.tiles: list[Image.Image] = []
         self.number = 0
         count = PICKED if source.path.is_dir() else 0
         self.on_sheet = set(np.linspace(0, source.count - 1, count).round().tolist())
-        self.video = Writer(folder / VIDEO, source.rate) if source.video else None
+        self.video = VideoWriter(folder / VIDEO, source.rate) if source.video else None
         self.file = (folder / TABLE).open("w", newline="", encoding="utf-8")
         self.table = csv.writer(self.file, lineterminator="\n")
         names = [axis.name for axis in self.axes]
         self.table.writerow(["file", "frame", "x0", "y0", "x1", "y1", *names, *(f"std_{name}" for name in names)])
 
-    def add(self, look: Look, values: list[list[float]], std: list[list[float]] | None) -> None:
+    def add(self, crops: Crops, values: list[list[float]], std: list[list[float]] | None) -> None:
         """Write a picture with the predictions and their standard deviations in units, both (boxes, axes)."""
-        picture = look.picture
-        for i, (box, row) in enumerate(zip(look.boxes, values, strict=True)):
+        picture = crops.picture
+        for i, (box, row) in enumerate(zip(crops.boxes, values, strict=True)):
             deviations = [""] * len(row) if std is None else [f"{x:.6f}" for x in std[i]]
             frame = "" if picture.frame is None else picture.frame
             self.table.writerow([cell(picture.name), frame, *box, *(f"{x:.6f}" for x in row), *deviations])
-        drawn = annotate(picture.image, look.boxes, values, self.axes, self.pose)
+        drawn = annotate(picture.image, crops.boxes, values, self.axes, self.pose)
         if self.video:
             self.video.write(drawn)
         else:
             save(drawn, self.folder / PICTURES / picture.name)
-        if self.number in self.on_sheet and look.boxes:
-            pixels = seen(picture.image, look.parts[0], self.config, TILE)
-            self.tiles.append(draw_tile(pixels, picture.name, values[0], self.axes, self.pose))
+        if self.number in self.on_sheet and crops.boxes:
+            image = Image.fromarray(network_input(picture.image, crops.regions[0], self.config, TILE))
+            text = prediction_text(values[0], self.axes, self.pose)
+            self.tiles.append(labelled(image, picture.name, text, values[0] if self.pose else None))
         self.number += 1
 
     def close(self) -> None:
-        """End the files, and write the sheet."""
+        """Close the files, and write the sheet."""
         self.file.close()
         if self.video:
             self.video.close()
         if self.tiles:
-            title = f"{len(self.tiles)} of {self.number}, as the network saw them"
-            draw_sheet(self.tiles, title, self.pose).save(self.folder / SHEET, quality=92)
+            title = f"{len(self.tiles)} of {self.number}, as the network saw them    {LEGEND if self.pose else ''}"
+            grid(self.tiles, title).save(self.folder / SHEET, quality=92)
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Write a picture as what it was, or as PNG."""
+    """Write a picture in the format of its suffix, or as PNG; under a new name where another one has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path = path if path.suffix.lower() in KEPT else path.with_name(f"{path.name}.png")
-    while path.exists():  # another picture of the folder was named so
+    while path.exists():
         path = path.with_name(f"_{path.name}")
     image.save(path, quality=92)  # of JPEG

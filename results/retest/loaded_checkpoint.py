@@ -1,4 +1,4 @@
-"""What is re-tested: a checkpoint with its network, whose validation error has to repeat before test is measured."""
+"""A checkpoint with its network, for a re-test: its validation error has to repeat before the test split is measured."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from bel.precision import pick_device
 from bel.run_layout import BY_IMAGE
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, evaluate, unit, width
+from results.analysis.leaderboard import find_runs
 from results.store.artifacts import fetch_checkpoint
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is re-tested: a checkpoint's state, its config here, its network, and its run where it came from one."""
+class LoadedCheckpoint:
+    """A checkpoint's state, its config on this machine, its network, and the run that it is of, if any."""
 
     state: dict[str, Any]
     config: TrainConfig
@@ -37,34 +38,49 @@ class Subject:
 
     @property
     def logged(self) -> float:
-        """The validation MAE of the checkpoint's epoch over images, as it was logged."""
+        """The logged validation MAE over images of the checkpoint's epoch."""
         return float(self.run.data.metrics[BY_IMAGE] if self.run else self.state["metrics"]["val/mae"])
 
     @property
     def here(self) -> dict[str, str]:
-        """Device, library and code version of this re-test."""
+        """Device, library and code version of this machine."""
         return checkpoint.environment(next(self.model.parameters()).device)
 
 
+def one_run(run_id: str) -> Run:
+    """Return the run of an id, or a sweep's best trial. Raises `UserError` where a sweep has several tables."""
+    runs = find_runs(run_id)
+    if len(runs) > 1:
+        best = ", ".join(f"{run.info.run_id} ({run.data.params['protocol'][:40]})" for run in runs)
+        raise UserError(f"sweep {run_id} has a best trial for each of its tables: give the id of one of them, {best}")
+    return runs[0]
+
+
+def read_state(run_id: str | None, path: Path) -> tuple[dict[str, Any], Run | None]:
+    """Return the state of a run's best checkpoint and the run; without an id that of a file."""
+    run = None if run_id is None else one_run(run_id)
+    return (checkpoint.load(path) if run is None else fetch_state(run)), run
+
+
 def fetch_state(run: Run) -> dict[str, Any]:
-    """The best checkpoint of a run."""
+    """Return the state of a run's best checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         return checkpoint.load(fetch_checkpoint(run, Path(folder)))
 
 
-def open_subject(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> Subject:
-    """Rebuild a checkpoint's network, on the kind of device that it was trained on if there is one."""
+def load_network(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> LoadedCheckpoint:
+    """Return a checkpoint with its network, on the kind of device that trained it if there is one here."""
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
     config = checkpoint.config_of(state, {"weights": "none", "device": device} | changes)
     model = checkpoint.restore(state, config)
     model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]
-    return Subject(state, config, model, run)
+    return LoadedCheckpoint(state, config, model, run)
 
 
 @dataclass(frozen=True)
-class Repetition:
-    """A validation split measured again: its evaluation, how far from the logged error, and how far it may be."""
+class RepeatedValidation:
+    """A second evaluation of the validation split, its difference from the logged error, and the allowed one."""
 
     evaluation: Evaluation
     difference: float
@@ -76,38 +92,38 @@ class Repetition:
         return self.difference <= self.allowed
 
 
-def repeat(subject: Subject, parts: Split) -> Repetition:
+def repeat_validation(loaded: LoadedCheckpoint, parts: Split) -> RepeatedValidation:
     """Measure the selection split again. Raises `UserError` where the data gives another split than the checkpoint's."""
-    digest, trained = parts.digest, subject.state["data"]["split_hash"]
+    digest, trained = parts.digest, loaded.state["data"]["split_hash"]
     if digest != trained:
         raise UserError(
-            f"the data in {subject.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
+            f"the data in {loaded.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
             "other images or lists; set data_root to its data"
         )
-    evaluation = evaluate(subject.model, parts.held, parts.val, subject.config)
+    evaluation = evaluate(loaded.model, parts.held, parts.val, loaded.config)
     measured = evaluation.metrics("val")["val/mae"]
-    return Repetition(evaluation, abs(measured - subject.logged), tolerance(subject, evaluation))
+    return RepeatedValidation(evaluation, abs(measured - loaded.logged), tolerance(loaded, evaluation))
 
 
 def load_test(config: TrainConfig) -> Prepared:
-    """The test split. Raises `UserError` where an image or a group of it is in train, too, if train is here."""
+    """Return the test split. Raises `UserError` where an image or a group of it is in train, too, if that is here."""
     train, test = (request(config, part) for part in ("train", "test"))
     if is_here(train):
         refuse_leak(usable(train).entries, usable(test).entries, config.data_root)
     return load(config, "test")
 
 
-def tolerance(subject: Subject, evaluation: Evaluation) -> float:
-    """How much the validation error may differ: by device and library version first, then by batch size.
+def tolerance(loaded: LoadedCheckpoint, evaluation: Evaluation) -> float:
+    """Return how much the validation error may differ: by device and library version first, then by batch size.
 
     Another batch size may flip an argmax between neighbouring levels, on at most 5 images. The bounds are in degrees;
     for another unit they are the same part of the widest range as of 200 degrees.
     """
-    axes = subject.config.axes
+    axes = loaded.config.axes
     scale = 1.0 if unit(axes) == "deg" else max(width(axis, axes) for axis in axes) / 200
-    if any(subject.here[name] != subject.state["environment"][name] for name in ("device", "torch")):
+    if any(loaded.here[name] != loaded.state["environment"][name] for name in ("device", "torch")):
         return scale * OTHER_DEVICE
-    if subject.config.eval_batch_size == subject.state["config"]["eval_batch_size"]:
+    if loaded.config.eval_batch_size == loaded.state["config"]["eval_batch_size"]:
         return scale * SAME
     flips = 5 * max(width(axis, axes) / axis.levels for axis in axes) / len(evaluation.names)
     return max(scale * OTHER_BATCH, flips) if evaluation.headline in STEPPED else scale * OTHER_BATCH

@@ -12,7 +12,7 @@ from PIL import Image
 from bel.data.images import ORIENTATION, UPRIGHT
 from bel.training import checkpoint
 from results.predict import command as predict
-from results.predict import frames
+from results.predict import source
 from tests.results.conftest import opencv, table
 
 AXES = ("yaw", "pitch", "roll")
@@ -41,7 +41,7 @@ def test_a_video_gives_frames_and_a_video(made, rendered, tmp_path, capsys):
     assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (3, 5)
     assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == images[0].width
 
-    decoded = list(frames.open_source(video, 1, None).pictures(print, "apply"))
+    decoded = list(source.open_source(video, 1, None).pictures(print, "apply"))
     assert [picture.frame for picture in decoded] == list(range(7))
     for picture, image in zip(
         decoded, images, strict=True
@@ -85,8 +85,8 @@ def test_a_missing_opencv_is_one_line(made, pictures, monkeypatch, capsys, more)
         raise ImportError(name)
 
     (pictures / "x.mp4").write_bytes(b"")
-    monkeypatch.setattr(frames, "importlib", type(sys)("importlib"))
-    monkeypatch.setattr(frames.importlib, "import_module", missing, raising=False)
+    monkeypatch.setattr(source, "importlib", type(sys)("importlib"))
+    monkeypatch.setattr(source.importlib, "import_module", missing, raising=False)
     assert predict.main([str(pictures / more[0]), "--checkpoint", made(), *more[1:]]) == 2
     assert capsys.readouterr().err.endswith("needs OpenCV: pip install 'bel-sweeps[video]'\n")
 
@@ -156,5 +156,5 @@ def test_a_video_is_turned_as_pictures_are(tmp_path):
     matrix = content.index(b"tkhd") + 44  # a quarter turn, as a phone that is held upright writes it
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
     path.write_bytes(content)
-    sizes = [next(frames.open_source(path, 1, None).pictures(print, exif)).image.size for exif in ("apply", "ignore")]
+    sizes = [next(source.open_source(path, 1, None).pictures(print, exif)).image.size for exif in ("apply", "ignore")]
     assert sizes == [(48, 64), (64, 48)]

@@ -10,7 +10,7 @@ from bel.data.prepare.crops import center, present
 from bel.data.prepare.prepared import prepare
 from bel.data.readers.boxes import read_boxes
 from results.predict import command as predict
-from results.predict import faces
+from results.predict.boxes import network_input
 from tests.conftest import real_data
 from tests.results.conftest import FIELDS, opencv, table
 
@@ -51,7 +51,7 @@ def test_the_network_sees_what_it_was_trained_on(rendered, tmp_path, protocol, c
         if protocol == "aflw2000":
             landmarks = present(source.read(entries[name]).landmarks)
             box = *landmarks.min(1), *landmarks.max(1)
-        assert np.array_equal(faces.seen(rgb, box, config, side), pixels[top : top + side, left : left + side])
+        assert np.array_equal(network_input(rgb, box, config, side), pixels[top : top + side, left : left + side])
 
 
 def test_boxes_are_several_faces_of_a_picture(made, pictures, tmp_path, capsys):
