@@ -1,4 +1,4 @@
-"""What a label encoding is like, before any training: `bel-codes NAME LEVELS [--out FILE]`."""
+"""Properties and a picture of a label encoding: `bel-codes NAME LEVELS [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bel.codes.file import Bits
 from bel.codes.library import NAMES, code_matrix, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
-from bel.text import command
+from bel.text import columns, command
 from launch.tracking.figures import draw_matrix
 
 MOST_LEVELS = 10_000
@@ -20,7 +20,7 @@ MOST_LEVELS = 10_000
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the properties of a code and save its picture."""
+    """Print the properties of a code and save a picture of its matrix."""
     parser = argparse.ArgumentParser(prog="bel-codes", description="Properties and picture of a label encoding.")
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def figure_for(out: Path) -> Figure:
-    """An empty figure. Raises `UserError` where it could not be saved as `out`."""
+    """Return an empty figure. Raises `UserError` for a file format that it cannot be saved in."""
     figure = Figure(figsize=(6, 5), layout="constrained")
     formats = sorted(figure.canvas.get_supported_filetypes())
     if out.suffix[1:].lower() not in formats:
@@ -49,14 +49,14 @@ def figure_for(out: Path) -> Figure:
 
 
 def draw(figure: Figure, matrix: Bits, name: str, out: Path) -> None:
-    """Save the picture of a code matrix (levels, bits), in place of an older one."""
+    """Draw a code matrix (levels, bits) and save the picture."""
     draw_matrix(figure.subplots(), matrix, name)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
 
 
 def table(name: str, p: Properties) -> list[str]:
-    """Lines of properties: the size, then a row a property, then a row a level distance."""
+    """Return lines of text: the size of a code, then a row for each property and each level distance."""
     rows = [
         ("", "min", "mean", "max"),
         ("bits that flip to the next level", *cells(*p.flips)),
@@ -68,14 +68,14 @@ def table(name: str, p: Properties) -> list[str]:
     ]
     words = "all different" if p.unique == p.levels else f"only {p.unique} of them different"
     head = f"code {name}: {p.levels} words of {p.bits} bits, {words}"
-    return [head, "", *(f"{label:<34}{low:>8}{mean:>10}{high:>8}".rstrip() for label, low, mean, high in rows)]
+    return [head, "", *columns(rows)]
 
 
 def apart(levels: int) -> str:
-    """What a row of the table says of a level distance."""
+    """Return the label of a level distance's row."""
     return f"of levels {levels} apart" if levels > 1 else "of neighbouring levels"
 
 
 def cells(*values: float) -> tuple[str, ...]:
-    """Counts as they are, means with two decimals."""
+    """Format counts as they are, means with two decimals."""
     return tuple(str(value) if isinstance(value, int) else f"{value:.2f}" for value in values)

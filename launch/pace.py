@@ -1,4 +1,4 @@
-"""How far a run is within its epochs."""
+"""Progress of a run within its epochs, and the time that is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bel.training.loop import Epoch, steps
 
 @dataclass(frozen=True)
 class Pace:
-    """An epoch, from 1, that is being trained, its steps that are done, and images a second since it began."""
+    """Progress within an epoch: its number, from 1, its steps that are done, and images/s since it began."""
 
     epoch: int
     epochs: int
@@ -26,22 +26,22 @@ class Pace:
 
     @property
     def part(self) -> float:
-        """The part of the epoch that is done."""
+        """Share of the epoch that is done."""
         return self.step / self.steps
 
     @property
     def done(self) -> int:
-        """Steps of the run that are done."""
+        """Steps of the whole run that are done."""
         return (self.epoch - 1) * self.steps + self.step
 
     @property
     def left(self) -> str:
-        """The time that training takes to the run's end, without validation."""
+        """Time of training until the end of the run, without validation, as text."""
         return duration((self.epochs * self.steps - self.done) * self.batch_size / self.images_per_s)
 
     @property
     def cells(self) -> list[str]:
-        """The part of the epoch, its steps, images a second and the time that is left, as text."""
+        """Share of the epoch, steps, images/s and time left, as text."""
         return [f"{self.part:.0%}", f"{self.step}/{self.steps}", f"{self.images_per_s:.0f}", self.left]
 
     def __str__(self) -> str:
@@ -50,36 +50,41 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Format a time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def paced(
-    config: TrainConfig, data: Prepared, resume: dict[str, Any] | None, tell: Callable[[Pace], None], every: float
+    config: TrainConfig, data: Prepared, resume: dict[str, Any] | None, report: Callable[[Pace], None], every: float
 ) -> Iterator[Epoch]:
-    """`bel.training.loop.fit`, which on the way tells its pace, at most every so many seconds; a GPU is not waited for.
+    """Train as `bel.training.loop.fit` does and report the pace, at most `every` seconds, without waiting for a GPU.
 
-    Raises at once what `fit` does.
+    Raises immediately what `fit` raises.
     """
     count = len(split(config, data).train) // config.batch_size
-    return counted(steps(config, data, resume), config, resume["epoch"] if resume else 0, count, tell, every)
+    return counted(steps(config, data, resume), config, resume["epoch"] if resume else 0, count, report, every)
 
 
 def counted(
-    run: Iterator[Epoch | None], config: TrainConfig, done: int, count: int, tell: Callable[[Pace], None], every: float
+    run: Iterator[Epoch | None],
+    config: TrainConfig,
+    done: int,
+    count: int,
+    report: Callable[[Pace], None],
+    every: float,
 ) -> Iterator[Epoch]:
-    """The epochs of a run that goes on after `done` of them, with `count` steps in each."""
-    step, told = 0, time.monotonic()
-    begun = told
+    """Iterate over the epochs of a run, `count` steps each, that goes on after `done` of them."""
+    step, reported = 0, time.monotonic()
+    begun = reported
     for made in run:
         if made is None:
             step, now = step + 1, time.monotonic()
-            if now - told >= every:
+            if now - reported >= every:
                 speed = step * config.batch_size / max(now - begun, 1e-9)
-                tell(Pace(done + 1, config.epochs, step, count, speed, config.batch_size))
-                told = now
+                report(Pace(done + 1, config.epochs, step, count, speed, config.batch_size))
+                reported = now
         else:
             yield made
             done, step, begun = made.number, 0, time.monotonic()

@@ -26,8 +26,8 @@ from launch.spec import yaml_text
 from launch.spec.sections import mapping
 from launch.tracking.predictions import write_predictions
 
-CHANGE_NO_NUMBER = ("cuda_graph", "cache_dir")
-OFTEN, SELDOM = 0.2, 60.0  # seconds between two states of the bar, and between two lines where there is none
+WITHOUT_EFFECT = ("cuda_graph", "cache_dir")  # fields that change no result
+REFRESH, LINE = 0.2, 60.0  # seconds between two states of the bar, and between two lines where there is no terminal
 BAR = "{desc} |{bar}| {elapsed}"
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Config fields in a YAML file. Raises `UserError` where it is none."""
+    """Read config fields from a YAML file. Raises `UserError` where there is none."""
     try:
         return mapping(f"{path}", yaml_text.load(path))
     except FileNotFoundError:
@@ -57,26 +57,26 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def train(config: TrainConfig, out: Path, resume: bool) -> None:
-    """Run `fit` behind a progress bar and save after every epoch. Raises `UserError` over a folder that is in use."""
+    """Train with a progress bar and save after every epoch. Raises `UserError` for a folder that holds a run already."""
     refuse_folder("--out", out)
     last, best = out / LAST, out / CHECKPOINT
     if last.exists() and not resume:
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
-    state = state_of(last) if resume else None
+    state = load_state(last) if resume else None
     if state:
         refuse_other_options(last, state, config)
     data = load(config, "train", progress)
     describe(config, data)
     watched = sys.stderr.isatty()
     bar = tqdm(total=config.epochs, bar_format=BAR, dynamic_ncols=True, delay=0.1, miniters=0, disable=not watched)
-    epochs = paced(config, data, state, partial(show, bar), OFTEN if watched else SELDOM)
+    epochs = paced(config, data, state, partial(show, bar), REFRESH if watched else LINE)
     out.mkdir(parents=True, exist_ok=True)
     with writing_in(out, last.name, best.name, PREDICTIONS["val"]):
-        pass  # what a run that was killed left is gone, though this one may not write it again
+        pass  # removes what a killed run left, though this one may not write it again
     with bar:
         for epoch in epochs:
             state = epoch.state()
-            if epoch.is_best:  # before the last one, which knows of it
+            if epoch.is_best:  # before the last one, which refers to it
                 checkpoint.save(state, best)
                 with replacing(out / PREDICTIONS["val"]) as path:
                     write_predictions(epoch.validation, path)
@@ -92,15 +92,15 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
 
 
 def show(bar: tqdm[Any], pace: Pace) -> None:
-    """Move a bar that is to be seen to a pace; elsewhere say it in a line."""
+    """Show a pace in the bar; where there is no terminal print it as a line."""
     if bar.disable:
         print(pace, file=sys.stderr, flush=True)
     bar.set_description_str(str(pace), refresh=False)
     bar.update(pace.done / pace.steps - bar.n)
 
 
-def state_of(last: Path) -> dict[str, Any] | None:
-    """What to go on from; None for a damaged file, which is said. Raises `UserError` for none, or one that is not ours."""
+def load_state(last: Path) -> dict[str, Any] | None:
+    """Load the state to go on from; None for a damaged file. Raises `UserError` for no file, or one of another kind."""
     try:
         return checkpoint.load(last)
     except checkpoint.Damaged as error:
@@ -109,14 +109,14 @@ def state_of(last: Path) -> dict[str, Any] | None:
 
 
 def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """The items behind a bar."""
+    """Iterate over items with a progress bar."""
     return tqdm(items, total=total, desc="preparing", unit=" images")
 
 
 def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig) -> None:
-    """Raise `UserError` where a run would go on with other options than it was begun with."""
+    """Raise `UserError` where a run would go on with other options than it started with."""
     own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
-    differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in CHANGE_NO_NUMBER]
+    differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in WITHOUT_EFFECT]
     if differing:
         raise UserError(
             f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"
@@ -124,7 +124,7 @@ def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig)
 
 
 def describe(config: TrainConfig, data: Prepared) -> None:
-    """Say what is trained on, and how many of its labels no level of the head stands for."""
+    """Print which images train, and the shares of labels beyond the range of their axis."""
     print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
     parts = split(config, data)
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}

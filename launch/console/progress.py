@@ -1,4 +1,4 @@
-"""What a sweep shows while it goes on: a live table in a terminal, elsewhere a line for each trial that ends."""
+"""Progress of a running sweep: a live table in a terminal, elsewhere a line for each trial that ends."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from launch.console.standings import RANKS, tables
 from launch.pace import Pace, duration
 from launch.runs import Run, SweepRuns
 
-EVERY = 1.0  # seconds between two states of the table
-LINE = 60.0  # seconds without a line, where there is no table, after which one says how far the runs are
-NAMED = 3  # runs in it
-MOST_TABLES = 3  # of which the best is shown
+REFRESH = 1.0  # seconds between two states of the table
+LINE = 60.0  # seconds without a line after which one reports progress, where there is no table
+NAMED = 3  # runs in such a line
+MOST_TABLES = 3  # for which the best run is shown
 
 
 class ProgressDisplay:
-    """Lines and a table on stdout; `quiet` leaves out all but what went wrong. `pace` says how far a worker is."""
+    """Prints lines and a table to stdout, `quiet` only problems; `pace` returns the progress of a run within its epoch."""
 
     def __init__(
         self, sweep_runs: SweepRuns, total: int, quiet: bool, pace: Callable[[Run], Pace | None] = lambda run: None
     ) -> None:
         self.sweep_runs, self.total, self.quiet, self.pace = sweep_runs, total, quiet, pace
-        self.paces: dict[str, Pace] = {}  # of the runs that are within an epoch, when they were asked for last
+        self.paces: dict[str, Pace] = {}  # by key, of the runs that are within an epoch
         self.console = Console(file=getattr(sys.stdout, "obeyed", sys.stdout), highlight=False, soft_wrap=True)
         self.began = self.shown = time.monotonic()
         self.live: Live | None = None
@@ -39,20 +39,20 @@ class ProgressDisplay:
             self.live.start()
 
     def close(self) -> None:
-        """Take the table away; what was said stays."""
+        """Remove the table; printed lines stay."""
         if self.live:
             self.live.stop()
             self.live = None
 
     def say(self, text: str, always: bool = False) -> None:
-        """A line above the table."""
+        """Print a line above the table."""
         if always or not self.quiet:
             self.console.print(Text(harmless(text)))
             if not self.live:
                 self.shown = time.monotonic()
 
     def ended(self, run: Run) -> None:
-        """A line about a run that ended."""
+        """Print a line about a run that ended."""
         text = f"after epoch {run.epoch}" if run.outcome == Outcome.CUT else run.reason
         if run.outcome in (Outcome.FINISHED, Outcome.STOPPED):
             text = f"epoch {run.epoch}  {selection(run.config.selection).heading} {run.value(RANKS):.3f}"
@@ -61,8 +61,8 @@ class ProgressDisplay:
         self.say(f"[{done}/{max(done, self.total)}] {run.name:<32} {run.outcome:<8} {text}", always=bad)
 
     def refresh(self) -> None:
-        """Draw the table again, at most once a second; without one say a line, where there was none for a minute."""
-        if self.quiet or time.monotonic() - self.shown < (EVERY if self.live else LINE):
+        """Redraw the table, at most once a second; where there is none print a line, at most once a minute."""
+        if self.quiet or time.monotonic() - self.shown < (REFRESH if self.live else LINE):
             return
         self.shown = time.monotonic()
         found = [(run, self.pace(run)) for run in self.sweep_runs.having(Outcome.RUNNING)]
@@ -73,13 +73,13 @@ class ProgressDisplay:
             self.say(self.line())
 
     def line(self) -> str:
-        """The summary, and how far some of the runs are."""
+        """Return the summary and the progress of some runs."""
         runs = [run for run in self.sweep_runs.having(Outcome.RUNNING) if run.key in self.paces]
         more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
         return "; ".join([self.summary(), *(f"{run.name} {self.paces[run.key]}" for run in runs[:NAMED]), *more])
 
     def table(self) -> Table:
-        """The runs that are being trained."""
+        """Return a table of the running trials."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial", no_wrap=True)
         heading = selection(*(run.config.selection for run in self.sweep_runs.having(Outcome.RUNNING))).heading
@@ -95,7 +95,7 @@ class ProgressDisplay:
         return table
 
     def summary(self) -> str:
-        """Progress of the whole sweep, the best so far, and when it may end."""
+        """Return the progress of the sweep, the best errors so far and the time left."""
         text = f"{len(self.sweep_runs.ended)} of {max(self.total, len(self.sweep_runs.by_key))} trials"
         for table in tables(self.sweep_runs)[:MOST_TABLES]:
             best = table[0].best
@@ -104,7 +104,7 @@ class ProgressDisplay:
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:
-        """When the sweep ends at the pace so far, counted in epochs and parts of them."""
+        """Return the time left at the pace so far, counted in epochs."""
         now = [run for run in self.sweep_runs if not run.before]
         begun = sum(pace.part for pace in self.paces.values())
         done = sum(run.epoch - run.resumed for run in now) + begun

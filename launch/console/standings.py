@@ -1,59 +1,59 @@
-"""The configurations of a sweep in the order of every table, by what is known of its runs while it goes on."""
+"""Configurations of a running sweep, in the order of `results.analysis.ranking`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, Outcome
+from bel.run_layout import RANKED, SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, Outcome
 from launch.runs import Run, SweepRuns, mean
 from launch.spec.search import OBJECTIVES
 from results.analysis.ranking import complete_seeds, rank_key, table_key
 
-RANKS = OBJECTIVES["val/mae_groups"]  # whatever a sweep minimises: there is one order in all tables and commands
+RANKS = OBJECTIVES["val/mae_groups"]  # all tables and commands rank by it, whatever the sweep minimises
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A configuration: the runs whose errors count, those of seeds with all their folds if there is one, and the rest."""
+    """A configuration: `runs` count, those of complete seeds if there are any; `rest` are its other runs."""
 
     runs: list[Run]
     rest: list[Run]
 
     @property
     def error(self) -> float:
-        """Mean over its groups, and over seeds."""
+        """Mean error over its groups and seeds."""
         return mean(self.runs, RANKS)
 
     @property
     def seeds(self) -> int:
-        """With how many seeds it was trained."""
+        """Number of its seeds."""
         return len({run.config.seed for run in self.runs})
 
     @property
     def ordered(self) -> list[Run]:
-        """Its runs, the least error first, of those whose checkpoint is kept if any is."""
+        """Its runs: those with a checkpoint first, then by error."""
         return sorted(self.runs, key=lambda run: (not run.kept, rank_key(run.value(RANKS), run.name)))
 
     @property
     def best(self) -> Run:
-        """The run that stands for it."""
+        """The run that represents it."""
         return self.ordered[0]
 
     def lacks(self, most: int) -> bool:
-        """Whether it lacks a fold, or a seed of `most`."""
+        """Whether it lacks a fold, or one of `most` seeds."""
         return bool(self.rest) or len(self.runs) < most * (self.runs[0].config.folds or 1)
 
-    def place(self, lacks: bool) -> tuple[bool, bool, float, str]:
-        """Its place beside others."""
+    def rank_key(self, lacks: bool) -> tuple[bool, bool, float, str]:
+        """Return its sort key among other configurations."""
         stopped = any(run.outcome == Outcome.STOPPED for run in self.runs)
         return rank_key(self.error, self.runs[0].name, lacks, stopped)
 
 
 def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
-    """What may be compared of the runs that came to an error, the best first; tables as in a leaderboard."""
+    """Return the tables of the runs that have an error, as a leaderboard has them, each with the best first."""
     configurations: dict[str, list[Run]] = {}
-    for run in sweep_runs.having(Outcome.FINISHED, Outcome.STOPPED):
+    for run in sweep_runs.having(*RANKED):
         configurations.setdefault(run.configuration, []).append(run)
     found: dict[tuple[str, ...], list[Standing]] = {}
     for runs in configurations.values():
@@ -65,14 +65,14 @@ def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
 
 
 def kind(run: Run) -> tuple[str, ...]:
-    """What has to be equal for errors to be comparable; all the folds together are of all training images."""
+    """Return what has to be equal for errors to be comparable; all folds together cover all training images."""
     facts, folds = run.facts, run.config.folds
     images = str(int(facts[TRAIN_IMAGES]) + int(facts[VAL_IMAGES])) if folds else facts[SPLIT_HASH]
     return facts["protocol"], facts[SELECTION_SPLIT], str(folds or ""), images
 
 
 def standing(runs: list[Run]) -> Standing:
-    """A configuration from its runs."""
+    """Return a configuration from its runs."""
     by_seed: dict[str, list[Run]] = {}
     for run in runs:
         by_seed.setdefault(str(run.config.seed), []).append(run)
@@ -83,7 +83,7 @@ def standing(runs: list[Run]) -> Standing:
 
 
 def in_order(table: Iterable[Standing], whole: bool = True) -> list[Standing]:
-    """Configurations, the best first; with `whole` those that lack repeats, which may be on their way, are the last."""
+    """Sort configurations, the best first; with `whole` those that lack repeats, which may still run, are last."""
     table = list(table)
     most = max(one.seeds for one in table)
-    return sorted(table, key=lambda one: one.place(whole and one.lacks(most)))
+    return sorted(table, key=lambda one: one.rank_key(whole and one.lacks(most)))

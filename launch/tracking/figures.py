@@ -1,7 +1,7 @@
-"""The pictures of a trial: its code matrices, the labels on its levels, and its learning curve.
+"""Figures of a trial: its code matrices, the distribution of its labels over the levels, its learning curve.
 
-They are made between the epochs of many trials, so they are drawn once into a canvas with fixed margins (savefig draws
-twice, and a layout engine several times more), and those that many trials share are drawn once a process.
+For speed they are drawn once, into a canvas with fixed margins (savefig draws twice, a layout engine more often), and a
+figure that many trials share once in a process.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bel.data.prepare.prepared import Prepared
 from bel.heads import HEADS
 from bel.text import SHOWN, selection
 
-MOST_PIXELS = 2000  # of a code matrix along one side
+MOST_PIXELS = 2000  # of a code matrix, a side
 MOST_LINES = 50  # of a learning curve
 DPI = 90
-DRAWN: dict[Hashable, bytes] = {}  # pictures by what determines them
+DRAWN: dict[Hashable, bytes] = {}  # PNG by what determines a figure
 
 
 def draw_matrix(ax: Axes, matrix: Bits | NDArray[np.float32], name: str) -> None:
-    """Code matrix (levels, bits) in axes, a row a level; of a large one every n-th row and column (imshow takes GBs)."""
+    """Draw a code matrix (levels, bits), of a large one every n-th row and column, because imshow would take GBs."""
     levels, bits = matrix.shape
     shown = matrix[:: -(-levels // MOST_PIXELS), :: -(-bits // MOST_PIXELS)]
     edges = (-0.5, bits - 0.5, levels - 0.5, -0.5)
@@ -42,7 +42,7 @@ def draw_matrix(ax: Axes, matrix: Bits | NDArray[np.float32], name: str) -> None
 
 
 def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Code matrix of each axis, a row a level, a learned one from the weights; nothing for a head without a code."""
+    """Write a figure of the code matrix of each axis, a learned one from the weights; none for a head without a code."""
     head = HEADS[config.head]
 
     def drawn() -> bytes:
@@ -59,7 +59,7 @@ def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) ->
 
 
 def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:
-    """Number of prepared images on each level of each axis, and the share beyond."""
+    """Write a figure of the number of training images on each level of each axis, with the share of clamped labels."""
 
     def drawn() -> bytes:
         figure, axes = row(len(config.axes), height=3, title=f"labels of {len(data)} training images")
@@ -73,7 +73,7 @@ def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:
 
 
 def draw_curve(history: Sequence[Mapping[str, float]], path: Path, split: str = "val") -> None:
-    """MAE on what selects, by `selection`, over all axes, also by image, and by axis, and training loss, against the epoch."""
+    """Write a figure of MAE on the images that select, over all axes and of each, and of the training loss, by epoch."""
     figure = Figure(figsize=(7, 4), dpi=DPI)
     figure.subplots_adjust(left=0.1, right=0.86, bottom=0.13, top=0.96)
     ax = figure.subplots()
@@ -91,9 +91,9 @@ def draw_curve(history: Sequence[Mapping[str, float]], path: Path, split: str = 
 
 
 def draw_loss(ax: Axes, epochs: Sequence[int], losses: Sequence[float], marker: str) -> None:
-    """Losses against the epoch in axes of something else, over their height in a logarithm, with a few values on the right.
+    """Draw losses by epoch over the height of axes that show something else, on a logarithmic scale with labels on the right.
 
-    Axes of their own would take half as long again as the whole picture.
+    Twin axes would take half the time of the whole figure more.
     """
     scale = math.log if min(losses) > 0 else float
     low, high = scale(min(losses)), scale(max(losses))
@@ -116,7 +116,7 @@ def draw_loss(ax: Axes, epochs: Sequence[int], losses: Sequence[float], marker: 
 
 
 def row(count: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
-    """A figure of `height` inches with axes side by side below a title, one for each of the first `count` axes."""
+    """Return a figure of `height` inches and its axes, side by side, for at most `SHOWN` of `count` axes of the config."""
     if count > SHOWN:
         title, count = f"{title}, the first {SHOWN} of {count} axes", SHOWN
     width = 4.0 * count
@@ -129,14 +129,14 @@ def row(count: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
 
 
 def once(key: Hashable, drawn: Callable[[], bytes]) -> bytes:
-    """The picture of a key, drawn where this process has not drawn it before."""
+    """Return the PNG of a key, drawn unless this process has drawn it before."""
     if key not in DRAWN:
         DRAWN[key] = drawn()
     return DRAWN[key]
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG."""
+    """Return a figure as PNG."""
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(
         file, pil_kwargs={"compress_level": 1}

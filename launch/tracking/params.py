@@ -1,4 +1,4 @@
-"""What a run is called, and what MLflow is told of it."""
+"""Name and parameters of a run in MLflow."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from bel.training.evaluate import unit
 from launch.identity import file_digests
 from launch.spec.sweep_file import Sweep
 
-MOST_NAME = 250  # characters of a run's name in a database
-SHOWN = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that a label always shows
+MOST_NAME = 250  # characters of a run's name that a database takes
+ALWAYS = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that every name shows
 
 
 def label(config: TrainConfig, sweep: Sweep) -> str:
-    """A trial in a few words, e.g. `j-150 ce lr=1e-4 s0`, then what else the sweep varies."""
+    """Return the name of a trial, e.g. `j-150 ce lr=1e-4 s0`, with all other fields that the sweep varies."""
     levels = max(axis.levels for axis in config.axes)
     name = in_a_word(short_name(config.code, levels)) if config.code else config.head
     rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
     varied = [*sweep.space, *(["fold"] if sweep.search.folds and config.folds else [])]
-    also = "".join(f" {field}={in_a_word(getattr(config, field))}" for field in varied if field not in SHOWN)
+    also = "".join(f" {field}={in_a_word(getattr(config, field))}" for field in varied if field not in ALWAYS)
     whole = f"{name}-{levels} {config.loss} lr={rate} s{config.seed}{also}"
     return whole if len(whole) <= MOST_NAME else f"{whole[: MOST_NAME - 10]} {digest(whole)[:9]}"
 
 
 def digest(text: str) -> str:
-    """Sixteen hex digits of a text."""
+    """Return 16 hex digits that identify a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Parameters as MLflow takes them, a digest in the place of each that it would cut, and what those are in full."""
+    """Split parameters into those that MLflow takes, a digest for each that it would cut, and the long ones in full."""
     long = {name: value for name, value in values.items() if len(value) > MAX_PARAM_VAL_LENGTH}
-    told = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG_PARAMETERS}" for name, v in long.items()}
-    return {**values, **told}, long
+    digests = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG_PARAMETERS}" for name, v in long.items()}
+    return {**values, **digests}, long
 
 
 def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
-    """Every config field, the levels and bits of each axis, and the facts that a number travels with."""
+    """Return all parameters of a run: config fields, levels, unit and bits of each axis, facts of its data."""
     values = config.as_dict() | facts | file_digests(config) | {"unit": unit(config.axes)}
     if not isinstance(config.protocol, str):
         values["protocol_definition"] = json.dumps(config.protocol)

@@ -1,4 +1,4 @@
-"""The predictions of an evaluation as a file: a row an image, and in its metadata what the columns mean."""
+"""Predictions of an evaluation as a Parquet file: a row for each image; its metadata describes the columns."""
 
 from __future__ import annotations
 

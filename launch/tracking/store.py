@@ -6,13 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import mlflow
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
 from bel.run_layout import (
@@ -37,6 +35,7 @@ from bel.source import code_version
 from launch.identity import Facts
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease
+from results.store.artifacts import file_names
 from results.store.connect import is_away
 from results.store.runs import outcome as outcome_of
 
@@ -111,11 +110,8 @@ def has_files(run: Run, outcome: Outcome, kept: bool = True) -> bool:
     """Whether the store has the files of a run that ended, its checkpoint too where that is kept; else train it again."""
     kept = kept and DROPPED not in run.data.tags
     needed = set() if outcome == Outcome.DIVERGED else {*FILES, CHECKPOINT} if kept else set(FILES)
-    place = run.info.artifact_uri
-    if place.startswith(("/", "file:")):  # without asking the store
-        return all((Path(local_file_uri_to_path(place)) / name).is_file() for name in needed)
     try:
-        return not needed or needed <= {file.path for file in MlflowClient().list_artifacts(run.info.run_id)}
+        return not needed or needed <= file_names(run)
     except (MlflowException, OSError) as error:
         if is_away(error):
             raise

@@ -1,4 +1,4 @@
-"""What a trial keeps while it runs: files in a folder of its own on a disk or a bucket, each whole or not there."""
+"""The folder of a trial while it runs, on a disk or in a bucket; a file in it is complete or absent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bel.files import refuse_folder, replacing
 
 
 class Folder:
-    """A folder below a path or an fsspec URL, the same for every process that is told of it."""
+    """A folder at a path or an fsspec URL; every process that gets its `url` uses the same files."""
 
     def __init__(self, url: str) -> None:
-        if url.startswith("/") or "://" not in url:  # any character may be in it, '::' and '*' too
+        if url.startswith("/") or "://" not in url:  # a path may contain any character, '::' and '*' too
             self.fs, self.path = LocalFileSystem(), os.path.abspath(os.path.expanduser(url))
         else:
             self.fs, self.path = url_to_fs(url)
@@ -30,11 +30,11 @@ class Folder:
 
     @classmethod
     def usable(cls, what: str, url: str, within: str) -> Folder:
-        """The folder of a URL. Raises `UserError` where `within` cannot be made and written in it; nothing is made."""
+        """Return the folder of a URL, which is not created. Raises `UserError` where `within` cannot be written in it."""
         try:
             folder = cls(url)
             if not folder.local:
-                folder.fs.exists(folder.path)  # asks it, with what the user may do there
+                folder.fs.exists(folder.path)  # a request with the user's permissions
         except Exception as error:  # of any package that speaks to a bucket
             raise UserError(f"cannot use {what} {url!r}: {sentence(error)}; give a folder or another URL") from error
         if folder.local:
@@ -42,17 +42,17 @@ class Folder:
         return folder
 
     def of(self, name: str) -> Folder:
-        """A folder within."""
+        """Return a folder within."""
         return Folder(f"{self.url}/{name}")
 
     @property
     def url(self) -> str:
-        """Where it is, for another process."""
+        """Absolute path or URL, for another process."""
         return self.path if self.local else str(self.fs.unstrip_protocol(self.path))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A local path to write to, which then becomes the file `name`; after an error the older one is still there."""
+        """Provide a local path to write, which replaces the file `name` at the end, unless an error is raised."""
         self.fs.makedirs(self.path, exist_ok=True)
         if not self.local:
             with tempfile.TemporaryDirectory() as work:
@@ -64,7 +64,7 @@ class Folder:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path | None]:
-        """A local path of the file `name`; None where there is none."""
+        """Provide a local path of the file `name`; None where there is none."""
         if not self.fs.exists(f"{self.path}/{name}"):
             yield None
         elif self.local:
@@ -75,12 +75,12 @@ class Folder:
                 yield Path(work) / name
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write plain values."""
+        """Write a value as JSON."""
         with self.writing(name) as path:
             path.write_text(json.dumps(value))
 
     def read_json(self, name: str) -> Any:
-        """Plain values; None where there is no such file that can be read."""
+        """Read a value from JSON; None where there is no such file, or a damaged one."""
         with self.reading(name) as path:
             try:
                 return None if path is None else json.loads(path.read_text())
@@ -88,14 +88,14 @@ class Folder:
                 return None
 
     def names(self) -> list[str]:
-        """Names of the whole files and folders within."""
+        """Return the names of the complete files and the folders within."""
         if not self.fs.exists(self.path):
             return []
         found = [Path(path).name for path in self.fs.ls(self.path, detail=False)]
         return sorted(name for name in found if not name.startswith("."))
 
     def remove(self) -> None:
-        """Delete the folder with all that is in it."""
+        """Delete the folder and all files in it."""
         if self.local:
             shutil.rmtree(self.path, ignore_errors=not os.path.exists(self.path))
         elif self.fs.exists(self.path):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, CODE_VERSION, PARENT, RANKED, SELECTION_SPLIT, SPLIT_HASH, VAL_GROUPS, VAL_IMAGES
@@ -16,6 +15,7 @@ from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, ranked
 from results.analysis.ranking import rank_key, table_key
 from results.analysis.statistics import LEAST, MANY, Difference, mean_intervals
+from results.store.artifacts import file_names
 from results.store.runs import find_run, outcome, trials
 
 
@@ -175,7 +175,7 @@ def find_runs(run_id: str) -> list[Run]:
 
 def is_kept(run: Run) -> bool:
     """Whether a run's checkpoint is in the store."""
-    return any(file.path == CHECKPOINT for file in MlflowClient().list_artifacts(run.info.run_id))
+    return CHECKPOINT in file_names(run)
 
 
 def left_out(runs: Iterable[Run]) -> Counter[str]:

@@ -17,25 +17,36 @@ from bel.run_layout import CHECKPOINT, PARENT, PREDICTIONS
 from results.store.predictions import Predictions, read
 
 
+def local_folder(run: Run) -> Path | None:
+    """Return the folder of a run's files where they are on this machine; else None."""
+    place = run.info.artifact_uri
+    return Path(local_file_uri_to_path(place)) if place.startswith(("/", "file:")) else None
+
+
+def file_names(run: Run) -> set[str]:
+    """Return the names of a run's files; on this machine without asking the store."""
+    if (folder := local_folder(run)) is None:
+        return {file.path for file in MlflowClient().list_artifacts(run.info.run_id)}
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
 @contextmanager
 def artifact(run: Run, name: str) -> Iterator[Path | None]:
     """Provide a file of a run as a local path; None where it has none. Raises `UserError` where the store fails."""
-    place = run.info.artifact_uri
-    if place.startswith(("/", "file:")):  # without a copy, and without asking the store
-        path = Path(local_file_uri_to_path(place)) / name
+    if folder := local_folder(run):  # without a copy
+        path = folder / name
         yield path if path.is_file() else None
         return
-    with tempfile.TemporaryDirectory() as folder:
-        yield download(run, name, folder)
+    with tempfile.TemporaryDirectory() as copies:
+        yield download(run, name, copies)
 
 
 def download(run: Run, name: str, folder: str) -> Path | None:
     """Copy a file of a run into a folder; None where it has none. Raises `UserError` where the store fails."""
-    client = MlflowClient()
     try:
-        if not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
+        if name not in file_names(run):
             return None
-        return Path(client.download_artifacts(run.info.run_id, name, folder))
+        return Path(MlflowClient().download_artifacts(run.info.run_id, name, folder))
     except (MlflowException, OSError) as error:
         raise UserError(f"cannot read {name} of run {run.info.run_id}: {str(error).splitlines()[0]}") from error
 

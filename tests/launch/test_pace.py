@@ -10,7 +10,7 @@ from bel.data.loading import load
 from bel.training.loop import fit
 from launch.console import progress
 from launch.console.progress import ProgressDisplay
-from launch.driver.live_progress import forget, heard, tell_driver
+from launch.driver.live_progress import latest_pace, publish_pace, remove_pace
 from launch.pace import Pace, duration, paced
 from tests.launch.schedule.test_searcher import Bench
 from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
@@ -43,18 +43,18 @@ def test_the_words_of_a_pace():
 
 def test_a_worker_tells_the_driver_through_ray(ray_here):
     one, other = Pace(1, 2, 3, 4, 5.0, 6), Pace(2, 2, 3, 4, 5.0, 6)
-    assert heard("trial") is None
-    tell = ray.remote(num_cpus=0)(tell_driver)
-    ray.get([tell.remote("trial", one), tell.remote("another", other)])
-    assert heard("trial") == one and heard("another") == other
-    forget("trial")
-    assert heard("trial") is None
+    assert latest_pace("trial") is None
+    publish = ray.remote(num_cpus=0)(publish_pace)
+    ray.get([publish.remote("trial", one), publish.remote("another", other)])
+    assert latest_pace("trial") == one and latest_pace("another") == other
+    remove_pace("trial")
+    assert latest_pace("trial") is None
 
 
 def test_without_ray_nothing_is_heard_and_nothing_fails(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    tell_driver("nobody", Pace(1, 2, 3, 4, 5.0, 6))
-    assert heard("nobody") is None
+    publish_pace("nobody", Pace(1, 2, 3, 4, 5.0, 6))
+    assert latest_pace("nobody") is None
 
 
 def test_a_table_in_a_terminal_and_a_line_a_minute_elsewhere(capsys, monkeypatch):

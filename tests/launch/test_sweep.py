@@ -30,7 +30,7 @@ from bel.run_layout import (
 from bel.training import checkpoint
 from bel.training.loop import fit
 from launch import sweep
-from launch.driver import driver as shift
+from launch.driver import driver
 from launch.driver.callback import SweepCallback
 from launch.spec.dimensions import FIELDS
 from launch.tracking.lease import latest_driver, process_identity
@@ -284,7 +284,7 @@ def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
     arguments = [str(swept[1]), *(part for setting in settings for part in ("--set", setting))]
 
     class Spoiling(SweepCallback):
-        """A tracker that puts a folder where the worker of code j would write its best state."""
+        """A callback that puts a folder where the worker of code j would write its best state."""
 
         def on_trial_start(self, iteration, trials, trial, **info):
             super().on_trial_start(iteration, trials, trial, **info)
@@ -293,7 +293,7 @@ def test_an_exception_in_one_trial_fails_it_alone_and_the_next_call_tries_again(
                 (Path(trial.config["folder"]) / CHECKPOINT).mkdir(parents=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shift, "SweepCallback", Spoiling)
+        patch.setattr(driver, "SweepCallback", Spoiling)
         assert sweep.main(arguments) == 1
     by_code = {t.data.params["code"]: t for t in children("raises")[1]}
     assert by_code["u"].info.status == "FINISHED" and by_code["j"].info.status == "FAILED"
@@ -376,7 +376,7 @@ def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_pa
 
 
 class Killer(SweepCallback):
-    """A tracker that kills the worker of epoch 3 as soon as it hears of it."""
+    """A callback that kills the worker of epoch 3 as soon as it hears of it."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
@@ -390,7 +390,7 @@ killed: list[int] = []
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_goes_on_from_its_last_epoch(ray_here, swept, store, monkeypatch, capsys):
-    monkeypatch.setattr(shift, "SweepCallback", Killer)
+    monkeypatch.setattr(driver, "SweepCallback", Killer)
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "name=killed", "epochs=5",
                 "search.method=grid", "search.trials=null"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0

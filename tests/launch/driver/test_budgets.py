@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, TRIAL
-from launch.driver import driver as shift
+from launch.driver import driver
 from launch.driver.callback import SweepCallback
 from results.retest import evaluate
 from tests.conftest import children
@@ -40,7 +40,7 @@ def test_budgets_end_a_sweep_well_and_more_of_them_goes_on(started, capsys):  # 
 
 
 class Hourly(SweepCallback):
-    """A tracker for which an epoch takes an hour."""
+    """A callback for which an epoch takes an hour."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
@@ -54,7 +54,7 @@ def test_hours_stop_after_the_present_epochs_and_more_hours_go_on(started, capsy
     assert parent.info.status == "FINISHED" and not trials, "it was over before the first"
     said = capsys.readouterr()
     assert "budget.hours 1e-06 are over" in said.err and "the same command goes on" in said.err
-    monkeypatch.setattr(shift, "SweepCallback", Hourly)
+    monkeypatch.setattr(driver, "SweepCallback", Hourly)
     assert started("brief", FIVE, base={"epochs": 4}, budget={"hours": 0.9}) == 0
     again, trials = children("brief")
     assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED"

@@ -15,7 +15,7 @@ import yaml
 
 from bel.run_layout import CHECKPOINT
 from launch import sweep
-from launch.driver import driver as shift
+from launch.driver import driver
 from launch.driver.callback import SweepCallback
 from launch.tracking.lease import latest_driver
 from launch.tracking.store import FILES
@@ -49,7 +49,7 @@ def test_runs_deleted_in_the_middle_are_trained_again_and_stored(ray_here, write
     removed = []
 
     class Removing(SweepCallback):
-        """A tracker that removes the folder of all states once an epoch is left, when the first files are in it."""
+        """A callback that removes the folder of all states once an epoch is left, when the first files are in it."""
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
             super().on_trial_result(iteration, trials, trial, result, **info)
@@ -57,7 +57,7 @@ def test_runs_deleted_in_the_middle_are_trained_again_and_stored(ray_here, write
                 removed.append(trial)
                 shutil.rmtree(store / "runs", ignore_errors=True)
 
-    monkeypatch.setattr(shift, "SweepCallback", Removing)
+    monkeypatch.setattr(driver, "SweepCallback", Removing)
     assert sweep.main([write("removed", epochs=3)]) == 0
     assert removed and "gone from its folder: it is trained again" in capsys.readouterr().out
     parent, trials = children("removed")

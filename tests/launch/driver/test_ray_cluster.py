@@ -19,7 +19,7 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.training.loop import fit
 from launch import sweep
-from launch.driver import driver as shift
+from launch.driver import driver
 from launch.driver.callback import SweepCallback
 from launch.spec.dimensions import FIELDS
 from tests.chaos.processes import MARK, is_raylet, kill, ours
@@ -138,7 +138,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 
 class Listening(SweepCallback):
-    """A tracker that looks at who listens while a trial trains."""
+    """A callback that looks at who listens while a trial trains."""
 
     def on_trial_result(self, iteration, trials, trial, result, **info):
         super().on_trial_result(iteration, trials, trial, result, **info)
@@ -150,7 +150,7 @@ found: list[set[str]] = []
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel tells of listeners in another way here")
 def test_only_this_machine_can_reach_what_a_sweep_starts(ray_here, rendered, cache, store, monkeypatch):
-    monkeypatch.setattr(shift, "SweepCallback", Listening)
+    monkeypatch.setattr(driver, "SweepCallback", Listening)
     base = SWEEP["base"] | {
         "data_root": str(rendered),
         "cache_dir": str(cache),
