@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import functools
 import hashlib
@@ -211,6 +212,20 @@ ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) 
 
 def unexplained(error: BaseException) -> None:
     """Explain no error."""
+
+
+class OldFlag(argparse.Action):
+    """The old word of a flag, which works for one version: it sets `dest` and names the new word on stderr."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, new: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        self.new = new
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        print(f"note: {option} is now {self.new}", file=sys.stderr)
+        setattr(namespace, self.dest, True)
 
 
 def command(

@@ -45,7 +45,7 @@ APART = {
 class Configuration:
     """What was trained: its runs that came to an error, one for each seed and fold, and its predictions by seed.
 
-    Out of fold where there are folds: then each seed's predictions are of all training images. `decoder` is the read-out
+    Out of fold where there are folds: then each seed's predictions are of all training images. `decoder` is the one
     whose errors count. Without predictions (of an older sweep) only the logged errors are known.
     """
 
@@ -156,8 +156,8 @@ class Configuration:
             return None
         return sum(m["seconds"] * m["epoch"] for m in metrics) / 3600
 
-    def read_outs(self) -> list[Configuration]:
-        """Itself once for each of its read-outs."""
+    def by_decoder(self) -> list[Configuration]:
+        """Return it once for each of its decoders."""
         if not self.seeds:
             return [self]
         return [replace(self, name=f"{self.name} · {name}", decoder=name) for name in self.seeds[0].decoders]

@@ -142,14 +142,14 @@ def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Bo
     return Board(standings, reason, all_axes)
 
 
-def boards(runs: Iterable[Run], read_outs: bool = False, all_axes: bool = False) -> list[Board]:
+def boards(runs: Iterable[Run], by_decoder: bool = False, all_axes: bool = False) -> list[Board]:
     """Tables of what may be compared; the first is of clean numbers, out of fold where there are such, the others say why.
 
-    With `read_outs` every read-out of a training is a row of its own.
+    With `by_decoder` each decoder of a configuration has a row.
     """
     found = configurations(runs)
-    if read_outs:
-        found = [one for configuration in found for one in configuration.read_outs()]
+    if by_decoder:
+        found = [one for configuration in found for one in configuration.by_decoder()]
     tables: dict[tuple[str, ...], list[Configuration]] = {}
     for one in found:
         tables.setdefault(kind(one), []).append(one)

@@ -22,7 +22,7 @@ NEAR = 5.0  # degrees, within which a pose counts as found
 STEPS = (1, 1.5, 2, 2.5, 3, 5, 7.5, 10)  # of a bin, times a power of ten
 
 
-def contrast(found: Sequence[Configuration], split: str) -> dict[str, Any]:
+def comparison(found: Sequence[Configuration], split: str) -> dict[str, Any]:
     """All that is said of contenders with predictions of the same images, in plain values; NaN is None."""
     first = found[0].seeds[0]
     groups = first.by_group(np.stack([one.errors for one in found], 1))
@@ -83,7 +83,8 @@ def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
         "name": one.name,
         "run_ids": [run.info.run_id for run in one.runs],
         "seeds": one.seed_count,
-        "read_out": one.decoder,
+        "decoder": one.decoder,
+        "read_out": one.decoder,  # the name of earlier versions, kept for one
         "selection": selection(one.params.get(SELECTION_SPLIT, "")).chosen,
         "stopped_early": one.stopped,
         "mae": one.mae,

@@ -14,7 +14,7 @@ from bel.errors import UserError
 from bel.run_layout import PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
-from results.analysis.pairwise import contrast
+from results.analysis.pairwise import comparison
 from results.store.artifacts import existing_predictions
 from results.store.predictions import Predictions
 from results.store.runs import RUN_ID, find_run, find_sweeps, trials
@@ -22,7 +22,7 @@ from results.tables.pairwise import text
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("names", nargs="+", metavar="RUN", help="run id of a trial; with --sweep also a configuration")
     parser.add_argument(
         "--sweep",
@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=PREDICTIONS, default="val", help="val, or test, which bel-eval measures first"
     )
-    parser.add_argument("--decoder", help="read-out of all runs; default: the headline of each")
+    parser.add_argument("--decoder", help="decoder of all runs; default: the headline of each")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=compare)
@@ -39,16 +39,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def compare(a: argparse.Namespace) -> int:
     """Print the comparison. Raises `UserError` for what cannot be compared."""
-    found = [loaded(one, a.split, a.decoder) for one in chosen(a.names, a.sweep)]
+    found = [loaded(one, a.split, a.decoder) for one in contenders(a.names, a.sweep)]
     for one in found[1:]:
-        refuse_others(found[0], one, a.split)
-    result = contrast(found, a.split)
+        refuse_different_images(found[0], one, a.split)
+    result = comparison(found, a.split)
     sys.stdout.write(json.dumps(result, indent=1) + "\n" if a.format == "json" else text(result, a.all_axes) + "\n")
     return 0
 
 
-def chosen(names: Sequence[str], sweep: str | None) -> list[Configuration]:
-    """What is compared, without its predictions. Raises `UserError` for less than two, or for one twice."""
+def contenders(names: Sequence[str], sweep: str | None) -> list[Configuration]:
+    """Find what is compared, without its predictions. Raises `UserError` for less than two, or for one twice."""
     if len(names) < 2:
         raise UserError(f"compare takes two runs or more, got {len(names)}: copy their ids from the sweep's table")
     known = {} if sweep is None else {one.name: one for one in configurations(trials(find_sweeps([sweep])))}
@@ -63,7 +63,7 @@ def chosen(names: Sequence[str], sweep: str | None) -> list[Configuration]:
 
 
 def by_name(name: str, sweep: str | None, known: dict[str, Configuration]) -> Configuration:
-    """A configuration of a sweep, or a run alone. Raises `UserError` where there is none."""
+    """Find a configuration of a sweep, or a run alone. Raises `UserError` where there is none."""
     if name in known:
         return known[name]
     if RUN_ID.fullmatch(name):
@@ -81,7 +81,7 @@ def by_name(name: str, sweep: str | None, known: dict[str, Configuration]) -> Co
 
 
 def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration:
-    """A configuration with its predictions on a split, bits and all. Raises `UserError` where some are missing."""
+    """Return a configuration with its predictions on a split. Raises `UserError` where some are missing."""
     parts = [(run, existing_predictions(run, split)) for run in one.runs]
     by_seed: dict[str, list[Predictions]] = {}
     for run, part in parts:
@@ -92,11 +92,11 @@ def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration
     if any(not np.array_equal(other.names, seeds[0].names) for other in seeds):
         raise UserError(f"the runs of {one.name!r} predict different images: give one of its runs by its id")
     if decoder is not None and decoder not in seeds[0].decoders:
-        raise UserError(f"--decoder must be a read-out of {one.name!r}, {seeds[0].decoders}, got {decoder!r}")
+        raise UserError(f"--decoder must be a decoder of {one.name!r}, {seeds[0].decoders}, got {decoder!r}")
     return replace(one, seeds=seeds, decoder=decoder or seeds[0].decoders[0])
 
 
-def refuse_others(first: Configuration, other: Configuration, split: str) -> None:
+def refuse_different_images(first: Configuration, other: Configuration, split: str) -> None:
     """Raise `UserError` unless both were measured on the same images, with the same targets, groups and axes."""
     ours, theirs = first.seeds[0], other.seeds[0]
     pair, end = f"{first.name!r} and {other.name!r}", "compare runs of one protocol and split"

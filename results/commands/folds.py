@@ -25,7 +25,7 @@ from results.tables import folds as tables
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--run-id", required=True, help="MLflow id of the sweep's parent run")
-    parser.add_argument("--out", type=Path, help="folder of the table and of CSVs of runs, groups and images")
+    parser.add_argument("-o", "--out", type=Path, help="folder of the table and of CSVs of runs, groups and images")
     parser.add_argument(
         "--set",
         action="append",

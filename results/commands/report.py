@@ -39,7 +39,7 @@ SECTIONS = {
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("sweep", help="name of a sweep (its MLflow experiment), or a run id of it")
     parser.add_argument("-o", "--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)

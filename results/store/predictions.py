@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Images with their groups, and by kind (`target`, a read-out, `std`, `pit`) values (n, axes) in units.
+    """Images with their groups, and by kind (`target`, a decoder, `std`, `pit`) values (n, axes) in units.
 
     `levels` (n, axes) are those of the targets; `wrong_bits` by axis says which bits (n, bits) were not the code's.
     """
@@ -46,11 +46,11 @@ class Predictions:
 
     @property
     def decoders(self) -> list[str]:
-        """Names of the read-outs, the headline first."""
+        """Names of the decoders, the headline first."""
         return list(self.meaning["decoders"])
 
     def errors(self, decoder: str | None = None) -> Floats:
-        """Absolute errors (n, axes) in units, of the headline unless another read-out is named."""
+        """Absolute errors (n, axes) in units, of the headline unless another decoder is named."""
         return np.abs(self.values[decoder or self.decoders[0]] - self.values["target"])
 
     def mean_errors(self, decoder: str | None = None) -> Floats:

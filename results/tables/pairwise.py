@@ -71,9 +71,9 @@ def heading(result: Result) -> Iterator[str]:
     for one in result["contenders"]:
         ids = one["run_ids"]
         runs = f"run {ids[0]}" if len(ids) == 1 else f"{len(ids)} runs, {one['seeds']} seeds"
-        early = ", early stopping ended it" if one["stopped_early"] else ""
+        stopped = ", early stopping ended it" if one["stopped_early"] else ""
         yield harmless(f"{one['letter']}  {one['name']}: {runs}")
-        yield f"   read-out {one['read_out']}; {one['selection']}{early}"
+        yield f"   decoder {one['decoder']}; {one['selection']}{stopped}"
     if len({one["selection"] for one in result["contenders"]}) > 1:
         yield "note: their epochs were selected differently, so that a difference may be of the selection"
 

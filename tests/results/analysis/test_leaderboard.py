@@ -110,7 +110,7 @@ def test_what_came_to_no_error_is_left_out_and_counted(entry):
     assert boards(ended) == [] and boards([]) == []
 
 
-def test_a_read_out_without_a_number_is_last_in_any_order(entry):
+def test_a_decoder_without_a_number_is_last_in_any_order(entry):
     def with_nan(code, error):
         errors = {"expected": np.full((60, 3), error), "argmax": np.full((60, 3), error + 0.5)}
         errors["broken"] = np.full((60, 3), np.nan)
@@ -118,7 +118,7 @@ def test_a_read_out_without_a_number_is_last_in_any_order(entry):
 
     runs = [with_nan("u", 5.0), with_nan("j", 4.0)]
     for order in (runs, runs[::-1]):
-        (table,) = boards(order, read_outs=True)
+        (table,) = boards(order, by_decoder=True)
         found = [one.configuration.name.replace("-150 ce lr=1e-4", "") for one in table.standings]
         assert found == ["j · expected", "j · argmax", "u · expected", "u · argmax", "j · broken", "u · broken"]
         assert table.standings[-1].difference.verdict == "cannot tell"

@@ -26,8 +26,8 @@ def runs(tmp_path, monkeypatch):
         return run.info.run_id
 
     monkeypatch.setattr(comparison, "find_run", known.__getitem__)
-    monkeypatch.setattr(comparison, "parents", list)
-    monkeypatch.setattr(comparison, "trials", lambda parents: list(known.values()))
+    monkeypatch.setattr(comparison, "find_sweeps", list)
+    monkeypatch.setattr(comparison, "trials", lambda sweeps: list(known.values()))
     add.known = known
     return add
 
@@ -90,7 +90,7 @@ def test_the_same_as_text(runs, capsys):
     assert text.startswith("biwi, crop frame: val, 60 images of 8 groups, split 0123456789ab; code c0de\n")
     assert (
         line(text, "A  j s0") == ["A", "j", "s0:", "run", a]
-        and "read-out expected; selected on validation groups" in text
+        and "decoder expected; selected on validation groups" in text
     )
     assert line(text, "B  5.000")[:5] == ["B", "5.000", "1.000", "1.000", "2.333"]
     assert line(text, "B  mean")[:4] == ["B", "mean", "worse", "+1.000"]
@@ -112,17 +112,17 @@ def test_the_same_as_text(runs, capsys):
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_a_read_out_is_of_all(runs, capsys):
+def test_a_decoder_is_of_all(runs, capsys):
     a, b = runs("j s0", wrong(2.0)), runs("u s0", wrong(5.0))
     found = said(capsys, a, b, "--format", "json", "--decoder", "argmax")
     assert [one["by_axis"]["yaw"] for one in found["contenders"]] == [4, 10]
     other = runs("direct s0", evaluation_of({"direct": np.ones((60, 3))}, GROUPS, targets=TARGETS))
-    assert [one["read_out"] for one in said(capsys, a, other, "--format", "json")["contenders"]] == [
+    assert [one["decoder"] for one in said(capsys, a, other, "--format", "json")["contenders"]] == [
         "expected",
         "direct",
     ]
     text = said(capsys, a, other, "--decoder", "argmax", code=2)
-    assert "--decoder must be a read-out of 'direct s0', ['direct'], got 'argmax'" in text
+    assert "--decoder must be a decoder of 'direct s0', ['direct'], got 'argmax'" in text
 
 
 def test_wrong_bits_by_bit_level_and_range(runs, capsys):

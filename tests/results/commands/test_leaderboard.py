@@ -55,8 +55,8 @@ def test_every_format_has_every_row(swept_store, capsys, tmp_path):
     assert r"\toprule" in latex and latex.count(r"\\") == 12 and "%" not in latex.replace(r"\%", "")
 
 
-def test_read_outs_are_rows_and_a_filter_leaves_rows_out(swept_store, capsys):
-    (record,) = json.loads(said(capsys, "--format", "json", "--read-outs", "--filter", "params.head = 'bel'"))
+def test_decoders_are_rows_and_a_filter_leaves_rows_out(swept_store, capsys):
+    (record,) = json.loads(said(capsys, "--format", "json", "--decoders", "--filter", "params.head = 'bel'"))
     names = [row["configuration"] for row in record["rows"]]
     assert len(names) == 8 * 3 == len(set(names)) and {name.split(" · ")[1] for name in names} == {
         "expected", "argmax", "native",
@@ -66,6 +66,16 @@ def test_read_outs_are_rows_and_a_filter_leaves_rows_out(swept_store, capsys):
             name, _, decoder = row["configuration"].partition(" · ")
             if row["run_ids"] == [run.info.run_id] and run.data.metrics["val/best_epoch"] == 2:
                 assert row["mae_by_image"] == pytest.approx(run.data.metrics[f"val/{decoder}/mae"], abs=1e-9), name
+
+
+def test_the_old_word_of_an_option_works_with_a_note(swept_store, capsys):
+    rows = said(capsys, "--decoders")
+    assert command.main(["leaderboard", "fixture", "--read-outs"]) == 0
+    out, err = capsys.readouterr()
+    assert out == rows and err == "note: --read-outs is now --decoders\n"
+    with pytest.raises(SystemExit):
+        command.main(["leaderboard", "--help"])
+    assert "read-outs" not in capsys.readouterr().out
 
 
 def test_it_imports_no_torch(swept_store):

@@ -7,7 +7,7 @@ from bel.angles import Axis
 from bel.training.evaluate import constant_median
 from results.analysis.configurations import configurations
 from results.analysis.leaderboard import boards
-from results.analysis.pairwise import contrast
+from results.analysis.pairwise import comparison
 from results.retest.table import print_table
 from results.tables.leaderboard import FORMATS
 from results.tables.pairwise import text
@@ -58,7 +58,7 @@ def test_leaderboards_and_comparisons_of_many_axes_do_so_too_unless_all_are_aske
         assert "worst axis" in few and "22.917 x1" in few and "x7" not in few and "x7" in all_of_them, form
     for form in ("csv", "json"):
         assert "mae_x7" in FORMATS[form](boards(runs))
-    result = contrast(configurations(runs), "val")
+    result = comparison(configurations(runs), "val")
     few, all_of_them = text(result), text(result, all_axes=True)
     assert "of 12 axes the worst and the best of A are shown: --all-axes shows all" in few
     assert "x1" in few and "x0" in few and "x7" not in few and "x7" in all_of_them
