@@ -71,9 +71,8 @@ class StudySource:
         self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
         told = [trial for trial in asked if trial.state.is_finished()]
         self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in told]
-        if not study.get_trials(deepcopy=False):
-            for values in points(sweep, plan):
-                study.enqueue_trial(as_parameters(sweep, plan, values))
+        for values in points(sweep, plan):
+            study.enqueue_trial(as_parameters(sweep, plan, values), skip_if_exists=True)
 
     @staticmethod
     def config(trial: FrozenTrial) -> TrainConfig:

@@ -163,13 +163,8 @@ def suggest(sweep: Sweep, plan: Plan, trial: Any) -> Values:
 
 def as_parameters(sweep: Sweep, plan: Plan, values: Values) -> dict[str, Any]:
     """Return the parameters of an Optuna trial for which `suggest` returns exactly these values."""
-    parameters = {}
-
-    def remember(name: str, offered: Dimension) -> Any:
-        parameters[parameter_name(name, offered)] = values[name]
-        return values[name]
-
-    choose_values(sweep, plan, remember)
+    parameters: dict[str, Any] = {}
+    choose_values(sweep, plan, lambda name, offered: parameters.setdefault(parameter_name(name, offered), values[name]))
     return parameters
 
 
