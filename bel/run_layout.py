@@ -67,6 +67,7 @@ CHECKPOINT = "best.pt"  # of the best epoch
 CONFIG = "config.yaml"  # the config as it was resolved
 SPLIT = "split.json"  # how the images were split
 PREDICTIONS = {"val": "val_predictions.parquet", "test": "test_predictions.parquet"}  # by split, image by image
+MEANING = "bel"  # key in the metadata of a file of predictions: JSON of what its columns mean
 LONG_PARAMETERS = "long_parameters.json"  # parameters that MLflow would cut, of which the run has digests
 LABELS_FIGURE = "labels.png"  # the training labels on their levels
 CODE_FIGURE = "code.png"  # the code matrices

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from bel.angles import rotation_angles
 from bel.data.groups import group_means
 from bel.errors import UserError, sentence
+from bel.run_layout import MEANING
 
 if TYPE_CHECKING:
     from bel.training.evaluate import Evaluation
@@ -86,7 +87,7 @@ class Predictions:
 
 def write(evaluation: Evaluation, path: Path) -> None:
     """Write an evaluation as trials write theirs: columns as Parquet, and as JSON what they mean."""
-    table = pyarrow.table(evaluation.columns(), metadata={"bel": json.dumps(evaluation.meaning())})
+    table = pyarrow.table(evaluation.columns(), metadata={MEANING: json.dumps(evaluation.meaning())})
     parquet.write_table(table, path, compression="zstd")
 
 
@@ -96,7 +97,7 @@ def read(path: Path, bits: bool = True) -> Predictions:
         if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
             raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
         schema = parquet.read_schema(path)
-        meaning = checked(json.loads(schema.metadata[b"bel"]))
+        meaning = checked(json.loads(schema.metadata[MEANING.encode()]))
         wanted = [name for name in schema.names if bits or not name.startswith("wrong_bits_")]
         table = parquet.read_table(path, columns=wanted)
         return from_table(table, meaning)

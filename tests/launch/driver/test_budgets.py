@@ -6,7 +6,7 @@ import mlflow
 import optuna
 import pytest
 
-from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, TRIAL
+from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, SWEEP_FILE, TRIAL
 from launch.driver import driver
 from launch.driver.callback import SweepCallback
 from results.retest import evaluate
@@ -103,7 +103,7 @@ def test_only_the_best_checkpoints_are_kept_and_the_end_is_told(started, store, 
         "BEL_BEST_RUN": ranked[0].info.run_id,
         "BEL_BEST_NAME": ranked[0].info.run_name,
     }
-    assert "on_end" not in mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/sweep.json"), "it may hold a token"
+    assert "on_end" not in mlflow.artifacts.load_dict(f"{parent.info.artifact_uri}/{SWEEP_FILE}"), "it may hold a token"
     capsys.readouterr()
     assert evaluate.main(["--run-id", ranked[4].info.run_id]) == 2
     err = capsys.readouterr().err.strip()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import mlflow
 import pytest
 
-from bel.run_layout import LONG_PARAMETERS
+from bel.run_layout import LONG_PARAMETERS, SWEEP_FILE
 from bel.training.checkpoint import code_version
 from launch.runs import Run
 from launch.spec.sweep_file import Sweep
@@ -78,4 +78,4 @@ def test_a_name_has_no_more_characters_than_a_database_takes(make, tmp_path):
 def test_a_long_description_ends_where_it_says_so():
     for length in (MOST_NOTE, MOST_NOTE + 1, 20_000):
         said = about(replace(sweep_of(), description="d" * length))
-        assert len(said) < 8000 and said.endswith("(all of it is in sweep.json)") == (length > MOST_NOTE)
+        assert len(said) < 8000 and said.endswith(f"(all of it is in {SWEEP_FILE})") == (length > MOST_NOTE)

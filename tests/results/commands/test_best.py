@@ -1,4 +1,5 @@
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -170,7 +171,7 @@ def test_what_a_user_gets_wrong(swept_store, capsys):
         assert says in err and "\n" not in err, (arguments, err)
     gone = f"{run.info.artifact_uri}/gone"
     mlflow.MlflowClient().create_model_version("heads", gone, run.info.run_id)
-    with pytest.raises(ValueError, match=r"version 2 of heads has no best\.pt that can be read"):
+    with pytest.raises(ValueError, match=f"version 2 of heads has no {re.escape(CHECKPOINT)} that can be read"):
         registry.load_model("heads/2")
 
 
