@@ -1,7 +1,5 @@
 """Errors with a message for the user, and functions that check and convert values."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable

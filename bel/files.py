@@ -1,7 +1,5 @@
 """Files and folders: written completely or not at all, and refused before the work where they cannot be written."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

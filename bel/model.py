@@ -1,7 +1,5 @@
 """The network: a torchvision trunk without its last linear layer, and a head; its optimiser groups."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """The names under which a run is kept: outcomes, tags, metrics, artifacts and files. Written and read with this module."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 

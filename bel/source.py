@@ -1,7 +1,5 @@
 """The code version of this process: a digest of the modules of `bel` that can change a result."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from functools import cache

@@ -4,8 +4,6 @@ No code in a file is run. The checksums of the archive and the digest detect cha
 than its own size is refused before it is read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import mmap

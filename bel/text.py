@@ -1,7 +1,5 @@
 """Text and command lines of all rooms: control characters escaped, tables in columns, exit codes. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import functools

@@ -1,7 +1,5 @@
 """What a trial trains and selects on, and what identifies it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

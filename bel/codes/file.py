@@ -1,7 +1,5 @@
 """Label encodings in files: a 0/1 matrix (levels, bits) in a .npy or .csv file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

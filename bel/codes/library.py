@@ -4,8 +4,6 @@ A name is a key of `CODES` (`u`, `random`), or a key of `ARGUMENTS` with its arg
 code is one function and one entry of `CODES`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Properties of a code, without training: distances between its words, and transitions of its bits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The command `bel-data`: render, check, prepare and describe image data."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Groups of images, such as sequences or photographs: splits that divide none, and means that count each once."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

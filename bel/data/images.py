@@ -1,7 +1,5 @@
 """Read a picture: of allowed formats, with a limit on its pixels, turned upright by its EXIF or as stored."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from pathlib import Path

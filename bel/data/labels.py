@@ -1,7 +1,5 @@
 """Labels of a prepared set by axis: the number on each level, the share beyond the levels, and their unit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 

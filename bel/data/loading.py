@@ -1,7 +1,5 @@
 """The data that a config asks for: its prepared arrays, and its split into rows that train and rows that select."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluation protocols: axes of the target, sources for training and test; published ones, and tables of your own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Grouped splits: whole groups are held out from training, so that no sequence or photograph is on both sides."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

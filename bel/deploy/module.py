@@ -1,7 +1,5 @@
 """A trained network for deployment: bytes of images in, predictions in units out; and its export to three formats."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Published checkpoints: the state dict of the published head-pose code (BEL, section 4) becomes a config and a network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Binary-encoded labels (Shah, Xue, Aamodt: Label Encoding for Regression Networks, ICLR 2022)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Classification over the levels: against the level (hard), or against a Gaussian around it (soft labels)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

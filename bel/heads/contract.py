@@ -8,8 +8,6 @@
 `configs` are of a head that has its entry in `HEADS`. Each check raises `AssertionError` where the head breaks a rule.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any

@@ -4,8 +4,6 @@
 is the exact Bernoulli log-likelihood of each code word up to a constant per image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

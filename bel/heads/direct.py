@@ -1,7 +1,5 @@
 """Direct regression: one number an axis."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from bel.angles import Axis

@@ -1,7 +1,5 @@
 """HopeNet (Ruiz, Chong, Rehg: Fine-Grained Head Pose Estimation Without Keypoints, CVPR Workshops 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Learned label encodings (Shah, Aamodt: Learning Label Encodings for Deep Regression, ICLR 2023: RLEL)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -3,8 +3,6 @@
 Those of one axis take what its head's `loss_inputs` gives; BEL's published `L1` is L1 on yaw only, ours on every axis.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Ordinal regression by ranks (Cao, Mirjalili, Raschka: Rank consistent ordinal regression, 2020: CORAL)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """A rotation from six numbers (Zhou et al.: On the Continuity of Rotation Representations, CVPR 2019; 6DRepNet, ICIP 2022)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Stagewise soft regression (Yang et al.: SSR-Net, IJCAI 2018, section 3; Yang et al.: FSA-Net, CVPR 2019)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ would be another loss. The activations take the memory, not the outputs: the for
 (activation checkpointing), and the backward pass repeats it and adds up the gradients chunk by chunk.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The network of a run, built from its config, and the learning rates of its parameters."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from bel.config import TrainConfig

@@ -1,7 +1,5 @@
 """Checkpoints: one dict of plain values and tensors, written atomically, read without unpickling code."""
 
-from __future__ import annotations
-
 import math
 import platform
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Evaluation: fp32, center crop, sums in float64, the error of every image kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any

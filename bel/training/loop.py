@@ -1,7 +1,5 @@
 """One training run: `fit` yields one epoch at a time, and the caller reports it, saves it or stops."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Generator, Iterator

@@ -1,7 +1,5 @@
 """Adam by groups of parameters, each with a learning rate relative to the run's and a number of steps a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """CUDA graphs: the kernels of a step, captured once and launched together, without the overhead of Python."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Generic, TypeVar
 

@@ -1,7 +1,5 @@
 """The context in which a run computes: its device, CUDA stream and random state, so that several runs can take turns."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A training step: forward, loss, backward and Adam on a batch; in chunks where memory is short, a CUDA graph on a GPU."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

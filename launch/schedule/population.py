@@ -1,7 +1,5 @@
 """Population-based training: Ray's, on the fields of a run's config that may change while it trains."""
 
-from __future__ import annotations
-
 from functools import partial
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Repeats over seeds and folds, and the best value of each contender of a tuned sweep, which goes on to every fold."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from bel.config import TrainConfig

@@ -1,7 +1,5 @@
 """Schedulers by name: Ray's, which see a run under its key, so that a run that goes on after a crash is the same one."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

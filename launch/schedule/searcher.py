@@ -1,7 +1,5 @@
 """What runs next: a configuration at a time, from a list or a search, each with its repeats over seeds and folds."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable

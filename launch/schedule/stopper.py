@@ -1,7 +1,5 @@
 """Stop a sweep before its trials end: Ctrl-C, a spent budget, a full disk, a cluster that is gone."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

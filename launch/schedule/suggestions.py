@@ -1,7 +1,5 @@
 """Where configurations come from: a list, or a search by Optuna whose study is kept in a database."""
 
-from __future__ import annotations
-
 import json
 import os
 import warnings

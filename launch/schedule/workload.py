@@ -1,7 +1,5 @@
 """The workload of a sweep: its configurations, their repeats, and how many runs they are."""
 
-from __future__ import annotations
-
 from bel.config import TrainConfig
 from launch.runs import SweepRuns
 from launch.schedule.repeats import count_fold_runs, on_seeds, repeats

@@ -1,7 +1,5 @@
 """Which combinations of a sweep's dimensions are valid: each is checked by making its config."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Container

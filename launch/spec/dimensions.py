@@ -1,7 +1,5 @@
 """Dimensions of a sweep's space: lists and intervals of a config field, and the conditions under which they vary."""
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace

@@ -1,7 +1,5 @@
 """Search methods: what each asks of the sweep file; `launch.schedule.suggestions` has their samplers."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Which keys of the section `search` go together, and with what a sweep file fixes and varies."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From a sweep to its trials: which combinations are valid, and which of them a search takes."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import Counter

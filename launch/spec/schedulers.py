@@ -1,7 +1,5 @@
 """Schedulers: what each asks of the sweep file; `launch.schedule.schedulers` makes them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from bel.errors import UserError, one_of

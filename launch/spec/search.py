@@ -1,7 +1,5 @@
 """The section `search` of a sweep file: how trials are chosen, compared and repeated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

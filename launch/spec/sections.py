@@ -1,7 +1,5 @@
 """Sections of a sweep file as dataclasses: each key is converted to its field's type and checked against its bounds."""
 
-from __future__ import annotations
-
 import math
 import typing
 from collections.abc import Callable, Mapping

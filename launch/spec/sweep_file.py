@@ -1,7 +1,5 @@
 """A sweep file: YAML with name, base, space, search and more, checked key by key."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields

@@ -1,7 +1,5 @@
 """YAML as sweep files and configs hold it: values by the rules of YAML 1.2, each key once, of limited size."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

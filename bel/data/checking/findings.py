@@ -1,7 +1,5 @@
 """Findings in a whole set: its sizes, its units, the same picture or the same group twice."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

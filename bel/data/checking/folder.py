@@ -1,7 +1,5 @@
 """Check a data folder for all that would corrupt a result: lists, files, labels, and images in train and test."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

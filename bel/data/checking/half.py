@@ -1,7 +1,5 @@
 """The train or test half of a protocol while it is checked: its images, their facts, and the findings."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass, field
 

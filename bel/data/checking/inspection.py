@@ -1,7 +1,5 @@
 """Inspection of the files of one image by a worker of a check: label read, image decoded, both compared."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The report of a check: counts of each source, problems, notes and ranges of labels, as text and as plain values."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from dataclasses import dataclass

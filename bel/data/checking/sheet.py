@@ -1,7 +1,5 @@
 """A picture sheet: images over the whole range of the first axis, with their labels drawn on them."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

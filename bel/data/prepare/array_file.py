@@ -1,7 +1,5 @@
 """The .npy file of a prepared array: allocated before it is written, and compacted in place afterwards."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """Crops: the part of an image that a network sees, a box (x0, y0, x1, y1) in pixels, upper end exclusive; black outside."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 

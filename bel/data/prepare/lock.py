@@ -1,7 +1,5 @@
 """The lock of a folder in which one process at a time builds an array; the lock is on the folder."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

@@ -1,7 +1,5 @@
 """Prepared data: each image decoded, cropped and resized once into one uint8 array that every trial maps to memory."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

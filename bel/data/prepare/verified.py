@@ -4,8 +4,6 @@ A node that has verified a state of the files writes a stamp beside them. A copy
 the inodes of the files and the times of their last change (ctime), which cannot be set.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import platform

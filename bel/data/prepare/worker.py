@@ -4,8 +4,6 @@
 It imports neither torch nor the caller's main module, so that it starts in a fraction of a second.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -3,8 +3,6 @@
 A new dataset is one reader file with its `Source`s, and one entry of `PROTOCOLS`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

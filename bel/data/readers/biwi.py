@@ -1,7 +1,5 @@
 """BIWI Kinect head pose (Fanelli 2013): `hpdb/NN/frame_XXXXX_rgb.png|jpg` and `_pose.txt`, divided by sequence."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

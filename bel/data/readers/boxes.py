@@ -1,7 +1,5 @@
 """Boxes of images in a CSV: a name and x0, y0, x1, y1 in pixels on each line, with a header or without."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from bel.data.readers.base import Box

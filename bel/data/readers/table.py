@@ -1,7 +1,5 @@
 """Your own data: a CSV with an image path and any number of continuous targets on every row, declared in a sweep file."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping

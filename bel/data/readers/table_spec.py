@@ -1,7 +1,5 @@
 """The columns of your own table and what they mean: the mapping of a sweep file, checked."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """300W_LP and AFLW2000-3D (Zhu 2016): NAME.jpg beside NAME.mat with `Pose_Para` (radians) and `pt2d` (pixels)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

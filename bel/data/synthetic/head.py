@@ -1,7 +1,5 @@
 """Shape of the head: skull and face, the relief of hair and beard, ears and landmarks."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bel.data.synthetic.identity import Traits

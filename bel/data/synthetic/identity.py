@@ -1,7 +1,5 @@
 """Random identities: shape, colours, hair and glasses of a rendered person."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

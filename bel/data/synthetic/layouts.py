@@ -1,7 +1,5 @@
 """The content of a rendered set: pictures by identity and pose, their names, and their label files."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass

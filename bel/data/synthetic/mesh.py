@@ -1,7 +1,5 @@
 """A whole head as one mesh: the grids of all parts cut into triangles that share an atlas of textures."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Neck and shirt, long hair, and glasses of a head."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bel.data.synthetic.identity import Traits

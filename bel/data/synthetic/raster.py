@@ -1,7 +1,5 @@
 """Rasterisation by a depth buffer in numpy: the triangle visible at each pixel, and the place on it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

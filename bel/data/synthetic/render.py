@@ -3,8 +3,6 @@
 Axes of the camera in mm: x right, y down, z away from it. The principal point is the centre of the picture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rows of the rendered table: image, subject, pose, distance, and the box of the head."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bel.data.synthetic.mesh import Head

@@ -1,7 +1,5 @@
 """Random light, backdrop and framing of a sitter, and the picture taken with them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A rendered set on disk: checked, refused where it would mix with other files, written, and reused."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

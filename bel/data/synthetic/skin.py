@@ -1,7 +1,5 @@
 """Colours of the head: skin, face, hair and beard, each where it grows; before the identity's scaling."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bel.data.synthetic.identity import Traits

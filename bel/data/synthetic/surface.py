@@ -3,8 +3,6 @@
 Axes of the head in mm: x to the right of the picture, y down, z away from the camera; the face looks to -z.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
