@@ -1,7 +1,5 @@
 """Predictions drawn into pictures: the numbers, and a pose as the axes of a head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont

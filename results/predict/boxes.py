@@ -1,7 +1,5 @@
 """The boxes of a picture, from a file or a face detector, and the network's input for one of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ SOURCE is an image, a folder of images (with the folders below it, in the order 
 each box in it, is cut as the network's training images were.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import math

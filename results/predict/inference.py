@@ -1,7 +1,5 @@
 """What a network sees of pictures, and what it predicts from that, a batch at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """What `bel-predict` writes: a table of predictions, pictures or a video with them drawn in, and a sheet of a folder."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

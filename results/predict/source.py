@@ -1,7 +1,5 @@
 """What `bel-predict` reads and writes: the pictures of a file, a folder or a video, one after the other, and a video."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import os

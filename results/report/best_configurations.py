@@ -1,7 +1,5 @@
 """The sections of a report about the best configurations, image by image; a reason where predictions or images are missing."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bel.data.checking.sheet import LEGEND

@@ -1,7 +1,5 @@
 """The figures of a report that show errors: of configurations, by epoch, by target, their distribution and calibration."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The code matrices of a report, beside the bits that were wrong."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

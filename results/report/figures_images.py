@@ -1,7 +1,5 @@
 """The images of a report: those of the greatest and of median errors, with true and predicted targets."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence

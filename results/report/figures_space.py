@@ -1,7 +1,5 @@
 """The figures of a report that show the search space: every configuration's values, and the importance of each field."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The hyperparameters in which the configurations of a sweep differ, as columns of values, and their importance."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """The sections of a report about a sweep as a whole: leaderboards, learning curves, what was varied and its importance."""
 
-from __future__ import annotations
-
 import numpy as np
 from mlflow.tracking import MlflowClient
 

@@ -3,8 +3,6 @@
 Sections are plain data; `page.html` lays them out and escapes every text.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Published mean errors of yaw, pitch and roll in degrees, each with the protocol of its paper, to show beside a sweep's."""
 
-from __future__ import annotations
-
 CAPTION = (
     " Grey rows are published numbers, for orientation: their crops, splits, test images and choice of the epoch differ from "
     "ours and among them, so they are not comparable with these rows."

@@ -1,7 +1,5 @@
 """The data of a report: the leaderboards of a sweep, and what several sections derive from them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

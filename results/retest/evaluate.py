@@ -4,8 +4,6 @@
 measures a published state dict on the test split alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """A run's model as one file for other programs: `bel-export --run-id ID --to onnx`; image in, degrees out."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """A checkpoint with its network, for a re-test: its validation error has to repeat before the test split is measured."""
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measure a published state dict on the test split; it has no logged number to repeat, and no split of its own."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The table of a re-test: the errors on the test split by decoder and axis."""
 
-from __future__ import annotations
-
 from bel.data.labels import clamped_shares
 from bel.text import axis_cells, axis_titles, beyond_range, columns, short
 from bel.training.evaluate import PER_CENT, Evaluation, unit, width
