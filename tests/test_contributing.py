@@ -58,8 +58,8 @@ def faces(folder: Path, small: dict) -> None:
 
 
 @pytest.fixture
-def tree(tmp_path, small, rendered, swept):
-    """A copy of the tree with rendered data, a finished sweep's store, and the console scripts."""
+def tree(tmp_path, small, rendered):
+    """A copy of the tree with rendered data and the console scripts."""
     copy = tmp_path / "tree"
     ignored = shutil.ignore_patterns("__pycache__", "*.png", "h100", "fight_*")
     for name in ("bel", "launch", "results", "sweeps", "tests"):
@@ -84,18 +84,15 @@ def test_every_recipe_is_followed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("title", SHOWN)
-def test_a_recipe_works(tree, swept, title):
+def test_a_recipe_works(tree, request, title):
     apply(RECIPES[title], tree)
     commands = "\n".join(block for language, block in FENCE.findall(RECIPES[title]) if language == "sh")
     path = f"{tree.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {
-        "PATH": path,
-        "PYTHONPATH": str(tree),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{swept[0]}/mlflow.db",
-    }
+    store = request.getfixturevalue("swept")[0] if "leaderboard" in title else tree
+    environment = {"PATH": path, "PYTHONPATH": str(tree), "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlflow.db"}
     done = subprocess.run(
         ["bash", "-euc", commands.replace("leaderboard demo", "leaderboard fixture")],
-        cwd=tree, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=tree, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     for shown in SHOWN[title]:

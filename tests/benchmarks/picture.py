@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     above.set_axis_off()
     for place, row in enumerate(rows):
         ended = "o" if not row["stopped_early"] else "x"
-        below.plot(row["interval"], [place, place], color="#0072b2", linewidth=2)
+        if row["interval"]:  # none of a few people
+            below.plot(row["interval"], [place, place], color="#0072b2", linewidth=2)
         below.plot(row["mae"], place, ended, color="#d55e00")
     names = [row["configuration"] + (" *" if row["stopped_early"] else "") for row in rows]
     below.set_yticks(range(len(rows)), names, fontsize=9)
