@@ -60,7 +60,7 @@ def print_means(table: list[Standing], seeds: int, folds: int) -> None:
         values = [run.value(RANKS) for run in one.runs]
         runs = f"{len(one.runs)}/{seeds * folds}"
         lines.append(
-            [str(rank), *map(short, (one.error, min(values), max(values))), runs, configuration_name(one.best.name)]
+            [f"{rank:>4}", *map(short, (one.error, min(values), max(values))), runs, configuration_name(one.best.name)]
         )
     print("\n".join(columns(lines, left=(5,))))
 

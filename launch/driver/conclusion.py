@@ -52,15 +52,13 @@ class Conclusion:
         return "FAILED" if self.failed else "FINISHED"
 
     def conclude(self, written: bool) -> int:
-        """Print tables, next commands and problems, and run `on_end`; return the exit code. `written`: MLflow has all."""
+        """Print tables, next commands and problems; return the exit code. `written`: MLflow has all."""
         print_results(self.workload.sweep, self.workload.sweep_runs, self.logger.store.parent_id)
         for problem in self.problems(written):
             print(problem, file=sys.stderr)
         if written and not self.lost and not self.logger.writer.refused:
             self.print_kept()
-        code = self.exit_code(written)
-        self.notify(code)
-        return code
+        return self.exit_code(written)
 
     def complete(self, written: bool) -> bool:
         """Whether MLflow has everything of the sweep, so that its folder is not needed any more."""

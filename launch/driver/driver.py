@@ -58,7 +58,7 @@ class Driver:
         self.conclusion = Conclusion(workload, self.logger, self.stopper, self.display.say)
 
     def run(self) -> int:
-        """Run the stages, write all of it and conclude; return the exit code."""
+        """Run the stages, write all of it, conclude and run `on_end`; return the exit code."""
         patience, raised = PATIENCE, False
         self.display.say(f"parent run {self.store.parent_id}")
         claim_folder(self.folder, self.store, self.display.say)
@@ -80,6 +80,7 @@ class Driver:
         code = self.conclusion.conclude(written)
         if self.conclusion.complete(written):
             self.folder.remove()
+        self.conclusion.notify(code)
         return code
 
     def close(self, patience: float) -> bool:
