@@ -1,7 +1,5 @@
 """Properties and a picture of a label encoding: `bel-codes NAME LEVELS [--out FILE]`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

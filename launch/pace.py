@@ -1,7 +1,5 @@
 """Progress of a run within its epochs, and the time that is left."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

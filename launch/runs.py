@@ -1,7 +1,5 @@
 """The runs of a sweep while it goes on: their epochs, how they ended, which configuration they repeat."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Run a sweep: `python launch/sweep.py sweeps/demo.yaml [--plan] [--set KEY=VALUE ...]`."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

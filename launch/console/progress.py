@@ -1,7 +1,5 @@
 """Progress of a running sweep: a live table in a terminal, elsewhere a line for each trial that ends."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Configurations of a running sweep, in the order of `results.analysis.ranking`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

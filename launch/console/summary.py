@@ -1,7 +1,5 @@
 """What a sweep prints at its end: its trials, the best first, and the next commands."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Tune's callback: passes what trials report on to the runs of the sweep, to MLflow, the searcher and the display."""
 
-from __future__ import annotations
-
 import re
 import time
 from typing import Any

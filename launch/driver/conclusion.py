@@ -1,7 +1,5 @@
 """The end of a call: its status in MLflow, its exit code, what is printed, and the command `on_end`."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """One call's work on a sweep: stage by stage, until it is done, its budget is spent or it is stopped."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Callable
 from pathlib import Path

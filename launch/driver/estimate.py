@@ -1,7 +1,5 @@
 """What is printed before a sweep starts: its trials and data, with `--plan` its time, disk and memory too."""
 
-from __future__ import annotations
-
 from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
 from launch.driver.probing import measure, network

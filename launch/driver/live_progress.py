@@ -1,7 +1,5 @@
 """Progress within an epoch, from a trial's worker to the driver: through Ray's key-value store, which all nodes reach."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """NVIDIA's multi-process service (MPS): lets kernels of trials that share a GPU run at once; else they take turns."""
 
-from __future__ import annotations
-
 import atexit
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Measure speed and memory of training before a sweep, on noise in separate workers, and resolve `gpu: auto` with it."""
 
-from __future__ import annotations
-
 import os
 import resource
 import time

@@ -1,7 +1,5 @@
 """Ray: start it on this machine or join a cluster, see whether it is alive, and whether its nodes can hold a trial."""
 
-from __future__ import annotations
-
 import gc
 import os
 import secrets

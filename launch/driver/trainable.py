@@ -1,7 +1,5 @@
 """One training run as a trainable of Ray Tune: a step is an epoch; with its folder any worker can go on with it."""
 
-from __future__ import annotations
-
 import errno
 import json
 import shutil

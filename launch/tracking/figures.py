@@ -4,8 +4,6 @@ For speed they are drawn once, into a canvas with fixed margins (savefig draws t
 figure that many trials share once in a process.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence

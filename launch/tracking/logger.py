@@ -1,7 +1,5 @@
 """Writes a sweep into MLflow: a run for each trial, a batch for each epoch, files at its end; writes can be repeated."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Name and parameters of a run in MLflow."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

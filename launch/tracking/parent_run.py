@@ -1,7 +1,5 @@
 """The experiment, the parent run and the folder of a sweep: one each, however many processes start it at once."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Predictions of an evaluation as a Parquet file: a row for each image; its metadata describes the columns."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Commit, changes and package versions of a run's code, as tags of every run of a sweep."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What MLflow has of a sweep: its parent run, its trials, and which of them need not be trained again."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

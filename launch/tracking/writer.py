@@ -1,7 +1,5 @@
 """Writes into MLflow from one thread, in order; a write is tried again while the store is away."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import time
