@@ -24,7 +24,7 @@ from bel.run_layout import (
     VAL_IMAGES,
 )
 from bel.source import code_version
-from launch.spec.sampling import SPLIT, compares
+from launch.spec.plan import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 
 IMAGE_FIELDS = (

@@ -41,9 +41,8 @@ from launch.identity import (
     refuse_other_images,
 )
 from launch.runs import SweepRuns
-from launch.schedule.repeats import on_seeds, repeats
-from launch.schedule.workload import Workload
-from launch.spec.sampling import make_plan
+from launch.schedule.workload import Workload, on_seeds, repeats
+from launch.spec.plan import make_plan
 from launch.spec.sweep_file import Sweep, read_sweep
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store

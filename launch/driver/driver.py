@@ -20,13 +20,12 @@ from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray
 from launch.driver.trainable import Trial, changed_fields
 from launch.identity import file_digests
 from launch.runs import Run
-from launch.schedule.repeats import best_per_contender, repeats
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, database_url, open_study
-from launch.schedule.workload import Workload
-from launch.spec.sampling import Plan
+from launch.schedule.workload import Workload, best_per_contender, repeats
+from launch.spec.plan import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance

@@ -4,12 +4,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+import numpy as np
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
 
 from launch.runs import Entry, SweepRuns
-from launch.schedule.population import population
+from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
 
 FACTOR = 3  # of the runs that reach a rung, one in so many goes on
@@ -83,6 +91,41 @@ def halving(sweep: Sweep, comparison: dict[str, str], longest: int, brackets: in
         brackets=brackets,
         stop_last_trials=False,
     )
+
+
+class Population(PopulationBasedTraining):
+    """Ray's scheduler beside a searcher; a run that goes on with another run's state keeps its own key and folder."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Add a trial without a searcher: Ray refuses all of them, because most would learn from fields that change."""
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return Tune's config of a run that goes on with another run's state, and how each field was changed."""
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        return trial.config | {"values": config["values"]}, operations
+
+
+def population(sweep: Sweep, comparison: dict[str, str], longest: int) -> Population:
+    """Return the scheduler of Jaderberg et al. (2017): the worst quarter goes on with state and fields of the best quarter."""
+    generator = np.random.default_rng(sweep.search.seed or 0)
+    fields = {
+        name: partial(d.sample, generator) if isinstance(d, Interval) else list(d.values)
+        for name, d in sweep.space.items()
+    }
+    return Population(
+        **comparison,
+        perturbation_interval=max(1, longest // 5),
+        hyperparam_mutations={"values": fields},
+        custom_explore_fn=partial(within_bounds, sweep),
+        log_config=False,
+    )
+
+
+def within_bounds(sweep: Sweep, config: dict[str, Any]) -> dict[str, Any]:
+    """Return Tune's config with every field of an interval moved into that interval."""
+    moved = {name: dimension.nearest(config["values"][name]) for name, dimension in sweep.intervals.items()}
+    return config | {"values": config["values"] | moved}
 
 
 MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler | None]] = {  # by name in SCHEDULERS

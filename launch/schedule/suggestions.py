@@ -19,8 +19,8 @@ from sqlalchemy import URL
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
-from launch.spec.combinations import Values
-from launch.spec.sampling import Plan, as_parameters, points, suggest
+from launch.spec.plan import Plan, Values
+from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
 LOCK_TIMEOUT = 600  # seconds to wait for another process that writes into the database

@@ -10,10 +10,7 @@ from bel.config import convert
 from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, setting_of, within
 from launch.spec import yaml_text
 from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions
-from launch.spec.methods import METHODS, Method
-from launch.spec.rules import check_search
-from launch.spec.schedulers import SCHEDULERS, Scheduler
-from launch.spec.search import Search
+from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
 from launch.spec.sections import checked, key, mapping, section
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text

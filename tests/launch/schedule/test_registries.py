@@ -2,8 +2,7 @@
 
 from launch.schedule.schedulers import MAKERS
 from launch.schedule.suggestions import SAMPLERS
-from launch.spec.methods import METHODS
-from launch.spec.schedulers import SCHEDULERS
+from launch.spec.search import METHODS, SCHEDULERS
 
 
 def test_every_scheduler_has_its_maker_and_every_search_its_sampler():

@@ -12,13 +12,13 @@ from optuna.trial import TrialState
 from bel.run_layout import OUTCOME, PARENT, SCHEDULED, TRIAL, Outcome
 from launch.identity import data_key, identify
 from launch.runs import SweepRuns
-from launch.schedule.repeats import repeats
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import ListSource, StudySource, open_study
-from launch.spec.combinations import make_config
-from launch.spec.sampling import draw, make_plan, points
+from launch.schedule.workload import repeats
+from launch.spec.plan import make_config, make_plan
+from launch.spec.sampling import draw, points
 from launch.tracking.params import label
 from launch.tracking.store import Store, scheduled_histories
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, sweep

@@ -4,8 +4,9 @@ import optuna
 import pytest
 
 from bel.errors import UserError
-from launch.spec import methods
-from launch.spec.sampling import as_parameters, compares, draw, make_plan, plans_by_protocol, points, suggest
+from launch.spec import search as search_module
+from launch.spec.plan import compares, make_plan
+from launch.spec.sampling import as_parameters, draw, plans_by_protocol, points, suggest
 from launch.spec.search import OBJECTIVES, Search
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 
@@ -109,10 +110,10 @@ def test_searches_that_go_together_are_taken(space, search, comparing):
 
 def test_cmaes_wants_its_package_and_a_box(monkeypatch):
     search = {"method": "cmaes", "trials": 3}
-    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install cmaes"):
         sweep(LR, search=search)
-    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: name)
     s = sweep(LR, search=search)
     assert make_plan(s).combinations == [{}] and s.method.suggests
     refused = [

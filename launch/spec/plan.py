@@ -1,8 +1,9 @@
-"""Which combinations of a sweep's dimensions are valid: each is checked by making its config."""
+"""The plan of a sweep: which combinations of its dimensions are valid; each is checked by making its config."""
 
 import itertools
 from collections import Counter
-from collections.abc import Container
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bel.config import TrainConfig
@@ -83,7 +84,7 @@ def finite_values(sweep: Sweep, values: Values) -> Values:
     return {name: value for name, value in values.items() if name in sweep.finite}
 
 
-def refuse_idle_rules(sweep: Sweep, reasons: Container[str]) -> None:
+def refuse_idle_rules(sweep: Sweep, reasons: Counter[str]) -> None:
     """Raise `UserError` for a rule that drops nothing."""
     for place, rule in enumerate(sweep.exclude, 1):
         if exclusion(rule) not in reasons or rule in sweep.exclude[: place - 1]:
@@ -141,3 +142,80 @@ def refuse_bad_points(sweep: Sweep, valid: list[Values]) -> None:
             raise UserError(f"{what} says the same as another combination of space: {point}: write that one")
         if point in sweep.points[: place - 1]:
             raise UserError(f"{what} is there twice: {point}: leave one of them out")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The valid combinations of the finite dimensions, their configs, and how many others were dropped, by reason."""
+
+    combinations: list[Values]
+    configs: list[TrainConfig]  # of the combinations, every interval at its lower bound
+    dropped: Counter[str]
+
+    @cached_property
+    def built(self) -> dict[str, TrainConfig]:
+        """Return the configs by the values of their combination."""
+        return {str(values): config for values, config in zip(self.combinations, self.configs, strict=True)}
+
+    def config(self, sweep: Sweep, values: Values) -> TrainConfig:
+        """Return the config of values; that of a combination is built already."""
+        return self.built.get(str(values)) or make_config(sweep, values)
+
+    def upper_configs(self, sweep: Sweep) -> list[TrainConfig]:
+        """Return the configs of the combinations with every interval at its upper bound."""
+        upper = {name: dimension.high for name, dimension in sweep.intervals.items()}
+        return [make_config(sweep, values | upper) for values in self.combinations] if upper else self.configs
+
+
+def make_plan(sweep: Sweep) -> Plan:
+    """Return all valid combinations, each once. Raises `UserError` where a value is valid in none, or an interval in part."""
+    valid: dict[str, tuple[Values, TrainConfig]] = {}  # by config: several values may say the same
+    dropped: list[tuple[Values, str]] = []
+    for values in combinations(sweep):
+        try:
+            config = check_combination(sweep, values)
+            valid.setdefault(str(config), (values, config))
+        except UserError as error:
+            dropped.append((values, str(error)))
+    reasons = Counter(reason for _, reason in dropped)
+    if not valid:
+        where = "no combination of space is valid: " if sweep.space else ""
+        raise UserError(f"{where}{reasons.most_common(1)[0][0]}")
+    plan = Plan([values for values, _ in valid.values()], [config for _, config in valid.values()], reasons)
+    refuse_idle_rules(sweep, plan.dropped)
+    refuse_useless(sweep, plan.combinations, dropped)
+    refuse_bad_bounds(sweep, plan.combinations)
+    refuse_bad_points(sweep, plan.combinations)
+    refuse_incomparable(sweep, plan)
+    refuse_tuning_on_test(sweep, plan)
+    return plan
+
+
+SPLIT = ("selection", "val_fraction", "folds", "fold", "split_seed")
+COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # decide the validation images
+
+
+def refuse_incomparable(sweep: Sweep, plan: Plan) -> None:
+    """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
+    if not compares(sweep):
+        return
+    for name in COMPARABLE:
+        varied = name in sweep.intervals or len({str(getattr(config, name)) for config in plan.configs}) > 1
+        if varied and not (name == "protocol" and name in sweep.finite):
+            raise UserError(
+                f"search compares trials by one number, and those of different {name} are not comparable: "
+                "use method grid or random and scheduler none, without tune, or one sweep each"
+            )
+
+
+def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
+    """Raise `UserError` where a tuned sweep would choose its values on the test split."""
+    if sweep.search.tune and any(config.selection != "val" for config in plan.configs):
+        raise UserError(
+            "search.tune chooses on held-out training groups, and recipe published selects on test: set recipe to clean"
+        )
+
+
+def compares(sweep: Sweep) -> bool:
+    """Return whether a search or a scheduler decides by comparing trials."""
+    return sweep.scheduler.compares or sweep.method.suggests or sweep.search.tune is not None
