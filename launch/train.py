@@ -1,5 +1,7 @@
 """One run without Ray: `bel-train [CONFIG.yaml] [--code u --lr 1e-4 ...] --out FOLDER`."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
