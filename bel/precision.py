@@ -1,18 +1,14 @@
 """The device of a run, and its arithmetic: bf16 autocast or exact fp32."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from bel.config import TrainConfig
 from bel.errors import UserError
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 # Trunks with depthwise convolutions over few channels: on small images the casts of autocast cost more than bf16 saves.
 # From tests/benchmarks/precision.py, of a training step at 64, 112 and 224 px, bf16 over fp32: AVX512-BF16 0.6, 0.8, 1.5 for

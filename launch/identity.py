@@ -7,10 +7,9 @@ from dataclasses import asdict
 
 from bel.config import TrainConfig
 from bel.data.labels import clamped_shares
-from bel.data.loading import load, request, split
+from bel.data.loading import load, refuse_leak, request, split
 from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, usable
-from bel.data.splits import refuse_leak
 from bel.errors import UserError
 from bel.model import weights_digest
 from bel.run_layout import (

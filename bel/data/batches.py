@@ -1,25 +1,20 @@
 """Batches from a prepared array: gathered and cropped as bytes, then augmented and normalised on the device."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bel.config import TrainConfig
 from bel.data.augment import augment, augment_targets, draw, within_axes
 from bel.data.prepare.crops import center
 from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.errors import UserError
-
-if TYPE_CHECKING:
-    from bel.config import TrainConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 AT_ONCE = 2**24  # bytes in float32 of the batches that are made at once on a GPU; about three times as much is in use

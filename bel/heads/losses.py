@@ -76,14 +76,5 @@ def squared_differences(matrix: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    "bce": bce,
-    "ce": ce,
-    "mse": mse,
-    "l1": l1,
-    "smooth_l1": smooth_l1,
-    "ce_mse": ce_mse,
-    "ranks": ranks,
-    "kl": kl,
-    "geodesic": geodesic,
-    "soft_ce": soft_ce,
+    loss.__name__: loss for loss in (bce, ce, mse, l1, smooth_l1, ce_mse, ranks, kl, geodesic, soft_ce)
 }

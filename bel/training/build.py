@@ -1,11 +1,101 @@
-"""The network of a run, built from its config, and the learning rates of its parameters."""
+"""The network of a run, built from its config, and its optimiser: Adam by groups of parameters."""
 
-from torch import nn
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from bel.config import TrainConfig
+from bel.errors import UserError
 from bel.heads import HEADS
 from bel.model import BACKBONES, Model, drop_classifier, load_trunk, probe
-from bel.training.optimiser import Group
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters, their learning rate relative to the run's, and the number of Adam steps on the gradients of a batch."""
+
+    parameters: list[nn.Parameter]
+    factor: float
+    steps: int = 1
+
+    def adam(self, lr: float) -> torch.optim.Adam:
+        """Return a new Adam; on a GPU a fused one, with its learning rate in memory, from which a CUDA graph reads it."""
+        device = self.parameters[0].device
+        if device.type != "cuda":
+            return torch.optim.Adam(self.parameters, lr=self.factor * lr)
+        rate = torch.tensor(self.factor * lr, device=device)
+        return torch.optim.Adam(self.parameters, lr=rate, fused=True, capturable=True)
+
+
+def fits(group: Group, state: dict[str, Any]) -> bool:
+    """Return whether an Adam state has the moments of each parameter of a group, or none, as before the first step."""
+    moments = state.get("state")
+    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(group.parameters))):
+        return False
+    shapes = [{"step": (), "exp_avg": p.shape, "exp_avg_sq": p.shape} for p in group.parameters]
+    return not moments or [shapes_of(moments.get(number)) for number in range(len(shapes))] == shapes
+
+
+def shapes_of(values: Any) -> dict[str, Any]:
+    """Return the shapes of the floating-point tensors in a mapping, by name."""
+    if not isinstance(values, dict):
+        return {}
+    return {
+        name: value.shape for name, value in values.items() if isinstance(value, Tensor) and value.is_floating_point()
+    }
+
+
+class Optimiser:
+    """One Adam for each group.
+
+    The published training passes some parameters to Adam several times, which then steps them as often. Stepping the Adam of
+    a group `steps` times on the same gradients is the same to the last bit.
+    """
+
+    def __init__(self, groups: Sequence[Group], lr: float) -> None:
+        self.groups = [group for group in groups if group.parameters]
+        self.restart(lr)
+
+    def restart(self, lr: float) -> None:
+        """Restart at a learning rate, without moments."""
+        self.adams = [group.adam(lr) for group in self.groups]
+
+    def set_rate(self, lr: float) -> None:
+        """Set the learning rate of every group for this step."""
+        for group, adam in zip(self.groups, self.adams, strict=True):
+            own = adam.param_groups[0]
+            if isinstance(own["lr"], Tensor):
+                own["lr"].fill_(group.factor * lr)
+            else:
+                own["lr"] = group.factor * lr
+
+    def zero_grad(self) -> None:
+        """Delete the gradients of the last batch."""
+        for adam in self.adams:
+            adam.zero_grad()
+
+    def step(self) -> None:
+        """Step every group on the current gradients."""
+        for group, adam in zip(self.groups, self.adams, strict=True):
+            for _ in range(group.steps):
+                adam.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the state of each group's Adam."""
+        return [adam.state_dict() for adam in self.adams]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        """Load the moments of a state, also from another device; the settings of Adam stay those of this device.
+
+        Raises `UserError` where the moments are not of these parameters.
+        """
+        if len(states) != len(self.groups) or not all(map(fits, self.groups, states)):
+            raise UserError("the checkpoint holds no state of Adam for this network: it cannot be gone on from")
+        for adam, state in zip(self.adams, states, strict=True):
+            adam.load_state_dict({"state": state["state"], "param_groups": adam.state_dict()["param_groups"]})
 
 
 def build_model(config: TrainConfig, initial: bool = True) -> Model:

@@ -12,20 +12,16 @@ from torch import Tensor
 
 from bel.config import TrainConfig
 from bel.data.batches import placed, train_batches
-from bel.data.loading import split
+from bel.data.loading import Split, split
 from bel.data.prepare.prepared import Prepared, refuse_changed
-from bel.data.splits import Split
 from bel.errors import Diverged, UserError
 from bel.model import Model
 from bel.precision import pick_device, plain_fp32
-from bel.training.accumulate import Chunks, enough_memory
-from bel.training.build import build_model, optimiser_groups
+from bel.training.build import Optimiser, build_model, optimiser_groups
 from bel.training.checkpoint import FORMAT, environment, restore
 from bel.training.evaluate import Evaluation, evaluate
-from bel.training.optimiser import Optimiser
-from bel.training.replay import Forward
-from bel.training.run_context import RunContext
-from bel.training.step import Step
+from bel.training.run_context import Forward, RunContext
+from bel.training.step import Chunks, Step, enough_memory
 
 CHECK_EVERY = 50  # steps between checks of the loss, each of which waits for the GPU
 

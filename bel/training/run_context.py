@@ -1,10 +1,17 @@
-"""The context in which a run computes: its device, CUDA stream and random state, so that several runs can take turns."""
+"""The context in which a run computes: its device, CUDA stream and random state, so that several runs can take turns.
+
+And its CUDA graphs: the kernels of a step, captured once and launched together, without the overhead of Python.
+"""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor, nn
+
+from bel.errors import UserError
 
 # Streams of ended runs, for reuse: libraries keep memory for each stream that they have seen.
 IDLE_STREAMS: list[torch.cuda.Stream] = []
@@ -56,3 +63,65 @@ class RunContext:
         if self.stream is not None:
             self.stream.synchronize()
             torch.cuda.empty_cache()
+
+
+Result = TypeVar("Result")
+
+
+class Replay(Generic[Result]):
+    """A function of tensors on a GPU as a CUDA graph; every call writes its result to the same memory.
+
+    The function must have run before on this stream, must not synchronise, and may only change memory that stays
+    allocated. Raises `UserError` where it cannot be captured, and torch's `OutOfMemoryError`.
+    """
+
+    def __init__(self, function: Callable[..., Result], *inputs: Tensor) -> None:
+        self.inputs = [value.clone() for value in inputs]
+        self.graph = torch.cuda.CUDAGraph()
+        try:
+            # other threads, which copy the next batch, may allocate memory meanwhile
+            with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+                self.result = function(*self.inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            torch.cuda.synchronize()  # raises where it is the GPU that failed
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"this network cannot be captured as a CUDA graph ({reason}): set cuda_graph to false"
+            ) from error
+
+    def __call__(self, *inputs: Tensor) -> Result:
+        """Return the result for other inputs of the same shapes."""
+        for own, value in zip(self.inputs, inputs, strict=True):
+            own.copy_(value, non_blocking=True)
+        self.graph.replay()
+        return self.result
+
+
+class Forward:
+    """A network in evaluation: images (B, 3, S, S) -> outputs; a CUDA graph for batches of `size` images, none for 0."""
+
+    def __init__(self, model: nn.Module, size: int) -> None:
+        self.model, self.size = model, size
+        self.replay: Replay[list[Tensor]] | None = None
+        self.warm = False
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Return outputs that the next batch does not overwrite."""
+        whole = len(images) == self.size
+        if whole and self.replay is not None:
+            return [output.clone() for output in self.replay(images)]
+        outputs: list[Tensor] = self.model(images)
+        if whole:
+            if self.warm:
+                self.capture(images)
+            self.warm = True
+        return outputs
+
+    def capture(self, images: Tensor) -> None:
+        """Capture a graph, without computing it; where memory is too short, continue without one."""
+        try:
+            self.replay = Replay(self.model, images)
+        except torch.OutOfMemoryError:
+            self.size = 0

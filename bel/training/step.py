@@ -1,16 +1,99 @@
-"""A training step: forward, loss, backward and Adam on a batch; in chunks where memory is short, a CUDA graph on a GPU."""
+"""A training step: forward, loss, backward and Adam on a batch; in chunks where memory is short, a CUDA graph on a GPU.
+
+Losses are sums, means, comparisons of all pairs of a batch, or of the weights alone, so that a weighted sum over chunks
+would be another loss. The activations take the memory, not the outputs: the forward pass of a chunk keeps its outputs only
+(activation checkpointing), and the backward pass repeats it and adds up the gradients chunk by chunk.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from bel.config import TrainConfig
+from bel.errors import UserError
 from bel.model import Model
 from bel.precision import autocasts
-from bel.training.accumulate import Chunks
-from bel.training.optimiser import Optimiser
-from bel.training.replay import Replay
+from bel.training.build import Optimiser
+from bel.training.run_context import Replay
 
 WARM_UP = 3  # steps before one is captured: they load libraries, which a capture cannot
+SMALLEST = 2  # images: for one image and 1 x 1 pixels batch norm has a single value in each channel
+
+
+@dataclass
+class Chunks:
+    """The number of chunks for the batches of a run: one, doubled each time that memory runs out."""
+
+    config: TrainConfig
+    count: int = 1
+
+    def outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, S, S) -> outputs of a model, a list of (B, width), from chunks of almost the same size.
+
+        Only batch norm and dropout make a difference: batch norm takes the statistics of each chunk.
+        """
+        if self.count == 1:
+            outputs: list[Tensor] = model(images)
+            return outputs
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), frozen_statistics(model)
+
+        parts = images.tensor_split(self.count)
+        given = [checkpoint(model, part, use_reentrant=False, context_fn=contexts) for part in parts]
+        return [torch.cat(output) for output in zip(*given, strict=True)]
+
+    def double(self) -> None:
+        """Halve the chunks. Raises `UserError` where one would hold a single image."""
+        c = self.config
+        if c.batch_size // (2 * self.count) < SMALLEST:
+            raise UserError(
+                f"memory runs out with {-(-c.batch_size // self.count)} images at once (batch_size {c.batch_size}, image_size "
+                f"{c.image_size}, backbone {c.backbone}): lower image_size, choose a smaller backbone, or share the GPU less"
+            )
+        self.count *= 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # cached blocks for larger chunks are not used any more
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Freeze the running statistics and counters of batch norm while a forward pass is repeated."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted
+
+
+REMEDIES = {
+    "building": "choose a smaller backbone, set cache to host, or share the GPU less",
+    "training": "lower image_size or batch_size, or choose a smaller backbone",
+    "validating": "lower eval_batch_size",
+}
+
+
+@contextmanager
+def enough_memory(phase: str, config: TrainConfig) -> Iterator[None]:
+    """Raise `UserError` with a remedy where memory runs out in a phase of a run."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        sizes = (
+            f"batch_size {config.batch_size}, eval_batch_size {config.eval_batch_size}, image_size {config.image_size}"
+        )
+        raise UserError(
+            f"memory runs out in {phase} ({sizes}, backbone {config.backbone}): {REMEDIES[phase]}"
+        ) from error
 
 
 class Step:

@@ -20,12 +20,9 @@ from bel.data.loading import request
 from bel.data.prepare.prepared import usable
 from bel.errors import UserError
 from bel.precision import pick_device, plain_fp32
-from bel.training.accumulate import Chunks
-from bel.training.build import build_model, optimiser_groups
-from bel.training.optimiser import Optimiser
-from bel.training.replay import Forward
-from bel.training.run_context import RunContext
-from bel.training.step import WARM_UP, Step
+from bel.training.build import Optimiser, build_model, optimiser_groups
+from bel.training.run_context import Forward, RunContext
+from bel.training.step import WARM_UP, Chunks, Step
 from launch.driver.ray_cluster import live_nodes, most_on_a_node, poll
 from launch.identity import pixels_key
 from launch.spec.sweep_file import Sweep

@@ -16,10 +16,9 @@ import torch
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
 
-from bel.data.loading import load, request, split
+from bel.data.loading import Split, load, request, split
 from bel.data.prepare.prepared import Prepared, is_here
 from bel.data.protocols import published_names
-from bel.data.splits import Split
 from bel.deploy.published import is_published
 from bel.errors import UserError, setting_of
 from bel.run_layout import PREDICTIONS

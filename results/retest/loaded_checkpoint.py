@@ -9,9 +9,8 @@ import torch
 from mlflow.entities import Run
 
 from bel.config import TrainConfig
-from bel.data.loading import load, request
+from bel.data.loading import Split, load, refuse_leak, request
 from bel.data.prepare.prepared import Prepared, is_here, usable
-from bel.data.splits import Split, refuse_leak
 from bel.errors import UserError
 from bel.heads.decoders import STEPPED
 from bel.model import Model

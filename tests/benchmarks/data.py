@@ -22,8 +22,7 @@ from bel.data.loading import load
 from bel.data.prepare.crops import expanded_box
 from bel.data.prepare.prepared import Prepared
 from bel.data.readers.biwi import BIWI_TRAIN
-from bel.training.build import build_model, optimiser_groups
-from bel.training.optimiser import Optimiser
+from bel.training.build import Optimiser, build_model, optimiser_groups
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 ROWS, BATCH, ROUNDS = 2000, 16, 7

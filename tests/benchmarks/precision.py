@@ -10,10 +10,8 @@ import time
 import torch
 
 from bel.config import TrainConfig
-from bel.training.accumulate import Chunks
-from bel.training.build import build_model, optimiser_groups
-from bel.training.optimiser import Optimiser
-from bel.training.step import Step
+from bel.training.build import Optimiser, build_model, optimiser_groups
+from bel.training.step import Chunks, Step
 
 ROUNDS = 7
 

@@ -30,11 +30,9 @@ from bel.config import TrainConfig
 from bel.data.batches import MEAN, STD, placed, train_batches
 from bel.data.prepare.crops import expanded_box
 from bel.precision import pick_device, plain_fp32
-from bel.training.accumulate import Chunks
-from bel.training.build import build_model, optimiser_groups
-from bel.training.optimiser import Optimiser
+from bel.training.build import Optimiser, build_model, optimiser_groups
 from bel.training.run_context import RunContext
-from bel.training.step import WARM_UP, Step
+from bel.training.step import WARM_UP, Chunks, Step
 
 CASES = [
     ("resnet50", 224, 16), ("resnet50", 224, 64), ("mobilenet_v2", 64, 16), ("mobilenet_v2", 64, 64),

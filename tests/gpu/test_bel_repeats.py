@@ -7,9 +7,8 @@ import pytest
 from bel.data.loading import load, split
 from bel.run_layout import LAST
 from bel.training import checkpoint
-from bel.training.build import optimiser_groups
+from bel.training.build import Optimiser, optimiser_groups
 from bel.training.loop import fit
-from bel.training.optimiser import Optimiser
 from tests.bel.training.test_loop import AUGMENTED
 from tests.gpu.conftest import LOSSES, losses, numbers, run, unlike
 

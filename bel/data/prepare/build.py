@@ -4,8 +4,6 @@ A journal lists the chunks that are written, with the digest of each row. A prep
 chunks that are missing, after it has read the others back and compared their digests.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json
@@ -16,22 +14,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from bel.data.prepare.array_file import compact, reserve
-from bel.data.prepare.lock import locked, remove_stale
+from bel.data.prepare.on_disk import compact, locked, remove_stale, reserve
 from bel.data.prepare.verified import CHECKSUM, IMAGES, MANIFEST, TARGETS, checksum, content_digest
 from bel.data.prepare.worker import Job, Row, Task, WorkerDiedError, row_digest, run_jobs
+from bel.data.protocols import Protocol
 from bel.data.readers.base import Listing, Source
 from bel.errors import UserError
 from bel.files import discard
-
-if TYPE_CHECKING:
-    from bel.data.protocols import Protocol
 
 VERSION = 2  # of the pixels: raise it when a change alters them
 CHUNK, CHUNK_BYTES = 64, 16_000_000  # images and bytes of a job, at most: 64 images of 240 pixels are 11 MB

@@ -7,12 +7,10 @@ import numpy as np
 HAIR_STYLES = ("bald", "buzz", "short", "receding", "horseshoe", "curly", "bob", "long", "bun")
 # Red, green, blue. Skins run from light to dark and are mixed; people of dark skin mostly have one of the first hairs.
 SKINS = np.array([(0.98, 0.84, 0.75), (0.93, 0.74, 0.60), (0.80, 0.58, 0.43), (0.58, 0.39, 0.28), (0.33, 0.21, 0.16)])
-HAIRS = np.array(
-    [
-        (0.07, 0.06, 0.06), (0.2, 0.13, 0.09), (0.38, 0.25, 0.15), (0.78, 0.62, 0.38), (0.5, 0.2, 0.1),
-        (0.55, 0.54, 0.53), (0.85, 0.84, 0.82),
-    ]
-)  # fmt: skip
+HAIRS = np.array([
+    (0.07, 0.06, 0.06), (0.2, 0.13, 0.09), (0.38, 0.25, 0.15), (0.78, 0.62, 0.38), (0.5, 0.2, 0.1),
+    (0.55, 0.54, 0.53), (0.85, 0.84, 0.82),
+])  # fmt: skip
 IRISES = np.array([(0.22, 0.13, 0.07), (0.35, 0.25, 0.12), (0.25, 0.42, 0.55), (0.3, 0.42, 0.3)])
 
 

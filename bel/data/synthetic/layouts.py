@@ -9,7 +9,6 @@ from scipy.io import savemat
 
 from bel.data.synthetic.mesh import Head
 from bel.data.synthetic.render import FOCAL, project
-from bel.data.synthetic.rows import row
 from bel.data.synthetic.scene import Shot
 
 LAYOUTS = {"biwi": ("BIWI",), "300w_lp": ("300W_LP", "AFLW2000"), "csv": ("CSV",)}  # layout: its folders
@@ -122,7 +121,7 @@ def yaw_views(rng: np.random.Generator, frames: int) -> np.ndarray:
 def label(layout: str, stem: str, head: Head, shot: Shot) -> bytes:
     """Content of the label file of a picture, or its row of the table."""
     if layout == "csv":
-        return row(f"{stem.removeprefix('CSV/')}{ENDINGS[layout][0]}", stem.split("/")[2], head, shot).encode()
+        return table_row(f"{stem.removeprefix('CSV/')}{ENDINGS[layout][0]}", stem.split("/")[2], head, shot).encode()
     return biwi_label(shot) if layout == "biwi" else mat_label(head, shot, snapshot=stem.startswith("AFLW2000"))
 
 
@@ -158,3 +157,22 @@ def landmarks_2d(head: Head, shot: Shot) -> tuple[np.ndarray, np.ndarray]:
     column, row = np.rint(project(points, fine)).astype(int).T
     inside = (np.minimum(column, row) >= 0) & (np.maximum(column, row) < fine)
     return pixels, inside & (points[:, 2] < shot.depth[row.clip(0, fine - 1), column.clip(0, fine - 1)] + 8)
+
+
+COLUMNS = ("image", "subject", "yaw", "pitch", "roll", "distance", "x0", "y0", "x1", "y1")
+
+
+def table_row(image: str, subject: str, head: Head, shot: Shot) -> str:
+    """Return cells in the order of `COLUMNS`: angles in degrees, the distance of the head's origin in cm, the box in pixels."""
+    numbers = [f"{number:.4f}" for number in (*shot.pose, shot.shift[2] / 10)]
+    return ",".join([image, subject, *numbers, *map(str, head_box(head, shot))])
+
+
+def head_box(head: Head, shot: Shot) -> tuple[int, int, int, int]:
+    """Return the box x0, y0, x1, y1 (pixels, upper end exclusive) of all that turns with the head, inside the picture."""
+    size = len(shot.picture)
+    points = head.points[head.follow[:, 0] == 1] @ shot.rotation.T + shot.shift
+    pixels = project(points, size) + 0.5  # edges of pixels, not their centres
+    x0, y0 = np.floor(pixels.min(0)).astype(int).clip(0, size).tolist()
+    x1, y1 = np.ceil(pixels.max(0)).astype(int).clip(0, size).tolist()
+    return x0, y0, x1, y1

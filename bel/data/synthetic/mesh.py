@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bel.data.synthetic.head import ears, head_part
+from bel.data.synthetic.head import ears, glasses, head_part, long_hair, torso
 from bel.data.synthetic.identity import Traits
-from bel.data.synthetic.outfit import glasses, long_hair, torso
 from bel.data.synthetic.surface import TEX, Part
 
 HEIGHT = 230.0  # mm from chin to crown before scaling

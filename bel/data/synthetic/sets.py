@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from bel.data.synthetic.identity import draw_traits
-from bel.data.synthetic.layouts import ENDINGS, LAYOUTS, PLANS, TABLE, Request, Sitter, label
+from bel.data.synthetic.layouts import COLUMNS, ENDINGS, LAYOUTS, PLANS, TABLE, Request, Sitter, label
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL
-from bel.data.synthetic.rows import COLUMNS
 from bel.data.synthetic.scene import Scene, draw_scene, relight, shoot
 from bel.errors import UserError, one_of
 from bel.files import replacing

@@ -9,9 +9,8 @@ import torch
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.training.build import build_model, optimiser_groups
+from bel.training.build import Optimiser, build_model, optimiser_groups
 from bel.training.checkpoint import RULES, checked, config_of, load, restore, save
-from bel.training.optimiser import Optimiser
 
 NESTED = {"a": [{"b": None}]}
 VALUES = [None, {}, [], "", 0, -1, math.nan, NESTED, True, "x", [1], {1: 2}, 1e308, 10**18, torch.zeros(2), "~nobody/x"]

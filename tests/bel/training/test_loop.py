@@ -8,9 +8,9 @@ from bel.data.loading import load, split
 from bel.errors import Diverged, UserError, sentence
 from bel.run_layout import LAST
 from bel.training import checkpoint
+from bel.training.build import Optimiser
 from bel.training.evaluate import constant_median, evaluate
 from bel.training.loop import best_epoch, fit, learning_rate, refuse_divergence, selection_metric
-from bel.training.optimiser import Optimiser
 
 EXACT = ("val/mae", "val/mae_yaw", "train/loss", "lr", "val/best_mae", "val/best_epoch")
 

@@ -13,10 +13,9 @@ from bel.model import Model
 from bel.precision import plain_fp32
 from bel.run_layout import LAST
 from bel.training import checkpoint
-from bel.training.accumulate import Chunks
-from bel.training.build import build_model, optimiser_groups
+from bel.training.build import Optimiser, build_model, optimiser_groups
 from bel.training.loop import fit, learning_rate
-from bel.training.optimiser import Optimiser
+from bel.training.step import Chunks
 from tests.bel.training.test_loop import same, timeless
 
 
@@ -171,7 +170,7 @@ def test_a_chunk_never_holds_a_single_image(make, room, batch_size, images):
     [
         ("bel.training.loop.build_model", r"in building .*: choose a smaller backbone"),
         ("bel.training.loop.placed", r"in building .*image_size 32, backbone resnet10"),
-        ("bel.training.optimiser.Optimiser.step", r"in training .*: lower image_size or batch_size"),
+        ("bel.training.build.Optimiser.step", r"in training .*: lower image_size or batch_size"),
         ("bel.training.loop.evaluate", r"in validating \(batch_size 8, eval_batch_size 64.*: lower eval_batch_size"),
     ],
 )

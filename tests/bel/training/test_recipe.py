@@ -12,9 +12,8 @@ from bel.heads import HEADS
 from bel.model import Model
 from bel.run_layout import LAST
 from bel.training import checkpoint
-from bel.training.build import optimiser_groups
+from bel.training.build import Optimiser, optimiser_groups
 from bel.training.loop import fit, learning_rate
-from bel.training.optimiser import Optimiser
 
 
 class Block(nn.Module):

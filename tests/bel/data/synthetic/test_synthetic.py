@@ -17,7 +17,7 @@ from bel.data.readers.biwi import BIWI_TEST, BIWI_TRAIN
 from bel.data.readers.table import table_source
 from bel.data.readers.table_spec import parse_table
 from bel.data.readers.w300lp import AFLW2000, W300LP
-from bel.data.synthetic import layouts, rows, scene, sets, synthesise
+from bel.data.synthetic import layouts, scene, sets, synthesise
 from bel.data.synthetic.identity import draw_traits
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL, render
@@ -176,7 +176,7 @@ def test_a_box_is_tight_around_what_is_drawn_of_a_head(pose: tuple[float, float,
     cover = render(alone, shot.rotation, shot.shift, shot.rotation, size, None)[0][..., 3]
     columns, lines = np.flatnonzero(cover.any(0)), np.flatnonzero(cover.any(1))
     drawn = (columns[0], lines[0], columns[-1] + 1, lines[-1] + 1)
-    assert np.abs(np.subtract(rows.head_box(head, shot), drawn)).max() <= 1
+    assert np.abs(np.subtract(layouts.head_box(head, shot), drawn)).max() <= 1
 
 
 def test_a_table_that_was_cut_off_is_completed(written: Written, tmp_path: Path) -> None:

@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from bel.data.groups import fold_of, holdout
-from bel.data.loading import load, split
+from bel.data.loading import load, refuse_leak, split, split_hash
 from bel.data.readers.base import Entry
-from bel.data.splits import refuse_leak, split_hash
 from bel.errors import UserError
 
 UNEVEN = [f"{i % 17:02}" for i in range(500)] + ["big"] * 200
