@@ -26,17 +26,7 @@ from bel.source import code_version
 from launch.spec.plan import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 
-IMAGE_FIELDS = (
-    "protocol",
-    "data_root",
-    "crop",
-    "margin",
-    "boxes",
-    "on_missing",
-    "exif",
-    "prepared_size",
-    "frame_stride",
-)
+PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")
 # Not part of a trial's key: paths (the digests of their files are), and cuda_graph, which gives the same bits.
 IGNORED_FIELDS = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
 
@@ -93,7 +83,7 @@ def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
 
 def pixels_key(config: TrainConfig) -> str:
     """Return the values that decide which images a config sees, as text."""
-    return " ".join(str(getattr(config, name)) for name in IMAGE_FIELDS)
+    return " ".join(str(getattr(config, name)) for name in PIXELS)
 
 
 def data_key(config: TrainConfig) -> str:

@@ -2,19 +2,13 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers.pbt import PopulationBasedTraining
 
 from launch.runs import Entry, SweepRuns
 from launch.spec.dimensions import Interval
@@ -24,8 +18,7 @@ FACTOR = 3  # of the runs that reach a rung, one in so many goes on
 BRACKETS = 3  # of hyperband
 
 
-@dataclass(frozen=True)
-class KeyedTrial:
+class KeyedTrial(NamedTuple):
     """A run as a scheduler sees it."""
 
     trial_id: str

@@ -3,7 +3,6 @@
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -16,14 +15,6 @@ from launch.schedule.suggestions import Source
 from launch.spec.sweep_file import Sweep
 
 MAX_DEATHS = 5  # of workers with one run since its last epoch, before it counts as failed
-
-
-@dataclass
-class Group:
-    """A configuration and the runs that repeat it, not all of which have ended."""
-
-    config: TrainConfig
-    runs: list[Run]
 
 
 class TrialSearcher(Searcher):
@@ -48,11 +39,10 @@ class TrialSearcher(Searcher):
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.queue: deque[Run] = deque()
         self.in_tune: set[str] = set()  # keys of runs that Tune has, begun or not
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations with a run that has not ended
         self.best = min(source.past, default=math.inf)
-        self.without_better = (
-            len(source.past) - source.past.index(self.best) - 1 if source.past else 0
-        )  # configurations without a better one
+        # configurations since the best one
+        self.without_better = len(source.past) - source.past.index(self.best) - 1 if source.past else 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: it stays in this process, though Tune copies all that it is given."""
@@ -78,8 +68,8 @@ class TrialSearcher(Searcher):
             for run in runs:
                 if run.reused:
                     self.adopt(run)
-            self.groups[runs[0].group] = Group(config, runs)
-            self.queue_repeats(self.groups[runs[0].group])
+            self.groups[runs[0].group] = config, runs
+            self.queue_repeats(runs[0].group)
         return True
 
     def budget_spent(self) -> bool:
@@ -88,17 +78,15 @@ class TrialSearcher(Searcher):
         many = self.budget.trials is not None and len(ran) >= self.budget.trials
         return many or (self.budget.patience is not None and self.without_better >= self.budget.patience)
 
-    def queue_repeats(self, group: Group) -> None:
+    def queue_repeats(self, group: str) -> None:
         """Queue the repeats that may run now, or tell the source of the group where all of them have ended."""
-        first = group.runs[0]
-        turn = [first] if self.scheduled and first.outcome != Outcome.FINISHED else group.runs
-        waiting = [
-            r for r in turn if r.outcome == Outcome.WAITING and r.key not in self.in_tune and r not in self.queue
-        ]
-        self.queue.extend(waiting)
+        config, runs = self.groups[group]
+        turn = runs[:1] if self.scheduled and runs[0].outcome != Outcome.FINISHED else runs
+        waiting = [run for run in turn if run.outcome == Outcome.WAITING and run.key not in self.in_tune]
+        self.queue.extend(run for run in waiting if run not in self.queue)
         if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):
-            del self.groups[first.group]
-            self.tell(group.config, turn)
+            del self.groups[group]
+            self.tell(config, turn)
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
         """Tell the source the results of a configuration, and count it for budget.patience."""
@@ -110,7 +98,7 @@ class TrialSearcher(Searcher):
     def run_ended(self, run: Run) -> None:
         """Go on with the group of a run that is decided or failed."""
         self.in_tune.discard(run.key)
-        self.queue_repeats(self.groups[run.group])
+        self.queue_repeats(run.group)
 
     def resubmit(self, run: Run) -> bool:
         """Queue a run again after its worker died; return False after too many deaths in one epoch."""

@@ -4,10 +4,9 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import optuna
@@ -19,7 +18,7 @@ from sqlalchemy import URL
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
-from launch.spec.plan import Plan, Values
+from launch.spec.plan import Plan
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
@@ -27,26 +26,14 @@ LOCK_TIMEOUT = 600  # seconds to wait for another process that writes into the d
 MAX_DUPLICATES = 20  # suggestions in a row that were made before, after which an unseen one is drawn
 
 
-class Source(Protocol):
-    """Suggests configurations and is told the results of each."""
-
-    before: list[TrainConfig]  # configurations that it gave in earlier calls, or may give
-    past: list[float]  # values of the first objective that were told before, in order
-
-    def ask(self) -> TrainConfig | None:
-        """Return the next configuration; None where there is none left."""
-
-    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
-        """Report the runs of a configuration, all of which have ended."""
-
-
 class ListSource:
     """Configurations of a list, in order."""
+
+    past: Sequence[float] = ()  # values of the first objective that were told in earlier calls
 
     def __init__(self, configs: Iterable[TrainConfig]) -> None:
         self.before = list(configs)
         self.left = deque(self.before)
-        self.past: list[float] = []
 
     def ask(self) -> TrainConfig | None:
         """Return the next configuration."""
@@ -62,7 +49,6 @@ class StudySource:
     def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
         self.open: dict[str, Trial] = {}  # by config
-        self.exhausted = False
         asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
         self.before = [self.config(trial) for trial in asked]
         self.seen = {str(config) for config in self.before}
@@ -79,8 +65,6 @@ class StudySource:
 
     def ask(self) -> TrainConfig | None:
         """Return an open configuration or a new one; in a space of lists none comes twice."""
-        if self.exhausted:
-            return None
         if self.left_open:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
@@ -96,7 +80,7 @@ class StudySource:
                     self.open[str(config)] = trial
                     return config
                 duplicates.append(trial)
-            self.exhausted = True
+            self.most = len(self.seen)  # the space is exhausted
             return None
         finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
             for trial in duplicates:
@@ -110,7 +94,7 @@ class StudySource:
         left = [values for values, config in pairs if str(config) not in self.seen]
         if not left:
             return False
-        values: Values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
+        values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
         self.study.enqueue_trial(as_parameters(self.sweep, self.plan, values))
         return True
 
@@ -129,6 +113,9 @@ class StudySource:
         for entry in runs[0].history if runs[0].outcome == Outcome.STOPPED else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
         self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
+
+
+Source = ListSource | StudySource
 
 
 def database_url(path: Path) -> str:

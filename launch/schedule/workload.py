@@ -32,14 +32,6 @@ def contender_key(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...
     return tuple((name, str(value)) for name, value in config.as_dict().items() if name != tuned)
 
 
-def count_fold_runs(sweep: Sweep, configs: list[TrainConfig]) -> int:
-    """Return how many runs on folds follow those on the hold-out."""
-    if sweep.search.tune is None:
-        return 0
-    contenders = len({contender_key(config, sweep.search.tune) for config in configs})
-    return contenders * (sweep.search.folds or 0) * (sweep.search.seeds or 1)
-
-
 def best_per_contender(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
     """Return each contender's config with the least mean error on the hold-out, among those that finished with every seed."""
     assert sweep.search.tune is not None
@@ -76,9 +68,7 @@ class Workload:
     def total(self) -> int:
         """Return how many runs the sweep has, if no scheduler stops a first repeat and the budget suffices."""
         if self.drawn:
-            total = sum(len(self.repeats(config)) for config in self.configs) + count_fold_runs(
-                self.sweep, self.configs
-            )
+            total = len(self.all_runs)
         else:
             one = self.repeats(self.plan.configs[0])
             trials = self.sweep.search.trials or 0
@@ -91,9 +81,9 @@ class Workload:
         """Return the runs of all configurations; for a search those of every valid combination, as an estimate."""
         configs = self.configs or self.plan.configs
         runs = [run for config in configs for run in self.repeats(config)]
-        if self.sweep.search.tune:
-            contenders = configs[:: len(self.sweep.finite[self.sweep.search.tune])]
-            runs += [fold for config in contenders for fold in repeats(self.sweep, config)]
+        if tune := self.sweep.search.tune:
+            contenders = {contender_key(config, tune): config for config in configs}
+            runs += [fold for config in contenders.values() for fold in repeats(self.sweep, config)]
         return runs
 
     @property

@@ -29,6 +29,11 @@ class Finite:
         """Return the value that an Optuna trial suggests for a parameter."""
         return trial.suggest_categorical(name, list(self.values))
 
+    def check(self, what: str, value: Any) -> Any:
+        """Return a value of this list. Raises `UserError` where it is none."""
+        one_of(what, value, self.values)
+        return value
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -63,26 +68,25 @@ class Interval:
 
     def nearest(self, value: float) -> float:
         """Return the number of this interval that is nearest to `value`."""
-        if self.whole:
-            spacing = int(self.step or 1)
-            value = int(self.low) + round((value - self.low) / spacing) * spacing
-        elif self.step:
-            value = float(
-                f"{self.low + round((value - self.low) / self.step) * self.step:.12g}"
-            )  # 0.3, not 0.30000000000000004
+        if step := self.step or self.whole:
+            value = self.low + round((value - self.low) / step) * step
+            value = value if self.whole else float(f"{value:.12g}")  # 0.3, not 0.30000000000000004
         return min(max(value, self.low), self.high)
 
-    def __contains__(self, value: float) -> bool:
-        """Return whether `value` is a number of this interval."""
-        return self.low <= value <= self.high and (not self.step or on_step(value - self.low, self.step))
+    def check(self, what: str, value: float | None) -> float:
+        """Return the number of this interval that `value` means. Raises `UserError` where it is none."""
+        if value is None or not self.low <= value <= self.high or not on_step(value - self.low, self.step):
+            steps = f" in steps of {self.step:g}" if self.step else ""
+            raise UserError(f"{what} must be from {self.low:g} to {self.high:g}{steps}, got {value!r}")
+        return self.nearest(value)
 
 
 Dimension = Finite | Interval
 
 
-def on_step(distance: float, step: float) -> bool:
-    """Return whether a distance is a whole number of steps."""
-    return abs(distance / step - round(distance / step)) < STEP_TOLERANCE
+def on_step(distance: float, step: float | None) -> bool:
+    """Return whether a distance is a whole number of steps, if there are any."""
+    return not step or abs(distance / step - round(distance / step)) < STEP_TOLERANCE
 
 
 def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Dimension]:
@@ -185,13 +189,12 @@ def finite(name: str, kind: str, arguments: list[Any]) -> Finite:
 def interval(what: str, arguments: list[Any], kind: type, log: bool, stepped: bool) -> Interval:
     """Return the interval in [low, high] or [low, high, step]. Raises `UserError` for bounds that are none."""
     rule = f"[low, high{', step' * stepped}] with {'0 < ' * log}low < high{' and step > 0' * stepped}"
-    if len(arguments) != 2 + stepped:
+    numbers = [convert_to(kind, what, value) for value in arguments]
+    positive = [*numbers[: int(log)], *numbers[2:]]
+    if len(numbers) != 2 + stepped or not numbers[0] < numbers[1] or min(positive, default=1) <= 0:
         raise UserError(f"{what} must be {rule}, got {arguments}")
-    low, high, *steps = (convert_to(kind, what, value) for value in arguments)
-    step = steps[0] if stepped else None
-    if not low < high or (log and low <= 0) or (step is not None and step <= 0):
-        raise UserError(f"{what} must be {rule}, got {arguments}")
-    if step is not None and not on_step(high - low, step):
+    low, high, step = (*numbers, None)[:3]
+    if not on_step(high - low, step):
         end = low + max(1, (high - low) // step) * step
         raise UserError(f"{what} must end a whole number of steps of {step:g} above {low:g}, got {high:g}: try {end:g}")
     return Interval(low, high, log, step, kind is int)

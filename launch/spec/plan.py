@@ -97,11 +97,9 @@ def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values
     """Raise `UserError` for a dimension that varies in no valid combination, and for a value in none."""
     for name, dimension in sweep.space.items():
         if not any(varies(sweep, name, values) for values in valid):
-            if dimension.when:
-                raise UserError(
-                    f"space.{name}.when {as_text(dimension.when)} holds in no valid combination: leave it out"
-                )
-            raise UserError(f"space.{name} belongs to no head of this sweep: leave it out")
+            without_head = f"space.{name} belongs to no head of this sweep"
+            without_when = f"space.{name}.when {as_text(dimension.when)} holds in no valid combination"
+            raise UserError(f"{without_when if dimension.when else without_head}: leave it out")
     for name, values in sweep.finite.items():
         used = [some[name] for some in valid if name in some]
         for value in values:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bel.config import convert
-from bel.errors import TINY, UserError, convert_to, one_of, refuse_unknown, setting_of, within
+from bel.errors import TINY, UserError, convert_to, refuse_unknown, setting_of, within
 from launch.spec import yaml_text
 from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions
 from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
@@ -179,15 +179,5 @@ def point(what: str, value: Any, space: Mapping[str, Dimension]) -> dict[str, An
     """Return the values of a point in the order of the space. Raises `UserError` for one outside its dimension."""
     given = mapping(what, value)
     refuse_unknown(f"dimension in {what}", given, space)
-    found = {}
-    for name in (name for name in space if name in given):
-        dimension, chosen = space[name], convert(FIELDS[name], given[name])
-        if isinstance(dimension, Finite):
-            one_of(f"{what}.{name}", chosen, dimension.values)
-        elif chosen is None or chosen not in dimension:
-            steps = f" in steps of {dimension.step:g}" if dimension.step else ""
-            raise UserError(
-                f"{what}.{name} must be from {dimension.low:g} to {dimension.high:g}{steps}, got {chosen!r}"
-            )
-        found[name] = chosen if isinstance(dimension, Finite) else dimension.nearest(chosen)
-    return found
+    chosen = {name: convert(FIELDS[name], given[name]) for name in space if name in given}
+    return {name: space[name].check(f"{what}.{name}", value) for name, value in chosen.items()}
