@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
+from bel import run_layout
 from bel.config import TrainConfig
 from bel.data.labels import clamped_shares
 from bel.data.loading import load, refuse_leak, request, split
@@ -12,16 +13,6 @@ from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, usable
 from bel.errors import UserError
 from bel.model import weights_digest
-from bel.run_layout import (
-    CLAMPED,
-    DATA_DIGEST,
-    HELD_DIGEST,
-    SELECTION_SPLIT,
-    SPLIT_HASH,
-    TRAIN_IMAGES,
-    VAL_GROUPS,
-    VAL_IMAGES,
-)
 from bel.source import code_version
 from launch.spec.plan import SPLIT, compares
 from launch.spec.sweep_file import Sweep
@@ -44,19 +35,19 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
     parts, axes = split(config, data), config.axes
     facts = {
         "protocol": config.protocol_name,
-        DATA_DIGEST: data.digest,
-        SPLIT_HASH: parts.digest,
-        TRAIN_IMAGES: str(len(parts.train)),
-        VAL_IMAGES: str(len(parts.val)),
-        VAL_GROUPS: str(len(parts.val_groups)),
+        run_layout.DATA_DIGEST: data.digest,
+        run_layout.SPLIT_HASH: parts.digest,
+        run_layout.TRAIN_IMAGES: str(len(parts.train)),
+        run_layout.VAL_IMAGES: str(len(parts.val)),
+        run_layout.VAL_GROUPS: str(len(parts.val_groups)),
         "left_out": str(data.left_out),
         "skipped": str(data.skipped),
-        SELECTION_SPLIT: config.selection,
+        run_layout.SELECTION_SPLIT: config.selection,
     }
     if parts.held is not data:
-        facts[HELD_DIGEST] = parts.held.digest
+        facts[run_layout.HELD_DIGEST] = parts.held.digest
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
-    for part, start in CLAMPED.items():
+    for part, start in run_layout.CLAMPED.items():
         facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
     return facts
 
@@ -76,7 +67,7 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
 def refuse_large_batches(configs: list[TrainConfig], facts: Facts) -> None:
     """Raise `UserError` where a batch has more images than there are to train on."""
     for config in (config for config in configs if data_key(config) in facts):
-        images = int(facts[data_key(config)][TRAIN_IMAGES])
+        images = int(facts[data_key(config)][run_layout.TRAIN_IMAGES])
         if config.batch_size > images:
             raise UserError(f"batch_size {config.batch_size} is more than the {images} training images: lower it")
 
@@ -96,7 +87,7 @@ def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
 
     Protocols are never compared with each other.
     """
-    splits = {(values["protocol"], values[SPLIT_HASH]) for values in facts}
+    splits = {(values["protocol"], values[run_layout.SPLIT_HASH]) for values in facts}
     if len(splits) > len({protocol for protocol, _ in splits}) and compares(sweep):
         raise UserError(
             "search compares trials by one number, and different images can be used at different crop or image_size: "
@@ -113,7 +104,7 @@ def file_digests(config: TrainConfig) -> dict[str, str]:
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:
     """Return sixteen hex digits that identify what a trial computes: config, data, split, initial weights and code."""
     values = {name: value for name, value in config.as_dict().items() if name not in IGNORED_FIELDS}
-    data = [facts.get(name) for name in (DATA_DIGEST, SPLIT_HASH, HELD_DIGEST)]
+    data = [facts.get(name) for name in (run_layout.DATA_DIGEST, run_layout.SPLIT_HASH, run_layout.HELD_DIGEST)]
     identity = [values, *data, file_digests(config), code_version()]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -23,7 +23,6 @@ from bel.text import beyond_range, command, harmless, selection
 from bel.training import checkpoint
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
-from launch.spec.sections import mapping
 from launch.tracking.predictions import write_predictions
 
 WITHOUT_EFFECT = ("cuda_graph", "cache_dir")  # fields that change no result
@@ -43,17 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
     arguments = vars(parser.parse_args(argv))
     file, out, resume = (arguments.pop(name) for name in ("file", "out", "resume"))
-    config = TrainConfig.make((read_config(file) if file else {}) | arguments)
+    missing = f"no config file {file}: give one, or the fields as options"
+    config = TrainConfig.make((yaml_text.load(file, missing) if file else {}) | arguments)
     train(config, out, resume)
     return 0
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read config fields from a YAML file. Raises `UserError` where there is none."""
-    try:
-        return mapping(f"{path}", yaml_text.load(path))
-    except FileNotFoundError:
-        raise UserError(f"no config file {path}: give one, or the fields as options") from None
 
 
 def train(config: TrainConfig, out: Path, resume: bool) -> None:

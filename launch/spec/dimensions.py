@@ -73,9 +73,13 @@ class Interval:
             value = value if self.whole else float(f"{value:.12g}")  # 0.3, not 0.30000000000000004
         return min(max(value, self.low), self.high)
 
+    def __contains__(self, value: float) -> bool:
+        """Return whether `value` is a number of this interval."""
+        return self.low <= value <= self.high and on_step(value - self.low, self.step)
+
     def check(self, what: str, value: float | None) -> float:
         """Return the number of this interval that `value` means. Raises `UserError` where it is none."""
-        if value is None or not self.low <= value <= self.high or not on_step(value - self.low, self.step):
+        if value is None or value not in self:
             steps = f" in steps of {self.step:g}" if self.step else ""
             raise UserError(f"{what} must be from {self.low:g} to {self.high:g}{steps}, got {value!r}")
         return self.nearest(value)

@@ -185,7 +185,6 @@ def make_plan(sweep: Sweep) -> Plan:
     refuse_bad_bounds(sweep, plan.combinations)
     refuse_bad_points(sweep, plan.combinations)
     refuse_incomparable(sweep, plan)
-    refuse_tuning_on_test(sweep, plan)
     return plan
 
 
@@ -194,7 +193,7 @@ COMPARABLE = ("protocol", "data_root", "on_missing", "frame_stride", *SPLIT)  # 
 
 
 def refuse_incomparable(sweep: Sweep, plan: Plan) -> None:
-    """Raise `UserError` where a search or a scheduler would compare errors on different validation images."""
+    """Raise `UserError` where a sweep would compare errors on different validation images, or tune on the test split."""
     if not compares(sweep):
         return
     for name in COMPARABLE:
@@ -204,10 +203,6 @@ def refuse_incomparable(sweep: Sweep, plan: Plan) -> None:
                 f"search compares trials by one number, and those of different {name} are not comparable: "
                 "use method grid or random and scheduler none, without tune, or one sweep each"
             )
-
-
-def refuse_tuning_on_test(sweep: Sweep, plan: Plan) -> None:
-    """Raise `UserError` where a tuned sweep would choose its values on the test split."""
     if sweep.search.tune and any(config.selection != "val" for config in plan.configs):
         raise UserError(
             "search.tune chooses on held-out training groups, and recipe published selects on test: set recipe to clean"

@@ -101,10 +101,7 @@ PLAIN_KEYS = [f for f in fields(Sweep) if f.metadata]  # checked keys that are n
 
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     """Return the sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
-    try:
-        content = mapping(f"{path}", yaml_text.load(path))
-    except FileNotFoundError:
-        raise UserError(f"no sweep file {path}: those that come with the project are in sweeps/") from None
+    content = yaml_text.load(path, f"no sweep file {path}: those that come with the project are in sweeps/")
     for setting in settings:
         apply(content, setting)
     return parse(content)

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from bel.errors import UserError
+from launch.spec.sections import mapping
 
 MAX_CHARACTERS = 250_000  # characters of a file with its aliases expanded
 MAX_DEPTH = 50  # collections within each other
@@ -47,16 +48,16 @@ def dump(values: Any) -> str:
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False))
 
 
-def load(path: Path) -> Any:
-    """Return the plain values in a YAML file. Raises `UserError` where it is none, and `FileNotFoundError`."""
+def load(path: Path, missing: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file. Raises `UserError` where it holds none, with the text `missing` for no file."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
-        raise
+        raise UserError(missing) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable YAML: {error}") from error
-    return parse(f"{path}", text)
+    return mapping(f"{path}", parse(f"{path}", text))
 
 
 def parse(what: str, text: str) -> Any:

@@ -67,7 +67,7 @@ def test_a_config_of_bel_train_is_read_by_the_same_rules(tmp_path, capsys):
 
 def test_a_file_that_never_ends_is_not_read_to_its_end():
     with pytest.raises(UserError, match="/dev/zero is not readable YAML"):
-        load(Path("/dev/zero"))
+        load(Path("/dev/zero"), "no file")
 
 
 def test_values_are_what_is_written():
