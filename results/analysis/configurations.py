@@ -32,10 +32,10 @@ from results.store.artifacts import fetch_predictions
 from results.store.predictions import Floats, Predictions, concatenated
 from results.store.runs import outcome
 
-# Parameters in which the runs of one configuration differ: its repeats, what follows from them, where files lie, and how steps
-# are launched.
+# Parameters in which the runs of one configuration may differ: seed and fold, what follows from them, where files are, and
+# how steps are launched.
 REPEAT = ("seed", "fold")
-APART = {
+MAY_DIFFER = {
     *REPEAT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, VAL_GROUPS, HELD_DIGEST,
     "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
@@ -43,10 +43,10 @@ APART = {
 
 @dataclass(frozen=True)
 class Configuration:
-    """What was trained: its runs that came to an error, one for each seed and fold, and its predictions by seed.
+    """What was trained: its runs with an error, one for each seed and fold, and its predictions by seed.
 
-    Out of fold where there are folds: then each seed's predictions are of all training images. `decoder` is the one
-    whose errors count. Without predictions (of an older sweep) only the logged errors are known.
+    With folds the predictions of a seed are out of fold, of all training images. Errors are of `decoder`. Without
+    predictions, as in older sweeps, only the logged errors are known.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Configuration:
 
     @cached_property
     def images(self) -> str:
-        """Digest of the images that it is measured on, their groups, targets, axes; of the split alone without predictions."""
+        """Digest of the images it is measured on with groups, targets and axes; without predictions, of the split."""
         if not self.seeds:
             return "split " + " ".join(sorted({run.data.params[SPLIT_HASH] for run in self.runs}))
         first = self.seeds[0]
@@ -87,18 +87,18 @@ class Configuration:
 
     @cached_property
     def mae(self) -> float:
-        """Mean error over groups, each counted once; the logged one, of what `mean` says, where there are no predictions."""
+        """Mean error over groups, each counted once; without predictions the logged one, over what `mean` says."""
         if self.seeds:
             return float(self.group_errors.mean())
         return self.logged(OBJECTIVE, VAL_GROUPS) if self.mean == "groups" else self.image_mae
 
     @property
     def mean(self) -> str:
-        """What counts once in `mae`: `groups`; `images` where an earlier version logged no more than that."""
+        """What counts once in `mae`: `groups`, or `images` where an earlier version logged nothing else."""
         return "groups" if self.seeds or all(OBJECTIVE in run.data.metrics for run in self.runs) else "images"
 
     def logged(self, metric: str, count: str) -> float:
-        """A metric of its runs in MLflow, mean over the groups or images, whose number is the parameter `count`."""
+        """Return a logged metric of its runs, weighted by the parameter `count`: their number of groups or images."""
         counts = [float(run.data.params[count]) for run in self.runs]
         return pooled_mean([run.data.metrics.get(metric, np.nan) for run in self.runs], counts)
 
@@ -130,21 +130,21 @@ class Configuration:
 
     @property
     def scale(self) -> dict[str, float]:
-        """What makes errors of each axis comparable, where there are predictions."""
+        """Factors from the unit of each axis to the unit of `mae`; empty without predictions."""
         return {axis["name"]: axis["width"] for seed in self.seeds[:1] for axis in seed.meaning["axes"]}
 
     @property
     def seed_count(self) -> int:
-        """How many seeds it was trained with."""
+        """Number of seeds."""
         return len({run.data.params["seed"] for run in self.runs})
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping ended one of its runs, so that its error is of fewer epochs than planned."""
+        """Whether the scheduler stopped one of its runs, so that its error is of fewer epochs than planned."""
         return any(outcome(run) == Outcome.STOPPED for run in self.runs)
 
     def metric(self, name: str) -> float | None:
-        """Mean of a metric over its runs; None where one lacks it."""
+        """Return the mean of a metric over its runs; None where one lacks it."""
         values = [run.data.metrics.get(name) for run in self.runs]
         return None if None in values else float(np.mean([value for value in values if value is not None]))
 
@@ -163,13 +163,13 @@ class Configuration:
         return [replace(self, name=f"{self.name} · {name}", decoder=name) for name in self.seeds[0].decoders]
 
 
-def ranked(run: Run) -> bool:
-    """Whether a trial came to an error, which a table can rank."""
+def is_ranked(run: Run) -> bool:
+    """Return whether a trial has a finite error that a table can rank."""
     return outcome(run) in RANKED and bool(np.isfinite(run.data.metrics.get(BY_IMAGE, np.nan)))
 
 
 def error_of(run: Run) -> float:
-    """The error that ranks a run: over groups as logged, or by its predictions; over images where there is neither."""
+    """Return the error that ranks a run: over groups as logged or by its predictions, else over images."""
     if OBJECTIVE in run.data.metrics:
         return float(run.data.metrics[OBJECTIVE])
     found = fetch_predictions(run, bits=False)  # of a run that an earlier version logged
@@ -177,30 +177,30 @@ def error_of(run: Run) -> float:
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
-    """The parameters that the runs of one configuration have in common, and the version of the code that trained them."""
+    """Return the parameters that all runs of a configuration have in common, and the version of the code."""
     params = run.data.params | {CODE_VERSION: run.data.tags.get(CODE_VERSION, "")}
     return tuple(
         sorted(
             (key, value)
             for key, value in params.items()
-            if key not in APART and not key.startswith(tuple(CLAMPED.values()))
+            if key not in MAY_DIFFER and not key.startswith(tuple(CLAMPED.values()))
         )
     )
 
 
 def configurations(runs: Iterable[Run]) -> list[Configuration]:
-    """The configurations of the runs that came to a finite error, each with the predictions of its seeds."""
+    """Group the runs that have a finite error into configurations with the predictions of their seeds."""
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        if ranked(run):
+        if is_ranked(run):
             groups.setdefault(identity(run), []).append(run)
-    found = [once for group in groups.values() for once in each_once(group)]
-    return told_apart([assembled(sorted(group, key=repeat)) for group in found])
+    found = [once for group in groups.values() for once in divided_by_sweep(group)]
+    return distinct_names([configuration_of(sorted(group, key=seed_and_fold)) for group in found])
 
 
-def each_once(runs: list[Run]) -> list[list[Run]]:
-    """The runs of a configuration; by sweep where several have trained the same repeats, as population-based ones do."""
-    if len({repeat(run) for run in runs}) == len(runs):
+def divided_by_sweep(runs: list[Run]) -> list[list[Run]]:
+    """Return the runs of a configuration; by sweep where two have one seed and fold, as of `pbt`."""
+    if len({seed_and_fold(run) for run in runs}) == len(runs):
         return [runs]
     by_sweep: dict[str, list[Run]] = {}
     for run in runs:
@@ -208,16 +208,16 @@ def each_once(runs: list[Run]) -> list[list[Run]]:
     return list(by_sweep.values())
 
 
-def told_apart(found: list[Configuration]) -> list[Configuration]:
-    """Those of one name, which sweeps that vary different fields may give, named also by the parameters that differ."""
+def distinct_names(found: list[Configuration]) -> list[Configuration]:
+    """Add the parameters that differ to equal names, which sweeps over different fields may have."""
     named: dict[str, list[Configuration]] = {}
     for one in found:
         named.setdefault(one.name, []).append(one)
-    return [told_from(one, named[one.name]) for one in found]
+    return [distinct_name(one, named[one.name]) for one in found]
 
 
-def told_from(one: Configuration, others: list[Configuration]) -> Configuration:
-    """One of several of a name, named also by the parameters that are not the same in all of them."""
+def distinct_name(one: Configuration, others: list[Configuration]) -> Configuration:
+    """Add to the name of one of several configurations the parameters that are not the same in all."""
     if len(others) == 1:
         return one
     common = set.intersection(*(set(identity(other.runs[0])) for other in others))
@@ -225,13 +225,13 @@ def told_from(one: Configuration, others: list[Configuration]) -> Configuration:
     return replace(one, name=one.name + own)
 
 
-def repeat(run: Run) -> tuple[int, ...]:
-    """Seed and fold."""
+def seed_and_fold(run: Run) -> tuple[int, ...]:
+    """Return seed and fold."""
     return tuple(int(run.data.params.get(name, 0)) for name in REPEAT)
 
 
-def assembled(runs: list[Run]) -> Configuration:
-    """A configuration from its runs, in order of seed and fold; a seed without all its folds is left out, and said."""
+def configuration_of(runs: list[Run]) -> Configuration:
+    """Make a configuration of its runs in order of seed and fold; a seed without all folds is in `lacking` alone."""
     folds = int(runs[0].data.params.get("folds", 1))
     by_seed: dict[str, list[Run]] = {}
     for run in runs:
@@ -250,6 +250,6 @@ def assembled(runs: list[Run]) -> Configuration:
 
 
 def sorted_by_name(parts: list[Predictions]) -> Predictions:
-    """The predictions of a seed's folds, or of its one run, in order of the images' names."""
+    """Join the predictions of a seed's folds, or of its one run, in order of the images' names."""
     whole = concatenated(parts) if len(parts) > 1 else parts[0]
     return whole.take(np.argsort(whole.names, kind="stable"))

@@ -17,17 +17,17 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.run_layout import BY_IMAGE
 from bel.text import is_number
-from results.analysis.configurations import Configuration, error_of, ranked
+from results.analysis.configurations import Configuration, error_of, is_ranked
 from results.analysis.ranking import configuration_name, rank_key
 from results.store.artifacts import existing_predictions
 from results.store.predictions import Floats, Predictions, concatenated
 from results.store.runs import on_fold, section_of, trials
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
-DIFFERENT = {
+MAY_DIFFER = {
     "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights",
 }  # fmt: skip
-IDENTITY = {f.name for f in fields(TrainConfig)} - DIFFERENT | {"weights_digest"}  # parameters of a contender
+IDENTITY = {f.name for f in fields(TrainConfig)} - MAY_DIFFER | {"weights_digest"}  # parameters of a contender
 Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that they have in common
 
 
@@ -117,7 +117,7 @@ def by_contender(parent: Run, tuned: str) -> tuple[Runs, Runs]:
     """Group the ranked trials of a sweep on its hold-out, the best first, and on its folds, in their order."""
     hold_out: Runs = {}
     on_folds: Runs = {}
-    for run in sorted(filter(ranked, trials([parent])), key=lambda run: rank_key(error_of(run), run.info.run_name)):
+    for run in sorted(filter(is_ranked, trials([parent])), key=lambda run: rank_key(error_of(run), run.info.run_name)):
         who = tuple(sorted((key, value) for key, value in run.data.params.items() if key in IDENTITY - {tuned, "seed"}))
         (on_folds if on_fold(run) else hold_out).setdefault(who, []).append(run)
     for runs in on_folds.values():

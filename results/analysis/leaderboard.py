@@ -1,4 +1,4 @@
-"""Which configuration is best, by how much, and whether that is real: tables of what may be compared."""
+"""Leaderboards: configurations that may be compared, ranked, with their differences from the best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, CODE_VERSION, PARENT, RANKED, SELECTION_SPLIT, SPLIT_HASH, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
-from results.analysis.configurations import Configuration, configurations, error_of, ranked
+from results.analysis.configurations import Configuration, configurations, error_of, is_ranked
 from results.analysis.ranking import rank_key, table_key
 from results.analysis.statistics import LEAST, MANY, Difference, mean_intervals
 from results.store.artifacts import file_names
@@ -21,7 +21,7 @@ from results.store.runs import find_run, outcome, trials
 
 @dataclass(frozen=True)
 class Standing:
-    """A configuration in its table: its rank, and how it differs from the leader."""
+    """A row of a leaderboard: a configuration, its rank, and its difference from the best."""
 
     rank: int
     configuration: Configuration
@@ -36,9 +36,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Board:
-    """Configurations that were measured on the same images and selected alike, the best first; `reason` fences it off.
+    """Configurations measured on the same images and selected alike, the best first.
 
-    `all_axes` asks for a column for each of many axes.
+    `reason` says why it is not comparable with the first leaderboard; `all_axes` asks for a column for each of many axes.
     """
 
     standings: list[Standing]
@@ -52,19 +52,19 @@ class Board:
 
     @property
     def heading(self) -> str:
-        """What its errors are, in a word."""
+        """What its errors are: `MAE`, or `TEST MAE`."""
         return selection(self.leader.params[SELECTION_SPLIT]).heading.removeprefix("val ")
 
     @cached_property
     def best(self) -> tuple[Run, bool]:
-        """The leader's run with the least error, of those whose checkpoint is in the store if any is; and whether it is."""
+        """The best one's run with the least error, of those with a checkpoint if any has one; and whether it has one."""
         runs = sorted(self.leader.runs, key=lambda run: rank_key(error_of(run), run.info.run_name))
         kept = next((run for run in runs if is_kept(run)), None)
         return kept or runs[0], kept is not None
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What its numbers travel with."""
+        """What its numbers are reported with: protocol, crop, unit, images, split, selection, seeds, code version."""
         first = self.leader
         runs = [run for standing in self.standings for run in standing.configuration.runs]
 
@@ -91,15 +91,15 @@ class Board:
         }
 
 
-def kind(configuration: Configuration) -> tuple[str, ...]:
-    """What has to be equal for two errors to be comparable."""
+def comparable_by(configuration: Configuration) -> tuple[str, ...]:
+    """Return what has to be equal for two configurations to be in one leaderboard."""
     params = configuration.params
     names = ("protocol", SELECTION_SPLIT, "unit", "folds")
     return (*(params.get(name, "") for name in names), configuration.images, configuration.mean)
 
 
-def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
-    """In what a table differs from the first one."""
+def how_it_differs(other: tuple[str, ...], first: tuple[str, ...]) -> str:
+    """Say in what a leaderboard differs from the first one."""
     if other[1] == "test" != first[1]:
         return "selected on the test split"
     names = ("protocol", "selection", "unit", "folds", "images", "mean")
@@ -110,14 +110,14 @@ def why(other: tuple[str, ...], first: tuple[str, ...]) -> str:
     )
 
 
-def order(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
-    """The place of a configuration beside others, of which some have `most` seeds."""
+def order_key(configuration: Configuration, most: int) -> tuple[bool, bool, float, str]:
+    """Return the sort key of a configuration among others that have up to `most` seeds."""
     lacks = configuration.seed_count < most or bool(configuration.lacking)
     return rank_key(configuration.mae, configuration.name, lacks, configuration.stopped)
 
 
-def against(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
-    """Errors minus the leader's, paired over groups; None for the leader, and for all where there are no predictions."""
+def differences_from(leader: Configuration, found: list[Configuration]) -> list[Difference | None]:
+    """Return errors minus the best one's, paired over groups; None for itself, and for all without predictions."""
     if not leader.seeds:
         return [None] * len(found)
     gaps = mean_intervals([one.group_errors - leader.group_errors for one in found], compared=len(found))
@@ -125,13 +125,13 @@ def against(leader: Configuration, found: list[Configuration]) -> list[Differenc
 
 
 def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Board:
-    """One table, ranked."""
+    """Rank configurations in a leaderboard."""
     most = max(one.seed_count for one in found)
-    found = sorted(found, key=lambda one: order(one, most))
+    found = sorted(found, key=lambda one: order_key(one, most))
     leader = found[0]
     standings = []
-    for rank, (one, difference) in enumerate(zip(found, against(leader, found), strict=True), 1):
-        unequal = order(one, most)[:2] != order(leader, most)[:2]
+    for rank, (one, difference) in enumerate(zip(found, differences_from(leader, found), strict=True), 1):
+        unequal = order_key(one, most)[:2] != order_key(leader, most)[:2]
         tied = (
             one is not leader
             and not unequal
@@ -143,7 +143,7 @@ def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Bo
 
 
 def boards(runs: Iterable[Run], by_decoder: bool = False, all_axes: bool = False) -> list[Board]:
-    """Tables of what may be compared; the first is of clean numbers, out of fold where there are such, the others say why.
+    """Divide runs into leaderboards of what may be compared, the first of clean numbers and out of fold, if there are any.
 
     With `by_decoder` each decoder of a configuration has a row.
     """
@@ -152,18 +152,20 @@ def boards(runs: Iterable[Run], by_decoder: bool = False, all_axes: bool = False
         found = [one for configuration in found for one in configuration.by_decoder()]
     tables: dict[tuple[str, ...], list[Configuration]] = {}
     for one in found:
-        tables.setdefault(kind(one), []).append(one)
+        tables.setdefault(comparable_by(one), []).append(one)
     clean_first = sorted(
         tables.items(), key=lambda item: (table_key(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
     )
     if not clean_first:
         return []
     first = clean_first[0][0]
-    return [board(members, "" if key == first else why(key, first), all_axes) for key, members in clean_first]
+    return [
+        board(members, "" if key == first else how_it_differs(key, first), all_axes) for key, members in clean_first
+    ]
 
 
 def find_runs(run_id: str) -> list[Run]:
-    """The run of an id, or for a sweep's parent the best run of each of its tables. Raises `UserError` for none."""
+    """Find a run by its id, or of a parent run the best run of each leaderboard. Raises `UserError` for none."""
     run = find_run(run_id)
     if PARENT in run.data.tags:
         return [run]
@@ -174,17 +176,17 @@ def find_runs(run_id: str) -> list[Run]:
 
 
 def is_kept(run: Run) -> bool:
-    """Whether a run's checkpoint is in the store."""
+    """Return whether a run's checkpoint is in the store."""
     return CHECKPOINT in file_names(run)
 
 
 def left_out(runs: Iterable[Run]) -> Counter[str]:
-    """How many trials are in no table, by how they ended."""
-    return Counter("no finite error" if outcome(run) in RANKED else outcome(run) for run in runs if not ranked(run))
+    """Count the trials that are in no leaderboard, by their outcome."""
+    return Counter("no finite error" if outcome(run) in RANKED else outcome(run) for run in runs if not is_ranked(run))
 
 
 def method(one: Board) -> str:
-    """How the differences of a table were judged."""
+    """Say how the differences of a leaderboard were computed."""
     if not one.leader.seeds:
         return "no predictions are stored, so nothing is said of differences"
     groups = len(one.leader.group_errors)

@@ -1,4 +1,4 @@
-"""Contenders on the same images against each other: errors by angle, by group and by bit, and how far they agree."""
+"""Configurations compared on the same images: errors by target, by group and by bit, and how far they agree."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ STEPS = (1, 1.5, 2, 2.5, 3, 5, 7.5, 10)  # of a bin, times a power of ten
 
 
 def comparison(found: Sequence[Configuration], split: str) -> dict[str, Any]:
-    """All that is said of contenders with predictions of the same images, in plain values; NaN is None."""
+    """Compare configurations with predictions of the same images; returns plain values, None for NaN."""
     first = found[0].seeds[0]
     groups = first.by_group(np.stack([one.errors for one in found], 1))
     edges = {axis: bins(first.values["target"][:, i]) for i, axis in enumerate(first.axes)}
     result = {
         "facts": facts(found, split),
-        "contenders": [described(letter, one, split) for letter, one in lettered(found)],
-        "differences": [difference(letter, one, found) for letter, one in list(lettered(found))[1:]],
+        "contenders": [contender(letter, one, split) for letter, one in with_letters(found)],
+        "differences": [difference(letter, one, found) for letter, one in list(with_letters(found))[1:]],
         "by_angle": {axis: list(by_angle(found, i, edges[axis])) for i, axis in enumerate(first.axes)},
         "by_group": by_group(found, groups),
         "bits": {axis: list(bit_errors(found, i, edges[axis])) for i, axis in enumerate(first.axes)},
-        "agreement": [agreement(one, other) for one, other in combinations(lettered(found), 2)],
+        "agreement": [agreement(one, other) for one, other in combinations(with_letters(found), 2)],
     }
     return plain(result)
 
 
-def lettered(found: Sequence[Configuration]) -> Iterator[tuple[str, Configuration]]:
-    """Each with its letter: A to Z, then A1 and so on."""
+def with_letters(found: Sequence[Configuration]) -> Iterator[tuple[str, Configuration]]:
+    """Give each its letter: A to Z, then A1 and so on."""
     for i, one in enumerate(found):
         yield ascii_uppercase[i % 26] + (str(i // 26) if i >= 26 else ""), one
 
 
 def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
-    """What all the numbers travel with."""
+    """Return what the numbers are reported with."""
     params = [run.data.params for one in found for run in one.runs]
     first = found[0].seeds[0]
 
@@ -76,8 +76,8 @@ def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
     }
 
 
-def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
-    """A contender and its errors, means over groups and over seeds."""
+def contender(letter: str, one: Configuration, split: str) -> dict[str, Any]:
+    """Return a configuration's errors, means over groups and over seeds."""
     return {
         "letter": letter,
         "name": one.name,
@@ -95,26 +95,26 @@ def described(letter: str, one: Configuration, split: str) -> dict[str, Any]:
 
 
 def difference(letter: str, one: Configuration, found: Sequence[Configuration]) -> dict[str, Any]:
-    """Errors minus the first one's, paired over groups: over all axes, and of each."""
+    """Return errors minus the first one's, paired over groups: over all axes, and of each."""
     predictions, first = one.seeds[0], found[0]
     by_axis = predictions.by_group(one.axis_errors - first.axis_errors).T
     everything, *axes = mean_intervals([one.group_errors - first.group_errors, *by_axis], len(found))
     fair = (one.params.get(SELECTION_SPLIT) == "test") == (first.params.get(SELECTION_SPLIT) == "test")
     return {
         "letter": letter,
-        **judged(everything, fair),
-        "by_axis": {name: judged(value, fair) for name, value in zip(predictions.axes, axes, strict=True)},
+        **plain_difference(everything, fair),
+        "by_axis": {name: plain_difference(value, fair) for name, value in zip(predictions.axes, axes, strict=True)},
     }
 
 
-def judged(value: Difference, fair: bool) -> dict[str, Any]:
-    """A difference in plain values; no verdict where one of the two selected on test."""
+def plain_difference(value: Difference, fair: bool) -> dict[str, Any]:
+    """Return a difference in plain values; without a verdict where one of the two selected on test."""
     verdict = value.verdict if fair else "not comparable"
     return {"mean": value.mean, "interval": value.interval, "verdict": verdict}
 
 
 def bins(targets: Floats, wanted: int = BINS) -> Floats:
-    """Edges of about `wanted` bins of a round width over targets (n,); the last one holds its upper edge too."""
+    """Return edges of about `wanted` bins of a round width over targets (n,); the last bin includes its upper edge."""
     low, high = float(targets.min()), float(targets.max())
     if high == low:
         return np.array([low, high])
@@ -126,21 +126,21 @@ def bins(targets: Floats, wanted: int = BINS) -> Floats:
 
 
 def rows_of(targets: Floats, edges: Floats) -> Iterator[tuple[float, float, NDArray[np.bool_]]]:
-    """The edges of each bin that has targets, and which (n,) they are."""
+    """Yield the edges of each bin that has targets, and the mask (n,) of its targets."""
     index = np.clip(np.searchsorted(edges, targets, side="right") - 1, 0, len(edges) - 2)
     for i in np.unique(index):
         yield float(edges[i]), float(edges[i + 1]), index == i
 
 
 def by_angle(found: Sequence[Configuration], axis: int, edges: Floats) -> Iterator[dict[str, Any]]:
-    """Error of an axis in each bin of its targets, means over images."""
+    """Yield the error of an axis in each bin of its targets, mean over images."""
     for low, high, rows in rows_of(found[0].seeds[0].values["target"][:, axis], edges):
         maes = [float(one.axis_errors[rows, axis].mean()) for one in found]
         yield {"from": low, "to": high, "images": int(rows.sum()), "mae": maes}
 
 
 def by_group(found: Sequence[Configuration], groups: Floats) -> list[dict[str, Any]]:
-    """Errors (groups, contenders) of each group, the largest difference from the first before."""
+    """Return the errors (groups, contenders) by group, those with the largest difference from the first contender first."""
     first = found[0].seeds[0]
     counts = np.unique(first.groups, return_counts=True)[1]
     gaps = np.abs(groups - groups[:, :1]).max(1)
@@ -150,8 +150,8 @@ def by_group(found: Sequence[Configuration], groups: Floats) -> list[dict[str, A
 
 
 def bit_errors(found: Sequence[Configuration], axis: int, edges: Floats) -> Iterator[dict[str, Any]]:
-    """Share of wrong bits of an axis, for contenders that have bits: of all, each bit, each level and each bin of targets."""
-    for letter, one in lettered(found):
+    """Yield the shares of wrong bits of an axis for contenders with bits: of all, by bit, by level and by bin of targets."""
+    for letter, one in with_letters(found):
         first = one.seeds[0]
         name, levels = first.axes[axis], first.levels[:, axis]
         if any(name not in seed.wrong_bits for seed in one.seeds):
@@ -177,7 +177,7 @@ def bit_errors(found: Sequence[Configuration], axis: int, edges: Floats) -> Iter
 
 
 def agreement(first: tuple[str, Configuration], second: tuple[str, Configuration]) -> dict[str, Any]:
-    """How far two contenders err alike, mean over all pairs of their seeds.
+    """Return how far the errors of two contenders agree, mean over all pairs of their seeds.
 
     By axis the correlation of signed errors and the mean absolute difference of predictions, over images; of a pose the
     shares of images on which both, one or none is within 5 degrees on every axis.
@@ -205,12 +205,12 @@ def agreement(first: tuple[str, Configuration], second: tuple[str, Configuration
 
 
 def correlation(a: Floats, b: Floats) -> float:
-    """Pearson's correlation of values (n,) and (n,); NaN where one of them does not vary."""
+    """Return Pearson's correlation of values (n,) and (n,); NaN where one of them does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else math.nan
 
 
 def plain(value: Any) -> Any:
-    """A nested value as JSON has it: NaN and infinity are None."""
+    """Return a nested value as JSON can hold it: NaN and infinity become None."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

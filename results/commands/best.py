@@ -1,4 +1,4 @@
-"""`bel-results best SWEEP`: the winner, what it measured, how to go on with it, and on request its registration."""
+"""`bel-results best SWEEP`: the best configuration, its errors, how to go on with it, and on request its registration."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store import registry
 from results.store.runs import find_sweeps, trials
 
-PLACE = re.compile(r"(?m)^cache_dir:.*\n(?:[ \t]+.*\n)*")  # where a run wrote is not where another one is to write
+CACHE_DIR = re.compile(r"(?m)^cache_dir:.*\n(?:[ \t]+.*\n)*")  # another run writes elsewhere
 
 
 @dataclass(frozen=True)
-class Winner:
-    """The sweep's parent run, its tables, and of the leader's runs the one to go on with."""
+class BestRun:
+    """A sweep's parent run, its leaderboards, and the best configuration's run to go on with."""
 
     sweep: Run
     tables: list[Board]
@@ -53,10 +53,12 @@ class Winner:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Options of `bel-results best`."""
+    """Add the options of `bel-results best`."""
     parser.add_argument("sweep", help="name of a sweep, or MLflow id of its parent run")
     parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.protocol = 'biwi'\"")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="write the winner's config there, for bel-train")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="write the best configuration's config there, for bel-train"
+    )
     parser.add_argument(
         "--register", metavar="NAME", help=f"re-test it on validation, then make it {registry.CHAMPION} of this model"
     )
@@ -71,7 +73,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def best(a: argparse.Namespace) -> int:
-    """Print the winner of a sweep, and register it where that is asked for; 1 where its validation does not repeat."""
+    """Print the best configuration of a sweep, and register its run on request; 1 where its validation does not repeat."""
     changes = settings(a.set, FREE)
     if changes and a.register is None:
         raise UserError("--set is for the re-test before --register: add that, or leave --set out")
@@ -79,33 +81,33 @@ def best(a: argparse.Namespace) -> int:
         registry.refuse_name(a.register)
     if a.config:
         refuse_file("--config", a.config)
-    winner = choose(a.sweep, a.filter)
-    text = config_text(winner.run)
-    print(described(winner))
+    best_run = find_best(a.sweep, a.filter)
+    text = config_text(best_run.run)
+    print(described(best_run))
     print(f"\n{CONFIG}:\n" + "".join(f"  {line}\n" for line in text.splitlines()))
     if a.config:
         a.config.parent.mkdir(parents=True, exist_ok=True)
         a.config.write_text(text, encoding="utf-8")
-    print(next_steps(winner, a.sweep, a.config))
-    return 0 if a.register is None else crown(winner, a.register, changes)
+    print(next_steps(best_run, a.sweep, a.config))
+    return 0 if a.register is None else register(best_run, a.register, changes)
 
 
-def choose(name: str, condition: str = "") -> Winner:
-    """The winner of a sweep: the best run of its first table.
+def find_best(name: str, condition: str = "") -> BestRun:
+    """Find the best run of a sweep: that of its first leaderboard.
 
-    Raises `UserError` where no trial came to an error.
+    Raises `UserError` where no trial has an error.
     """
     sweep = find_sweeps([name])[0]
     tables = boards(trials([sweep], condition))
     if not tables:
         raise UserError(f"sweep {name!r} has no trial that came to an error yet: run it again to go on")
-    return Winner(sweep, tables, *tables[0].best)
+    return BestRun(sweep, tables, *tables[0].best)
 
 
 def config_text(run: Run) -> str:
-    """The YAML of a run's config, but for where it wrote. Raises `UserError` where it is not there, or is none of ours."""
+    """Read the YAML of a run's config without its cache_dir. Raises `UserError` where it cannot be read."""
     try:
-        text = PLACE.sub("", str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{CONFIG}")))
+        text = CACHE_DIR.sub("", str(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{CONFIG}")))
         values = yaml.safe_load(text)
     except (MlflowException, OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"run {run.info.run_id} has no {CONFIG} that can be read: {sentence(error)}") from error
@@ -114,44 +116,44 @@ def config_text(run: Run) -> str:
     return text
 
 
-def described(winner: Winner) -> str:
-    """What won, by how much, and which of its runs stands for it."""
-    table, leader, run = winner.tables[0], winner.leader, winner.run
+def described(best_run: BestRun) -> str:
+    """Describe the best configuration: its errors, its ties, and the run to go on with."""
+    table, leader, run = best_run.tables[0], best_run.leader, best_run.run
     facts, unit = table.facts, table.facts["unit"] or "own unit"
     word = selection(run.data.params[SELECTION_SPLIT]).heading
     mean = f"over {facts['groups']} groups of {facts['images']} images"
     if leader.mean == "images":
         mean = f"over {facts['images']} images, as an earlier version logged it"
     lines = [
-        f"best of sweep {winner.sweep_name} (parent run {winner.sweep.info.run_id}), of {len(table.standings)} "
+        f"best of sweep {best_run.sweep_name} (parent run {best_run.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",
         f"{table.heading} {leader.mae:.3f} {unit}{interval(leader)}, {mean}, {repeats_of(leader)}",
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
         *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
-        f"run {run.info.run_id}, {run.info.run_name}: {word} {error_of(run):.3f} {unit}{which(winner)}",
+        f"run {run.info.run_id}, {run.info.run_name}: {word} {error_of(run):.3f} {unit}{run_notes(best_run)}",
     ]
-    if len(winner.tables) > 1:
+    if len(best_run.tables) > 1:
         lines.append(
-            f"{len(winner.tables) - 1} more tables are not comparable with it: bel-results leaderboard shows them"
+            f"{len(best_run.tables) - 1} more tables are not comparable with it: bel-results leaderboard shows them"
         )
     return "\n".join(map(harmless, lines))
 
 
 def interval(leader: Configuration) -> str:
-    """The interval of the winner's error, in words."""
+    """The interval of the best configuration's error, in words."""
     found = leader.interval
     return f", 95 % interval {found[0]:.3f} to {found[1]:.3f}" if found else ", no interval"
 
 
 def repeats_of(leader: Configuration) -> str:
-    """Over how many seeds an error is the mean, and how they differ."""
+    """Say over how many seeds an error is the mean, and how they differ."""
     spread = leader.seed_spread
     return f"mean of {leader.seed_count} seeds (sd {spread:.3f})" if spread is not None else "one seed"
 
 
 def ties(table: Board) -> list[str]:
-    """Which configurations the data does not tell from the winner, and how that was judged."""
+    """Say which configurations are tied with the best, and how differences were computed."""
     tied = [one for one in table.standings if one.tied]
     unknown = [one.configuration.name for one in tied if one.difference and one.difference.interval is None]
     equal = [one.configuration.name for one in tied if one.difference and one.difference.interval is not None]
@@ -170,34 +172,34 @@ TIED, UNKNOWN = "tied with it", "not to be told from it, by too few groups"
 
 
 def count(names: list[str]) -> str:
-    """How many configurations are ..."""
+    """Begin a sentence about some configurations."""
     return "1 configuration is" if len(names) == 1 else f"{len(names)} configurations are"
 
 
-def which(winner: Winner) -> str:
-    """Which of the winner's runs it is, and what it lacks."""
-    params, several = winner.run.data.params, len(winner.leader.runs) > 1
-    said = f", the least of its {len(winner.leader.runs)} runs" if several else ""
+def run_notes(best_run: BestRun) -> str:
+    """Say which of the configuration's runs it is, and what it lacks."""
+    params, several = best_run.run.data.params, len(best_run.leader.runs) > 1
+    said = f", the least of its {len(best_run.leader.runs)} runs" if several else ""
     if "fold" in params:
         said += (
             f"; it is the run of one fold, {params['fold']} of {params['folds']}, trained without that fold's images"
         )
-    if not winner.kept:
+    if not best_run.kept:
         said += (
             f"; NO CHECKPOINT: none of its runs has its {CHECKPOINT} any more (keep of the sweep says how many stay)"
         )
     return said
 
 
-def next_steps(winner: Winner, sweep: str, config: Path | None) -> str:
-    """The commands that go on with the winner, as they are pasted."""
-    run_id, name = winner.run.info.run_id, winner.sweep_name
+def next_steps(best_run: BestRun, sweep: str, config: Path | None) -> str:
+    """Return the commands that go on with the run, ready to paste."""
+    run_id, name = best_run.run.info.run_id, best_run.sweep_name
     file = config or Path("runs") / f"{name}.yaml"
     train = f"{beside('bel-train')} {shlex.quote(str(file))} --out {shlex.quote(f'runs/{name}-again')}"
     if not config:
         train = f"{beside('bel-results')} best {shlex.quote(sweep)} --config {shlex.quote(str(file))} && {train}"
     steps = [("train it again", train)]
-    if winner.kept:
+    if best_run.kept:
         steps = [
             ("re-test it, on the test split too", f"{beside('bel-eval')} --run-id {run_id}"),
             ("export it", f"{beside('bel-export')} --run-id {run_id} --to onnx"),
@@ -207,27 +209,27 @@ def next_steps(winner: Winner, sweep: str, config: Path | None) -> str:
 
 
 def beside(command: str) -> str:
-    """How to type a command of ours, where the environment may not be activated."""
+    """Return how to type one of our commands, where the environment may not be activated."""
     return command if shutil.which(command) else os.path.relpath(Path(sys.executable).with_name(command))
 
 
-def crown(winner: Winner, name: str, changes: dict[str, object]) -> int:
-    """Register the winner if its validation error repeats; 1 where it does not, and nothing is registered.
+def register(best_run: BestRun, name: str, changes: dict[str, object]) -> int:
+    """Register the run if its validation error repeats; return 1 where it does not, and register nothing.
 
     Raises `UserError` where there is no checkpoint to register.
     """
-    if not winner.kept:
+    if not best_run.kept:
         raise UserError(
-            f"none of the runs of {winner.leader.name} has its {CHECKPOINT}: train it again with a greater keep"
+            f"none of the runs of {best_run.leader.name} has its {CHECKPOINT}: train it again with a greater keep"
         )
     print()
-    loaded = load_network(fetch_state(winner.run), changes, winner.run)
+    loaded = load_network(fetch_state(best_run.run), changes, best_run.run)
     train = load(loaded.config, "train")
     if not validation_repeats(loaded, train, split(loaded.config, train)):
         print(f"error: {NOT_REPEATED}; nothing is registered", file=sys.stderr)
         return 1
-    version, new = registry.register(winner.run, winner.sweep_name, name)
+    version, new = registry.register(best_run.run, best_run.sweep_name, name)
     how = "registered as" if new else "was registered before as"
-    print(f"run {winner.run.info.run_id} {how} version {version.version} of {name}, now {name}@{registry.CHAMPION}")
+    print(f"run {best_run.run.info.run_id} {how} version {version.version} of {name}, now {name}@{registry.CHAMPION}")
     print(f"re-test it by name:\n  {beside('bel-eval')} --model {shlex.quote(f'{name}@{registry.CHAMPION}')}")
     return 0

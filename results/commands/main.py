@@ -19,7 +19,7 @@ COMMANDS = {
     "report": ("results.commands.report", "one HTML page with the leaderboard and pictures"),
     "best": (
         "results.commands.best",
-        "the winner's id, config and next commands; --register puts it into the registry",
+        "the best configuration's run id, config and next commands; --register puts it into the registry",
     ),
     "folds": ("results.commands.folds", "out-of-fold errors of a tuned sweep, and test beside them"),
 }

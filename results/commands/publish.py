@@ -10,7 +10,7 @@ from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_L
 
 from bel.errors import UserError
 from bel.run_layout import NOTE, Outcome
-from results.analysis.configurations import error_of, ranked
+from results.analysis.configurations import error_of, is_ranked
 from results.analysis.ranking import rank_key
 from results.store.connect import connect
 from results.store.runs import outcome, trials
@@ -23,8 +23,8 @@ BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 def publish(parent: Run, markdown: str) -> str:
     """Write a leaderboard into the descriptions of a sweep's parent run and of its experiment; keep a view of its trials.
 
-    Returns the address of that view. What a description says of its own stays; the leaderboard of an earlier call is
-    replaced. Raises `UserError` where a description's own text leaves no room.
+    Returns the address of that view. The rest of a description stays; the leaderboard of an earlier call is
+    replaced. Raises `UserError` where its text leaves no room.
     """
     client, experiment_id = connect(), parent.info.experiment_id
     runs = trials([parent])
@@ -41,7 +41,7 @@ def publish(parent: Run, markdown: str) -> str:
 
 
 def described(own: str, markdown: str, links: str, limit: int) -> str:
-    """A description with a leaderboard at its end, or in the place of an earlier one; cut after a row if it is too long."""
+    """Return a description with a leaderboard at its end, or in the place of an earlier one; cut after a row if too long."""
     before, _, rest = own.partition(BEGIN)
     after = rest.partition(END)[2].strip()
     rows = markdown.strip().splitlines()
@@ -58,8 +58,8 @@ def described(own: str, markdown: str, links: str, limit: int) -> str:
 
 
 def links(parent: Run, runs: Sequence[Run]) -> str:
-    """Addresses of a sweep's trials in Markdown: drawn, as a table, and the best in parallel coordinates."""
-    found = [run for run in runs if ranked(run)]
+    """Return links to a sweep's trials in Markdown: charts, a table, and the best in parallel coordinates."""
+    found = [run for run in runs if is_ranked(run)]
     best = sorted(
         found, key=lambda run: rank_key(error_of(run), run.info.run_name, stopped=outcome(run) == Outcome.STOPPED)
     )

@@ -10,7 +10,7 @@ import optuna
 
 from bel.config import TrainConfig
 from bel.text import is_number
-from results.analysis.configurations import APART, Configuration
+from results.analysis.configurations import MAY_DIFFER, Configuration
 from results.store.predictions import Floats
 
 ENCODING = "encoding"
@@ -76,7 +76,7 @@ def is_finite(text: str) -> bool:
 def varied_hyperparameters(found: Sequence[Configuration]) -> list[Hyperparameter]:
     """Return the fields in which configurations differ, in the order of a config; head and code as one, the encoding."""
     params = [one.params for one in found]
-    names = [field.name for field in fields(TrainConfig) if field.name not in (*APART, "head", "code")]
+    names = [field.name for field in fields(TrainConfig) if field.name not in (*MAY_DIFFER, "head", "code")]
     columns = {ENCODING: [encoding(p) for p in params]} | {name: [p.get(name) for p in params] for name in names}
     return [Hyperparameter(name, values) for name, values in columns.items() if len(set(values) - {None}) > 1]
 

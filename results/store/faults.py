@@ -1,4 +1,4 @@
-"""What keeps an MLflow store from being used, and what to do about it, for every command; nothing is imported of MLflow."""
+"""What is wrong with an MLflow store and what to do about it, for every command. Imports nothing of MLflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTLED = 3.0  # seconds without a new table, after which nobody is making a dat
 
 
 def explain(error: BaseException) -> str | None:
-    """What a store or its server said, in a line, and what to do; None for an error of anything else."""
+    """Return what a store or its server said in a line, and what to do; None for an error of anything else."""
     if type(error).__module__.split(".")[0] not in SERVICES:
         return None
     said = " ".join(re.split(r"\n\[SQL|\n\(Background", str(error))[0].split()) or type(error).__name__
@@ -45,18 +45,18 @@ store_command = functools.partial(command, explain=explain)  # of a command that
 
 
 def reason(error: BaseException) -> str:
-    """`explain`, or for an error of the system its own sentence."""
+    """Explain an error of a store or of the system."""
     return explain(error) or f"{error}: {SET}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a local store; None for a store that is none."""
+    """Return the file of a SQLite store; None for another store."""
     scheme, _, rest = uri.partition("://")
     return Path(unquote(rest.removeprefix("/").split("?")[0])) if scheme in ("sqlite", "sqlite+pysqlite") else None
 
 
 def fault(uri: str, write: bool) -> str | None:
-    """What is wrong with the file of a local store and what to do, found before MLflow would try for minutes; None: nothing."""
+    """Return what is wrong with the file of a local store and what to do, before MLflow tries for minutes; None: nothing."""
     path = sqlite_path(uri)
     if path is None:
         return None
@@ -83,7 +83,7 @@ def fault(uri: str, write: bool) -> str | None:
 
 
 def wait_until_made(uri: str) -> None:
-    """Wait while another process, as `mlflow ui`, makes the tables of a local store: two at it would break each other."""
+    """Wait while another process, such as `mlflow ui`, creates the tables of a local store: two at once would break it."""
     path, since, before = sqlite_path(uri), time.monotonic(), -1
     while path and path.exists() and time.monotonic() - since < SETTLED:
         with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:

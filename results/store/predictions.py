@@ -1,4 +1,4 @@
-"""What an evaluation predicted, image by image: a Parquet file of a run, read without torch."""
+"""The predictions of an evaluation, image by image: a Parquet file, read and written without torch or MLflow."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Predictions:
         return group_means(values, self.groups)
 
     def take(self, rows: NDArray[np.intp]) -> Predictions:
-        """Some of the images, in the order of `rows`."""
+        """Return some of the images, in the order of `rows`."""
         return replace(
             self,
             names=self.names[rows],
@@ -92,7 +92,7 @@ def write(evaluation: Evaluation, path: Path) -> None:
 
 
 def read(path: Path, bits: bool = True) -> Predictions:
-    """Read a file; without `bits` in a fraction of the time. Raises `UserError` for one that is none of ours."""
+    """Read a file; without wrong bits in a fraction of the time. Raises `UserError` for a file of another kind."""
     try:
         if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
             raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
@@ -106,7 +106,7 @@ def read(path: Path, bits: bool = True) -> Predictions:
 
 
 def checked(meaning: Any) -> dict[str, Any]:
-    """What a file says of its columns. Raises `ValueError` where that is not what `Evaluation.meaning` gives."""
+    """Return what a file says of its columns. Raises `ValueError` where that is not as `Evaluation.meaning` gives it."""
     axes, decoders, bits = meaning["axes"], meaning["decoders"], meaning["bits"]
     fits = all(isinstance(axis[name], str) for axis in axes for name in ("name", "unit"))
     fits = fits and all(isinstance(axis["width"], float | int) for axis in axes)
@@ -118,7 +118,7 @@ def checked(meaning: Any) -> dict[str, Any]:
 
 
 def from_table(table: Any, meaning: dict[str, Any]) -> Predictions:
-    """The arrays of a table."""
+    """Return the arrays of a table. Raises `ValueError` for one with empty cells."""
     axes = [axis["name"] for axis in meaning["axes"]]
 
     def columns(kind: str) -> Floats:
@@ -146,7 +146,7 @@ def from_table(table: Any, meaning: dict[str, Any]) -> Predictions:
 
 
 def concatenated(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions of different images in one. Raises `UserError` where an image is in two of them."""
+    """Join predictions of different images. Raises `UserError` where an image is in two of them."""
     names = np.concatenate([part.names for part in parts])
     if len(set(names)) < len(names):
         raise UserError("the folds hold an image twice: they are not of one sweep")

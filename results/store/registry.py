@@ -35,8 +35,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 
 
-class Loaded(Deployed):
-    """A registered network in evaluation mode, on the CPU until it is moved, with the config that it was trained with."""
+class RegisteredModel(Deployed):
+    """A registered network in evaluation mode, on the CPU until it is moved, with the config of its training."""
 
     def __init__(self, state: dict[str, object], config: TrainConfig) -> None:
         super().__init__(checkpoint.restore(state, config))
@@ -44,8 +44,8 @@ class Loaded(Deployed):
         self.to(memory_format=config.layout)  # as where it was measured, to the last bit
 
 
-def load_model(reference: str) -> Loaded:
-    """The network of NAME@ALIAS or NAME/VERSION, from the registry at the tracking URI and from nothing else.
+def load_model(reference: str) -> RegisteredModel:
+    """Load the network of NAME@ALIAS or NAME/VERSION from the registry at the tracking URI.
 
     Called with uint8 RGB images (B, 3, S, S), one face each as the crop of its config cuts it, it returns predictions
     (B, axes) in float64, in degrees where the axes are angles. Raises `UserError` where there is no such model, or its
@@ -61,11 +61,11 @@ def load_model(reference: str) -> Loaded:
                 f"{str(error).splitlines()[0]}"
             ) from error
         state = checkpoint.load(Path(path))
-    return Loaded(state, checkpoint.config_of(state, {"weights": "none", "device": "cpu"}))
+    return RegisteredModel(state, checkpoint.config_of(state, {"weights": "none", "device": "cpu"}))
 
 
 def find_version(reference: str) -> ModelVersion:
-    """The version that NAME@ALIAS or NAME/VERSION means. Raises `UserError` with what there is where there is none."""
+    """Find the version of NAME@ALIAS or NAME/VERSION. Raises `UserError` with the choices where there is none."""
     match = REFERENCE.fullmatch(reference)
     if not match:
         raise UserError(
@@ -85,7 +85,7 @@ def find_version(reference: str) -> ModelVersion:
 
 
 def known(client: MlflowClient, name: str) -> str:
-    """What the registry has of a name, or which names it has."""
+    """Say which versions and aliases a name has, or which names the registry has."""
     try:
         model = client.get_registered_model(name)
     except MlflowException:
@@ -104,7 +104,7 @@ def refuse_name(name: str) -> None:
 
 
 def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
-    """Make a run a version of a registered model, once, and the champion of it; whether the version is new."""
+    """Make a run a version of a registered model, once, and its champion; return it, and whether it is new."""
     client = connect()
     try:
         client.get_registered_model(name)

@@ -1,4 +1,4 @@
-"""A store of runs in a SQLite file: its address in a folder of any name, and what is done where it was copied or moved."""
+"""An MLflow store in a SQLite file: its URL in a folder of any name, and its relocation where it was copied or moved."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ URI_COLUMNS = (  # tables and columns of MLflow's that say where files are
 
 
 def sqlite_url(path: Path) -> str:
-    """The address of a SQLite file for both SQLAlchemy, which decodes it, and MLflow, which does not: relative if need be."""
+    """Return the URL of a SQLite file for SQLAlchemy, which decodes it, and MLflow, which does not: relative if need be."""
     names = (str(path.absolute()), os.path.relpath(path))
     plain = (name for name in names if unquote(name) == name and "?" not in name)
     return f"sqlite:///{next(plain, quote(names[0]))}"
@@ -39,18 +39,18 @@ def sqlite_url(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Moved:
-    """An experiment of a store that is not where it was made: its id and name, and where its files were and are to be."""
+    """An experiment of a copied or moved store: its id and name, and where its files were and are now."""
 
     identity: int
     name: str
     uri: str
     old: Path
     new: Path
-    missing: bool  # files that it has
+    missing: bool  # it has runs, and their files are not in `new`
 
 
 def relocate(database: Path) -> None:
-    """Let a store that is not where it was made use the files beside it, and say so; what it was made as is left alone.
+    """Make a copied or moved store use the files beside it, and say so; the original is left alone.
 
     A copy would otherwise read the files of the original, write among them and delete some. Raises `UserError` where the
     files have not come along, or where a sweep is at work there, as on another host or in a container.
@@ -60,7 +60,7 @@ def relocate(database: Path) -> None:
         return
     try:
         found = moved(database)
-    except sqlite3.Error:  # it is locked or no store: MLflow says so, with more patience
+    except sqlite3.Error:  # it is locked or no store: MLflow waits longer, and says so
         return
     if missing := [one for one in found if one.missing]:
         raise UserError(
@@ -87,7 +87,7 @@ def relocate(database: Path) -> None:
 
 
 def in_use(database: Path) -> bool:
-    """Whether the driver of a sweep is writing into a store, which has to be watched for a while if one may be."""
+    """Return whether the driver of a sweep is writing into a store: its heartbeat changes within seconds."""
     before = heartbeats(database)
     if before:
         time.sleep(HEARTBEAT_SECONDS * 1.5)
@@ -95,13 +95,13 @@ def in_use(database: Path) -> bool:
 
 
 def heartbeats(database: Path) -> list[tuple[str, str]]:
-    """The heartbeats of all sweeps that have not ended, by their run."""
+    """Read the heartbeats of all sweeps that have not ended, by run."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
         return sorted(store.execute(HEARTBEATS, (HEARTBEAT,)))
 
 
 def moved(database: Path) -> list[Moved]:
-    """The experiments of a store that were made in another file than this."""
+    """Find the experiments of a store that were made in another file."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=60, uri=True)) as store:
         rows = store.execute(EXPERIMENTS, (STORE,)).fetchall()
     found = []
@@ -118,7 +118,7 @@ def moved(database: Path) -> list[Moved]:
 
 
 def rewrite(database: Path, found: list[Moved]) -> None:
-    """Name the other folders wherever the store says where files are, and this file as the one that they belong to."""
+    """Write the new folders wherever the store says where files are, and tag the experiments with this file."""
     with closing(sqlite3.connect(database, timeout=60)) as store, store:
         known = {(table, row[1]) for table, _ in URI_COLUMNS for row in store.execute(f"pragma table_info({table})")}
         for one in found:

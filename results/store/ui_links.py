@@ -1,4 +1,4 @@
-"""Where a sweep is seen in MLflow's UI: addresses of its trials, and a view of them with columns and charts that matter.
+"""Links into MLflow's UI to the trials of a sweep, and a view of them with the columns and charts that matter.
 
 `python -m results.store.ui_links --port 5000` prints the address of the newest sweep's charts there (for `make ui`).
 """
@@ -45,20 +45,20 @@ def view_link(parent: Run, charts: bool = True) -> str:
 
 
 def comparison_link(runs: Sequence[Run]) -> str:
-    """Runs side by side, in parallel coordinates first: a relative address."""
+    """Return the relative address of runs side by side, in parallel coordinates first."""
     experiments = sorted({run.info.experiment_id for run in runs})
     query = {"runs": json.dumps([run.info.run_id for run in runs]), "experiments": json.dumps(experiments)}
     return f"#/compare-runs?{urlencode(query, quote_via=quote)}"
 
 
 def ui_address(port: int = 5000) -> str:
-    """Address of the UI: the tracking server's, or where `make ui` serves a local store."""
+    """Return the address of the UI: the tracking server's, or where `make ui` serves a local store."""
     uri = shown(mlflow.get_tracking_uri())
     return uri.rstrip("/") if uri.startswith("http") else LOCAL.format(port=port)
 
 
 def search_state(parent: Run, metric: str = OBJECTIVE) -> dict[str, Any]:
-    """What the UI searches for, and by what it sorts."""
+    """Return what the UI searches for, and by what it sorts."""
     return {"searchFilter": f"tags.{PARENT} = '{parent.info.run_id}'", "orderByKey": f"metrics.`{metric}`"}
 
 
@@ -85,7 +85,7 @@ def varied_parameters(parent: Run, runs: Sequence[Run]) -> list[str]:
 
 
 def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, Any]]:
-    """Parallel coordinates of some parameters each (a run without one of them is not drawn), bars and learning curves."""
+    """Return parallel coordinates of each list of parameters (runs without one are not drawn), bars and learning curves."""
     parts: list[dict[str, Any]] = [
         {"type": "PARALLEL", "selectedParams": list(names), "selectedMetrics": [metric], "showAllRuns": True}
         for names in coordinates
@@ -101,16 +101,22 @@ def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, 
 
 
 def section() -> dict[str, Any]:
-    """The one part of the page that holds the charts."""
+    """Return the one section of the page, with the charts."""
     known = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": SECTION, "name": "Sweep"} | known
 
 
 def newest_sweep() -> Run | None:
-    """The parent run of the sweep that began last; None where there is none."""
-    client = connect()
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=1000)]
-    found = client.search_runs(experiments, f"tags.`{SWEEP}` LIKE '%'", max_results=1, order_by=["start_time DESC"])
+    """Find the parent run of the sweep that began last; None where there is none."""
+    connect()
+    where = f"tags.`{SWEEP}` LIKE '%'"
+    found = mlflow.search_runs(
+        filter_string=where,
+        max_results=1,
+        order_by=["start_time DESC"],
+        output_format="list",
+        search_all_experiments=True,
+    )
     return found[0] if found else None
 
 

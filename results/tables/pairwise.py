@@ -14,7 +14,7 @@ Result = dict[str, Any]
 
 
 def text(result: Result, all_axes: bool = False) -> str:
-    """All parts, one below the other; of many axes the first contender's worst and best one."""
+    """Return all parts; of many axes, only the first contender's worst and best one."""
     if shortened(list(result["facts"]["units"]), all_axes):
         result = with_two_axes(result)
     makers = (heading, errors, differences, by_angle, by_group, bits, agreement)
@@ -22,7 +22,7 @@ def text(result: Result, all_axes: bool = False) -> str:
 
 
 def with_two_axes(result: Result) -> Result:
-    """A result of the first contender's worst and best axis alone."""
+    """Return a result with only the first contender's worst and best axis."""
     errors, widths = result["contenders"][0]["by_axis"], result["facts"]["widths"]
     ordered = sorted(errors, key=lambda axis: errors[axis] * widths[axis])
 
@@ -42,12 +42,12 @@ def with_two_axes(result: Result) -> Result:
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """A number of a cell; a dash for None."""
+    """Format a number; a dash for None."""
     return "-" if value is None else f"{value:{form}}"
 
 
 def span(interval: Sequence[float] | None, form: str = ".3f") -> str:
-    """An interval of a cell; a dash for None."""
+    """Format an interval; a dash for None."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
@@ -57,7 +57,7 @@ def letters(result: Result) -> list[str]:
 
 
 def heading(result: Result) -> Iterator[str]:
-    """What is compared, on what, and what the numbers travel with."""
+    """Say what is compared, on which images, and what the numbers are reported with."""
     facts = result["facts"]
     place = "out of fold" if facts["out_of_fold"] else facts["heading"].removesuffix(" MAE")
     yield (
@@ -79,7 +79,7 @@ def heading(result: Result) -> Iterator[str]:
 
 
 def errors(result: Result) -> Iterator[str]:
-    """Mean errors by axis."""
+    """Make the table of mean errors by axis."""
     unit, units = result["facts"]["unit"], result["facts"]["units"]
     own = unit or "own unit"
     yield f"{result['facts']['heading']}, mean over groups ({own}; by image: mean over images)"
@@ -98,7 +98,7 @@ def errors(result: Result) -> Iterator[str]:
 
 
 def differences(result: Result) -> Iterator[str]:
-    """Paired differences from the first."""
+    """Make the table of paired differences from the first."""
     groups = result["facts"]["groups"]
     few = f"; fewer than {LEAST} groups cannot tell" if groups < LEAST else ""
     at_once = f", intervals for all {len(letters(result))} at once" if len(letters(result)) > 2 else ""
@@ -113,7 +113,7 @@ def differences(result: Result) -> Iterator[str]:
 
 
 def by_angle(result: Result) -> Iterator[str]:
-    """A table an axis."""
+    """Make a table for each axis."""
     yield f"{result['facts']['heading']} by the target, mean over images"
     for axis, bins in result["by_angle"].items():
         rows = [[place(b), str(b["images"]), *map(number, b["mae"])] for b in bins]
@@ -126,7 +126,7 @@ def place(part: Result) -> str:
 
 
 def by_group(result: Result) -> Iterator[str]:
-    """The groups with the largest differences."""
+    """Make the table of the groups with the largest differences."""
     groups = result["by_group"]
     shown = groups[:GROUPS]
     more = f"; the {GROUPS} of {len(groups)} with the largest" if len(groups) > len(shown) else ""
@@ -142,7 +142,7 @@ def by_group(result: Result) -> Iterator[str]:
 
 
 def bits(result: Result) -> Iterator[str]:
-    """Shares of wrong bits, for contenders with bits."""
+    """Make the table of wrong bits, for contenders with bits."""
     if not any(result["bits"].values()):
         return
     yield "wrong bits in per cent of all; the worst bits (counted from 0), and the worst range of targets"
@@ -166,7 +166,7 @@ def bits(result: Result) -> Iterator[str]:
 
 
 def agreement(result: Result) -> Iterator[str]:
-    """How far each two err alike."""
+    """Say how far the errors of each two agree."""
     yield "agreement over images: correlation of signed errors (r), mean distance of the predictions (apart)"
     pairs, units = result["agreement"], result["facts"]["units"]
     rows = [
