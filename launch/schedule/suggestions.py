@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
@@ -90,8 +89,7 @@ class StudySource:
         """Enqueue a combination of lists that was not suggested yet; return whether one is left."""
         if self.sweep.intervals:  # whole numbers, few enough to be exhausted
             return False
-        pairs = zip(self.plan.combinations, self.plan.configs, strict=True)
-        left = [values for values, config in pairs if str(config) not in self.seen]
+        left = [v for v in self.plan.combinations if str(self.plan.config(self.sweep, v)) not in self.seen]
         if not left:
             return False
         values = left[np.random.default_rng(len(self.seen)).integers(len(left))]
@@ -147,5 +145,5 @@ SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # by search method, from a 
 def sampler(sweep: Sweep, seed: int) -> BaseSampler:
     """Return Optuna's sampler of the search method."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return SAMPLERS[sweep.search.method](seed=seed)

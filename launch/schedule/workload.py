@@ -94,9 +94,8 @@ class Workload:
     @property
     def reused(self) -> int:
         """Return how many of the known trials other sweeps have finished."""
-        keys = (
-            {self.sweep_runs.identify(c, self.sweep_runs.facts_of(c)) for c in self.all_runs} if self.drawn else set()
-        )
+        runs = self.all_runs if self.drawn else []
+        keys = {self.sweep_runs.identify(config, self.sweep_runs.facts_of(config)) for config in runs}
         return sum(known[2] for known in map(self.sweep_runs.decided, keys) if known)
 
     @property

@@ -89,10 +89,9 @@ class Grid(Method):
         """Raise `UserError` where trials or seed are given."""
         *others, last = [name for name, method in METHODS.items() if not method.exhaustive]
         belongs = f"belongs to the methods {', '.join(others)} and {last}; a grid"
-        if search.trials is not None:
-            raise UserError(f"search.trials {belongs} runs whole: leave trials out")
-        if search.seed is not None:
-            raise UserError(f"search.seed {belongs} has nothing random: leave seed out")
+        for name, why in (("trials", "runs whole"), ("seed", "has nothing random")):
+            if getattr(search, name) is not None:
+                raise UserError(f"search.{name} {belongs} {why}: leave {name} out")
 
 
 class Random(Method):
