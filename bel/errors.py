@@ -95,17 +95,10 @@ def text(value: Any) -> str:
 
 def real(value: Any) -> float:
     """Convert a number or its text to a finite float. Raises `ValueError`."""
-    number = number_in(value) if isinstance(value, str) else float(value)
-    if isinstance(value, bool) or not math.isfinite(number):
+    unlike = isinstance(value, str) and not NUMBER.fullmatch(value.strip())  # such as 1_0, which Python reads as 10
+    if unlike or isinstance(value, bool) or not math.isfinite(number := float(value)):
         raise ValueError
     return number
-
-
-def number_in(text: str) -> float:
-    """Convert text to a number. Raises `ValueError` for anything but digits: Python reads 1_0 as 10."""
-    if not NUMBER.fullmatch(text.strip()):
-        raise ValueError
-    return float(text)
 
 
 def whole(value: Any) -> int:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 import torchvision
@@ -27,17 +26,6 @@ def weights_rule(weights: str) -> str:
     if not path.is_file():
         raise UserError(f"weights must be one of {list(WEIGHTS)} or a file, got {str(path)!r}")
     return str(path)
-
-
-class ModelConfig(Protocol):
-    """The fields of a config for a trunk: its torchvision name, its initial weights, the side of its images in pixels."""
-
-    @property
-    def backbone(self) -> str: ...
-    @property
-    def weights(self) -> str: ...
-    @property
-    def image_size(self) -> int: ...
 
 
 def resnet10() -> ResNet:
@@ -68,15 +56,14 @@ class Model(nn.Module):
         return outputs
 
 
-def probe(trunk: nn.Module, config: ModelConfig) -> None:
-    """Raise `UserError` where a trunk fails on images of the config's size."""
-    side = config.image_size
+def probe(trunk: nn.Module, backbone: str, side: int) -> None:
+    """Raise `UserError` where a trunk fails on images (1, 3, side, side)."""
     try:
         with torch.inference_mode():
             trunk.eval()(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"backbone {config.backbone} does not take images of image_size {side}: {reason}") from error
+        raise UserError(f"backbone {backbone} does not take images of image_size {side}: {reason}") from error
 
 
 def drop_classifier(trunk: nn.Module, name: str) -> int:
@@ -91,15 +78,15 @@ def drop_classifier(trunk: nn.Module, name: str) -> int:
     return layer.in_features
 
 
-def load_trunk(trunk: nn.Module, config: ModelConfig) -> None:
+def load_trunk(trunk: nn.Module, backbone: str, weights: str) -> None:
     """Load ImageNet weights or a file into a trunk without classifier. Raises `UserError` naming keys that do not fit."""
-    state = imagenet_weights(config.backbone) if config.weights == "imagenet" else file_weights(Path(config.weights))
+    state = imagenet_weights(backbone) if weights == "imagenet" else file_weights(Path(weights))
     own = trunk.state_dict()
     wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
     missing = [key for key in own if key not in state]
     if wrong or missing:
         raise UserError(
-            f"weights {config.weights} do not fit backbone {config.backbone}: {len(missing)} keys missing, "
+            f"weights {weights} do not fit backbone {backbone}: {len(missing)} keys missing, "
             f"{len(wrong)} of another shape, the first is {(missing + wrong)[0]}: choose the backbone they were made for"
         )
     trunk.load_state_dict({key: state[key] for key in own})
@@ -136,8 +123,8 @@ def file_weights(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def weights_digest(config: ModelConfig) -> str:
+def weights_digest(weights: str) -> str:
     """Return the digest of the file of initial weights as twelve hex digits, or their name."""
-    if config.weights in WEIGHTS:
-        return config.weights
-    return hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()[:12]
+    if weights in WEIGHTS:
+        return weights
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:12]

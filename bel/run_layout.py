@@ -78,7 +78,5 @@ LAST = "last.pt"  # checkpoint of the last epoch
 END = "end.json"  # how the trial ended, until that is written into MLflow
 DRIVER = "driver.json"  # of a sweep's folder: the parent run that its trials are of, and their driver
 
-CLAMPED = {
-    "training": "clamped_",
-    "selection": "val_clamped_",
-}  # prefixes of the shares of labels beyond an axis, by axis
+# Prefixes of the shares of labels beyond an axis, by axis.
+CLAMPED = {"training": "clamped_", "selection": "val_clamped_"}

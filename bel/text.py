@@ -29,12 +29,7 @@ FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the st
 
 def harmless(value: object) -> str:
     """Return a value as text in one line, with control and invisible characters escaped."""
-    return UNSEEN.sub(escaped, str(value))
-
-
-def escaped(found: re.Match[str]) -> str:
-    """Return the escape sequence of a character in Python."""
-    return found[0].encode("unicode_escape").decode()
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
 def cell(value: Any) -> Any:
@@ -118,17 +113,12 @@ def beyond_range(shares: Mapping[str, Mapping[str, float]]) -> str:
     found = sorted((axis for axis in axes if worst[axis]), key=lambda axis: -worst[axis])
     if not found:
         return ""
-    said = [f"{axis} {', '.join(f'{part.get(axis, 0):.3g}' for part in in_per_cent(shares))}" for axis in found[:FEW]]
+    said = [f"{axis} {', '.join(f'{100 * part.get(axis, 0):.3g}' for part in shares.values())}" for axis in found[:FEW]]
     more = [f"and {len(found) - FEW} more axes"] if len(found) > FEW else []
     return (
         f"labels beyond the range of their axis (% of {', '.join(shares)} images): {'; '.join(said + more)}; a head of "
         "levels takes them for the first or the last one, errors are measured against the labels as they are"
     )
-
-
-def in_per_cent(shares: Mapping[str, Mapping[str, float]]) -> list[dict[str, float]]:
-    """Return the shares of each part in per cent."""
-    return [{axis: 100 * share for axis, share in part.items()} for part in shares.values()]
 
 
 def beyond_of(facts: Iterable[Mapping[str, str]]) -> str:
@@ -208,10 +198,6 @@ ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) 
 )  # by errno
 
 
-def unexplained(error: BaseException) -> None:
-    """Explain no error."""
-
-
 class OldFlag(argparse.Action):
     """The old word of a flag, which works for one version: it sets `dest` and names the new word on stderr."""
 
@@ -227,7 +213,7 @@ class OldFlag(argparse.Action):
 
 
 def command(
-    main: Callable[[Sequence[str] | None], int], explain: Callable[[BaseException], str | None] = unexplained
+    main: Callable[[Sequence[str] | None], int], explain: Callable[[BaseException], str | None] = lambda error: None
 ) -> Callable[..., int]:
     """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
 

@@ -98,7 +98,7 @@ def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
 def file_digests(config: TrainConfig) -> dict[str, str]:
     """Return digests of the files that a config names: of the initial weights, and of the code."""
     code = {} if config.code_digest is None else {"code_digest": config.code_digest}
-    return {"weights_digest": weights_digest(config)} | code
+    return {"weights_digest": weights_digest(config.weights)} | code
 
 
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:

@@ -51,7 +51,9 @@ def train_batches(
     order = rows[torch.randperm(len(rows), generator=generator)][:count]
     settings = config.augmentation
     axes = config.definition.axes  # not those of the head, so that every head sees the same images
-    draws = within_axes(data.targets[order], draw(count, margins(data, config), generator), settings, axes)
+    height, width = data.images.shape[1:3]
+    draws = draw(count, (height - config.image_size, width - config.image_size), generator)
+    draws = within_axes(data.targets[order], draws, settings, axes)
     size = config.batch_size * batches_at_once(config, device)
     parts = [slice(i, min(i + size, count)) for i in range(0, count, size)]
     wanted = [(order[part], draws[part].corners) for part in parts]
@@ -73,12 +75,6 @@ def eval_batches(data: Prepared, rows: Tensor, config: TrainConfig, device: torc
     batches = [(batch, corner.expand(len(batch), 2)) for batch in rows.split(config.eval_batch_size)]
     for pixels in gathered(data, config.image_size, device, batches):
         yield normalise(pixels.permute(0, 3, 1, 2), config.layout)
-
-
-def margins(data: Prepared, config: TrainConfig) -> tuple[int, int]:
-    """Return the rows and columns of the prepared images that a crop leaves out."""
-    height, width = data.images.shape[1:3]
-    return height - config.image_size, width - config.image_size
 
 
 def gathered(

@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.data.checking import Report, check
+from bel.data.checking.folder import check
+from bel.data.checking.report import Report
 from bel.data.images import EXIF
 from bel.data.labels import sketch
 from bel.data.loading import request

@@ -27,9 +27,8 @@ HEADS: dict[str, type[BaseHead]] = {
     "stagewise": StagewiseHead,
 }
 
-OPTIONS = tuple(
-    dict.fromkeys(name for head in HEADS.values() for name in head.options)
-)  # fields that only some heads use
+# Fields that only some heads use.
+OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 
 
 def head_fields(name: str, given: Mapping[str, Any], published: Mapping[str, Any], recipe: str) -> dict[str, Any]:

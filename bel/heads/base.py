@@ -80,11 +80,7 @@ class BaseHead(nn.Module):
 
 
 class Head(BaseHead):
-    """The outputs of all axes: features (B, features) -> a list of tensors (B, width)."""
-
-    def forward(self, features: Tensor) -> list[Tensor]:
-        """Features (B, features) -> outputs."""
-        raise NotImplementedError
+    """The outputs of all axes: features (B, features) -> a list of tensors (B, width), by `forward`."""
 
     def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
         """Outputs and targets in units (B, axes) -> scalar loss."""

@@ -22,11 +22,8 @@ from bel.heads.losses import LOSSES
 from bel.model import Model
 from bel.training.build import optimiser_groups
 
-RANGES = {
-    "yaw": (-40, 60),
-    "pitch": (-20, 40),
-    "roll": (-30, 60),
-}  # lower bound and range in degrees, one level a degree
+# Lower bound and range in degrees, one level a degree.
+RANGES = {"yaw": (-40, 60), "pitch": (-20, 40), "roll": (-30, 60)}
 FEATURES = 32  # of the example trunk
 ROUNDED = 0.5  # degrees, mean over images: by how much predictions may change where the trunk computes in bf16
 

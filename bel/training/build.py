@@ -106,9 +106,9 @@ def build_model(config: TrainConfig, initial: bool = True) -> Model:
     trunk = BACKBONES[config.backbone]()
     features = drop_classifier(trunk, config.backbone)
     if initial and config.weights != "none":
-        load_trunk(trunk, config)
+        load_trunk(trunk, config.backbone, config.weights)
     if initial:
-        probe(trunk, config)
+        probe(trunk, config.backbone, config.image_size)
     return Model(trunk, HEADS[config.head].build(features, config))
 
 

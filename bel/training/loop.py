@@ -69,12 +69,10 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
             optimiser.load_state_dict(resume["optimiser"])
         there = placed(data, config, device)
         held = there if parts.held is data else placed(parts.held, config, device)
-    begun: dict[str, Any] = {"epoch": 0, "best": {}}
-    if resume:
-        begun = {name: resume[name] for name in ("epoch", "best")}
-    begun |= {"data": facts, "chunks": resume.get("chunks", 1) if resume else 1}
-    bf16 = resume.get("bf16") if resume else None  # a resumed run computes as it began, on any machine
-    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), bf16)
+    # A resumed run computes as it began, on any machine.
+    begun: dict[str, Any] = {"epoch": 0, "best": {}, "chunks": 1, "bf16": None} | (resume or {})
+    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), begun["bf16"])
+    begun = {"epoch": begun["epoch"], "best": begun["best"], "data": facts}
     return epochs(config, there, step, replace(parts, held=held), begun, context)
 
 
@@ -100,14 +98,8 @@ def epochs(
                 best = best_epoch(number, measured, best)
             metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
             metrics |= best | step.facts()
-            reached = {
-                "epoch": number,
-                "best": best,
-                "metrics": measured,
-                "chunks": step.chunks.count,
-                "bf16": step.bf16,
-            }
-            described = begun | {"config": config.as_dict()} | reached
+            described = begun | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
+            described |= {"chunks": step.chunks.count, "bf16": step.bf16}
             yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
     finally:
         del step, forward, data, parts  # close() can only release memory that is not referenced

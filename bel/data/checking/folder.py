@@ -4,15 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from bel.data.checking.findings import (
-    find_faults,
-    find_leaks,
-    find_ranges,
-    find_remarks,
-    find_sizes,
-    find_twins,
-    find_units,
-)
+from bel.data.checking import findings
 from bel.data.checking.half import Half
 from bel.data.checking.inspection import Inspection
 from bel.data.checking.report import Report
@@ -45,15 +37,15 @@ def check(
         half.exif = exif or half.exif
     inspect_all(root, halves, progress, workers)
     for half in halves:
-        find_faults(half)
-        find_sizes(half)
-        find_units(half)
-        find_ranges(half)
-        find_twins(half)
+        findings.find_faults(half)
+        findings.find_sizes(half)
+        findings.find_units(half)
+        findings.find_ranges(half)
+        findings.find_twins(half)
     for train, test in pairs(halves):
-        find_leaks(train, test)
+        findings.find_leaks(train, test)
     for half in halves:
-        find_remarks(half)
+        findings.find_remarks(half)
     return Report(root, halves)
 
 

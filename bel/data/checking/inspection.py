@@ -25,10 +25,8 @@ ROWS_21: tuple[slice, ...] = tuple(slice(row, row + 1) for row in (7, 10, 14, 17
 ROWS = {68: ROWS_68, 21: ROWS_21, 23: ROWS_21}
 LIKELY, WORSE, MUCH_WORSE = 0.9, 0.02, 0.1  # agreement of all 1,000 real labels but one is above 0.93
 
-LABEL_KINDS = {
-    "not finite": "not finite",
-    "no rotation matrix": "not a rotation",
-}  # by words in the messages of the readers
+# By words in the messages of the readers.
+LABEL_KINDS = {"not finite": "not finite", "no rotation matrix": "not a rotation"}
 
 
 @dataclass(frozen=True)

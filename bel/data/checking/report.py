@@ -102,9 +102,7 @@ class Report:
 
     def write_sheet(self, path: Path) -> None:
         """Write a PNG of images of every source with their labels drawn in."""
-        draw_sheet(
-            [(half.name, half.axes, half.definition.pose, half.usable(), half.facts, half.exif) for half in self.halves]
-        ).save(path, "PNG")
+        draw_sheet(self.halves).save(path, "PNG")
 
 
 def counts(half: Half) -> dict[str, int]:

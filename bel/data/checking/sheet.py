@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bel.angles import Axis, euler_to_matrix
+from bel.data.checking.half import Half
 from bel.data.checking.inspection import Facts
 from bel.data.images import decoded
 from bel.data.prepare.crops import part
@@ -18,13 +19,10 @@ LENGTH = 0.36  # of an axis, in tiles
 RED, GREEN, BLUE, WHITE, GREY = (255, 60, 60), (60, 220, 60), (80, 140, 255), (255, 255, 255), (170, 170, 170)
 LEGEND = "red: the head's x, to image-right    green: its y, down    blue, with a dot: where the face looks"
 
-# Name, axes, pose, usable entries, facts, exif.
-Sheet = tuple[str, Sequence[Axis], bool, list[Entry], dict[str, Facts], str]
 
-
-def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
+def draw_sheet(halves: Sequence[Half]) -> Image.Image:
     """Draw twenty-four images of each source in rows of six, below its name."""
-    blocks = [draw_source(*source) for source in sources]
+    blocks = [draw_source(half) for half in halves]
     sheet = Image.new("RGB", (COLUMNS * TILE, max(1, sum(block.height for block in blocks))))
     top = 0
     for block in blocks:
@@ -33,13 +31,12 @@ def draw_sheet(sources: Sequence[Sheet]) -> Image.Image:
     return sheet
 
 
-def draw_source(
-    name: str, axes: Sequence[Axis], pose: bool, entries: list[Entry], facts: dict[str, Facts], exif: str
-) -> Image.Image:
-    """Draw the images of one source."""
-    picked = pick(entries, facts)
-    title = f"{name}: {len(picked)} of {len(entries)}, by {axes[0].name}    {LEGEND if pose else ''}"
-    return grid([draw_tile(entry, facts[entry.stem], axes, pose, exif) for entry in picked], title)
+def draw_source(half: Half) -> Image.Image:
+    """Draw usable images of one source."""
+    entries, pose = half.usable(), half.definition.pose
+    picked = pick(entries, half.facts)
+    title = f"{half.name}: {len(picked)} of {len(entries)}, by {half.axes[0].name}    {LEGEND if pose else ''}"
+    return grid([draw_tile(entry, half.facts[entry.stem], half.axes, pose, half.exif) for entry in picked], title)
 
 
 def grid(tiles: Sequence[Image.Image], title: str) -> Image.Image:

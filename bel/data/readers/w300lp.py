@@ -65,11 +65,6 @@ def photograph(stem: str) -> str:
     return re.sub(r"_\d+$", "", stem.split("/")[-1])
 
 
-def own_group(stem: str) -> str:
-    """Return the group of an image that no other image belongs to: its stem."""
-    return stem
-
-
 def source(name: str, folder: str, pattern: str, group: Callable[[str], str]) -> Source:
     """Return the source of a dataset folder."""
     where = {"name": folder, "pattern": pattern, "group": group}
@@ -77,4 +72,4 @@ def source(name: str, folder: str, pattern: str, group: Callable[[str], str]) ->
 
 
 W300LP = source("300w_lp", "300W_LP", "*/*.jpg", photograph)
-AFLW2000 = source("aflw2000", "AFLW2000", "image*.jpg", own_group)
+AFLW2000 = source("aflw2000", "AFLW2000", "image*.jpg", str)  # each image is its own group, named by its stem

@@ -96,16 +96,8 @@ def ears(traits: Traits) -> list[Part]:
 def landmark_places(traits: Traits) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Return the places of iBUG's points: (angle, y) of 17 on the contour, (x, y) of the other 51 and of both eyes."""
     gap, eye, nose, mouth = traits.eye_gap, traits.eye_size, traits.nose[1] + 2, traits.mouth
-    half = [
-        (1.45, 10.0),
-        (1.4, 28.0),
-        (1.33, 46.0),
-        (1.22, 62.0),
-        (1.05, 77.0),
-        (0.85, 90.0),
-        (0.6, 100.0),
-        (0.3, 107.0),
-    ]
+    angles, heights = (1.45, 1.4, 1.33, 1.22, 1.05, 0.85, 0.6, 0.3), (10.0, 28.0, 46.0, 62.0, 77.0, 90.0, 100.0, 107.0)
+    half = list(zip(angles, heights, strict=True))
     brow = [(gap - 20 + 9.5 * i, y) for i, y in enumerate((-19, -22, -22.5, -21, -17))]
     bridge = [(0, -4), (0, 11), (0, 26), (0, 41), (-nose, 49), (-6, 51), (0, 52), (6, 51), (nose, 49)]
     lids = [(-eye, 1), (-eye / 3, -4.7), (eye / 3, -4.7), (eye, 1), (eye / 3, 5), (-eye / 3, 5)]

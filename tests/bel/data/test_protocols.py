@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bel.config import TrainConfig
-from bel.data.checking import check
+from bel.data.checking.folder import check
 from bel.data.labels import sketch
 from bel.data.protocols import PROTOCOLS
 from bel.data.readers.base import Source
