@@ -3,8 +3,6 @@
 All is read from the store: the validation predictions of each fold's run are of the images that it held out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Leaderboards: configurations that may be compared, ranked, with their differences from the best."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

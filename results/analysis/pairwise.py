@@ -1,7 +1,5 @@
 """Configurations compared on the same images: errors by target, by group and by bit, and how far they agree."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product

@@ -3,8 +3,6 @@
 It imports nothing of ours, so that a running sweep orders by it what MLflow does not have yet.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Is a difference real? Paired over groups, which are independent, where frames of one group are not."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from typing import Any

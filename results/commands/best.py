@@ -1,7 +1,5 @@
 """`bel-results best SWEEP`: the best configuration, its errors, how to go on with it, and on request its registration."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

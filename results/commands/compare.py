@@ -1,7 +1,5 @@
 """`bel-results compare`: runs, or configurations of a sweep, against each other on the same images. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

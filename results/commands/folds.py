@@ -1,7 +1,5 @@
 """`bel-results folds`: the held-out images of all folds of a tuned sweep put together and compared, and test beside them."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """`bel-results leaderboard`: the configurations of sweeps, the best first. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command `bel-results`: what became of a sweep."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """A sweep's leaderboard in MLflow's UI: in the description of its parent run and of its experiment, above links to trials."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`bel-results report`: a sweep as one HTML page that needs nothing else, for screen and paper."""
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Files of a run: its checkpoint, its predictions, anything else that it logged. Imports no torch."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Connect to the MLflow store: to read it, or to write, which creates a local one; and try again while it is away."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """What is wrong with an MLflow store and what to do about it, for every command. Imports nothing of MLflow."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

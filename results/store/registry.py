@@ -9,8 +9,6 @@
 It needs neither the images that it was trained on nor the sweep's file; S is `model.config.image_size`.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """MLflow reads: sweeps by name or id, their trials, what a sweep's file said. Imports no torch."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

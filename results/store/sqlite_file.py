@@ -1,7 +1,5 @@
 """An MLflow store in a SQLite file: its URL in a folder of any name, and its relocation where it was copied or moved."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import sys

@@ -3,8 +3,6 @@
 `python -m results.store.ui_links --port 5000` prints the address of the newest sweep's charts there (for `make ui`).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

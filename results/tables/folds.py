@@ -1,7 +1,5 @@
 """What the folds of a tuned sweep say, as a table in text and Markdown and as CSV files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Leaderboards as text for a terminal, Markdown, CSV, LaTeX and JSON, all of them made of `table_columns`."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A comparison as text for a terminal, of about 100 columns."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 
