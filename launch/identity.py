@@ -14,7 +14,7 @@ from bel.data.prepare.prepared import Prepared, usable
 from bel.errors import UserError
 from bel.model import weights_digest
 from bel.source import code_version
-from launch.spec.plan import SPLIT, compares
+from launch.spec.combinations import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 
 PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")

@@ -42,7 +42,7 @@ from launch.identity import (
 )
 from launch.runs import SweepRuns
 from launch.schedule.workload import Workload, on_seeds, repeats
-from launch.spec.plan import make_plan
+from launch.spec.combinations import make_plan
 from launch.spec.sweep_file import Sweep, read_sweep
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store

@@ -25,7 +25,7 @@ from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, database_url, open_study
 from launch.schedule.workload import Workload, best_per_contender, repeats
-from launch.spec.plan import Plan
+from launch.spec.combinations import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance

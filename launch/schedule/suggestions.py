@@ -17,7 +17,7 @@ from sqlalchemy import URL
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
-from launch.spec.plan import Plan
+from launch.spec.combinations import Plan
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 

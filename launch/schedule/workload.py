@@ -5,7 +5,7 @@ from dataclasses import replace
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import SweepRuns, mean
-from launch.spec.plan import Plan
+from launch.spec.combinations import Plan
 from launch.spec.sampling import draw, plans_by_protocol
 from launch.spec.sweep_file import Sweep
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from launch.spec.combinations import Plan, Values, compares, finite_values, varies
 from launch.spec.dimensions import Dimension, Finite
-from launch.spec.plan import Plan, Values, compares, finite_values, varies
 from launch.spec.sweep_file import Sweep
 
 DRAWS_PER_TRIAL = 20  # draws of a random search for each of its trials, after which its space counts as exhausted

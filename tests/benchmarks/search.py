@@ -25,7 +25,7 @@ from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.suggestions import ListSource, Source, StudySource, sampler
-from launch.spec.plan import Plan, make_plan
+from launch.spec.combinations import Plan, make_plan
 from launch.spec.sampling import draw
 from launch.spec.sweep_file import Sweep, parse
 

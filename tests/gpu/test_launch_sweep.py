@@ -26,7 +26,7 @@ import ray  # noqa: E402
 
 from launch import sweep  # noqa: E402
 from launch.driver.probing import settle_gpu  # noqa: E402
-from launch.spec.plan import make_plan  # noqa: E402
+from launch.spec.combinations import make_plan  # noqa: E402
 from launch.spec.sweep_file import read_sweep  # noqa: E402
 from results.retest import evaluate  # noqa: E402
 from tests.chaos.campaign import Note, counts  # noqa: E402

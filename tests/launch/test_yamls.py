@@ -13,7 +13,7 @@ from launch.driver.estimate import announce
 from launch.identity import data_key, facts_by_data, file_digests, identify, refuse_other_images
 from launch.runs import SweepRuns
 from launch.schedule.workload import Workload, on_seeds, repeats
-from launch.spec.plan import make_plan
+from launch.spec.combinations import make_plan
 from launch.spec.sweep_file import read_sweep
 from launch.tracking.params import label
 from launch.tracking.store import sweep_key

@@ -17,7 +17,7 @@ from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import ListSource, StudySource, open_study
 from launch.schedule.workload import repeats
-from launch.spec.plan import make_config, make_plan
+from launch.spec.combinations import make_config, make_plan
 from launch.spec.sampling import draw, points
 from launch.tracking.params import label
 from launch.tracking.store import Store, scheduled_histories

@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from bel.errors import UserError
+from launch.spec.combinations import lower_bounds, make_config, make_plan
 from launch.spec.dimensions import Interval
-from launch.spec.plan import lower_bounds, make_config, make_plan
 from launch.spec.sampling import draw, suggest
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from launch.spec.plan import make_plan
+from launch.spec.combinations import make_plan
 from launch.spec.sweep_file import read_sweep
 from launch.sweep import main
 

@@ -5,7 +5,7 @@ import pytest
 
 from bel.errors import UserError
 from launch.spec import search as search_module
-from launch.spec.plan import compares, make_plan
+from launch.spec.combinations import compares, make_plan
 from launch.spec.sampling import as_parameters, draw, plans_by_protocol, points, suggest
 from launch.spec.search import OBJECTIVES, Search
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep

@@ -6,8 +6,8 @@ import yaml
 
 from bel.config import TrainConfig
 from bel.errors import UserError
+from launch.spec.combinations import lower_bounds, make_config, make_plan
 from launch.spec.dimensions import Finite, Interval
-from launch.spec.plan import lower_bounds, make_config, make_plan
 from launch.spec.sampling import draw, suggest
 from launch.spec.sweep_file import Budget, Resources, parse, read_sweep
 from tests.conftest import PROJECT

@@ -1,4 +1,4 @@
-"""The plan of a sweep: which combinations of its dimensions are valid; each is checked by making its config."""
+"""Which combinations of a sweep's dimensions are valid: its plan; each is checked by making its config."""
 
 import itertools
 from collections import Counter
