@@ -95,10 +95,7 @@ def square(x0: float, y0: float, x1: float, y1: float, margin: float) -> Box:
 
 
 CROPS: dict[str, Callable[[Entry, Label, int, int, float], Box]] = {
-    "published": published,
-    "frame": frame,
-    "boxes": boxes,
-    "landmarks": landmarks,
+    crop.__name__: crop for crop in (published, frame, boxes, landmarks)
 }
 
 
