@@ -1,4 +1,8 @@
-"""Checkpoints: one dict of plain values and tensors, written atomically, read without unpickling code."""
+"""Checkpoints: what their dict of plain values and tensors holds, and the network that is built from one.
+
+`bel.training.loop.snapshot` makes the dict; `bel/tensor_file.py` writes it (`write`, `save`: whole or not at all) for
+`launch/train.py` and `launch/driver/trainable.py`, and reads it without running code.
+"""
 
 import math
 import platform
@@ -25,48 +29,55 @@ from bel.training.build import build_model
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be: in words, and as a function
 
 
-def named(value: Any, *needed: str, kind: Any = object) -> bool:
+def is_mapping_of(value: Any, *needed: str, kind: Any = object) -> bool:
     """Return whether a value is a mapping of names to values of a type, with all `needed` names."""
     names_fit = isinstance(value, dict) and all(isinstance(name, str) for name in value)
     return names_fit and all(isinstance(v, kind) for v in value.values()) and set(needed) <= value.keys()
 
 
-def counts(value: Any) -> bool:
+def is_positive_int(value: Any) -> bool:
     """Return whether a value is a whole number from 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def texts(value: Any, *needed: str) -> bool:
+def has_texts(value: Any, *needed: str) -> bool:
     """Return whether a value is a mapping with text that is not blank under all `needed` names."""
-    return named(value, *needed) and all(isinstance(value[name], str) and value[name].split() for name in needed)
+    return is_mapping_of(value, *needed) and all(
+        isinstance(value[name], str) and value[name].split() for name in needed
+    )
 
 
-def numbers(value: Any, *needed: str) -> bool:
+def has_numbers(value: Any, *needed: str) -> bool:
     """Return whether a value is a mapping of names to numbers, with finite ones under all `needed` names."""
-    plain = named(value, *needed, kind=int | float) and not any(isinstance(number, bool) for number in value.values())
+    plain = is_mapping_of(value, *needed, kind=int | float) and not any(
+        isinstance(number, bool) for number in value.values()
+    )
     return plain and all(math.isfinite(value[name]) for name in needed)
 
 
 RULES: dict[str, Rule] = {
     "config": (
         "fields by name, with protocol, head and backbone",
-        lambda value: named(value, "protocol", "head", "backbone"),
+        lambda value: is_mapping_of(value, "protocol", "head", "backbone"),
     ),
-    "weights": ("tensors by name", lambda value: named(value, kind=Tensor)),
-    "optimiser": ("a list of states", lambda value: isinstance(value, list) and all(map(named, value))),
-    "epoch": ("a whole number from 1", counts),
-    "best": ("numbers by name, with val/best_mae", lambda value: numbers(value, "val/best_mae")),
-    "metrics": ("numbers by name, with val/mae", lambda value: numbers(value, "val/mae")),
-    "data": ("facts by name, with data_digest and split_hash", lambda value: texts(value, "data_digest", "split_hash")),
+    "weights": ("tensors by name", lambda value: is_mapping_of(value, kind=Tensor)),
+    "optimiser": ("a list of states", lambda value: isinstance(value, list) and all(map(is_mapping_of, value))),
+    "epoch": ("a whole number from 1", is_positive_int),
+    "best": ("numbers by name, with val/best_mae", lambda value: has_numbers(value, "val/best_mae")),
+    "metrics": ("numbers by name, with val/mae", lambda value: has_numbers(value, "val/mae")),
+    "data": (
+        "facts by name, with data_digest and split_hash",
+        lambda value: has_texts(value, "data_digest", "split_hash"),
+    ),
     "environment": (
         "text by name, with device, torch and code_version",
-        lambda value: texts(value, "device", "torch", "code_version"),
+        lambda value: has_texts(value, "device", "torch", "code_version"),
     ),
 }
 MORE_RULES: dict[str, Rule] = {  # of keys that only some checkpoints have
-    "chunks": ("a whole number from 1", counts),
-    "format": ("a whole number from 1", counts),
-    "history": ("a list of numbers by name", lambda value: isinstance(value, list) and all(map(numbers, value))),
+    "chunks": ("a whole number from 1", is_positive_int),
+    "format": ("a whole number from 1", is_positive_int),
+    "history": ("a list of numbers by name", lambda value: isinstance(value, list) and all(map(has_numbers, value))),
 }
 KEYS = tuple(RULES)
 FORMAT = 2  # of a checkpoint; one without this number is of format 1
@@ -82,8 +93,8 @@ def checked(path: Path, state: Any) -> dict[str, Any]:
     for key, (what, holds) in (RULES | MORE_RULES).items():
         if key in state and not holds(state[key]):
             raise UserError(f"{path} is not a sound checkpoint: its {key} must be {what}")
-    said = {key: value for key, value in state.items() if key not in ("config", "data")}  # with users' names
-    odd = next((value for value in flat(said) if isinstance(value, str) and harmless(value) != value), None)
+    ours = {key: value for key, value in state.items() if key not in ("config", "data")}  # those have users' names
+    odd = next((value for value in flat(ours) if isinstance(value, str) and harmless(value) != value), None)
     if odd is not None:
         raise UserError(
             f"{path} is not a sound checkpoint: it has text with characters that are not to be seen: {odd!r}"

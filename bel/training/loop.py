@@ -67,23 +67,23 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
         optimiser = Optimiser(optimiser_groups(model, config), config.lr)
         if resume:
             optimiser.load_state_dict(resume["optimiser"])
-        there = placed(data, config, device)
-        held = there if parts.held is data else placed(parts.held, config, device)
+        on_device = placed(data, config, device)
+        held_out = on_device if parts.held is data else placed(parts.held, config, device)
     # A resumed run computes as it began, on any machine.
-    begun: dict[str, Any] = {"epoch": 0, "best": {}, "chunks": 1, "bf16": None} | (resume or {})
-    step = Step(model, optimiser, config, Chunks(config, begun["chunks"]), begun["bf16"])
-    begun = {"epoch": begun["epoch"], "best": begun["best"], "data": facts}
-    return epochs(config, there, step, replace(parts, held=held), begun, context)
+    progress: dict[str, Any] = {"epoch": 0, "best": {}, "chunks": 1, "bf16": None} | (resume or {})
+    step = Step(model, optimiser, config, Chunks(config, progress["chunks"]), progress["bf16"])
+    progress = {"epoch": progress["epoch"], "best": progress["best"], "data": facts}
+    return epochs(config, on_device, step, replace(parts, held=held_out), progress, context)
 
 
 def epochs(
-    config: TrainConfig, data: Prepared, step: Step, parts: Split, begun: dict[str, Any], context: RunContext
+    config: TrainConfig, data: Prepared, step: Step, parts: Split, progress: dict[str, Any], context: RunContext
 ) -> Iterator[Epoch | None]:
-    """Train, validate and yield, epoch by epoch, after the last one of `begun`."""
-    best: dict[str, float] = begun["best"]
+    """Train, validate and yield, epoch by epoch, after the last one of `progress`."""
+    best: dict[str, float] = progress["best"]
     forward = Forward(step.model, config.eval_batch_size if step.replays else 0)
     try:
-        for number in range(begun["epoch"] + 1, config.epochs + 1):
+        for number in range(progress["epoch"] + 1, config.epochs + 1):
             start = time.perf_counter()
             with enough_memory("training", config):
                 loss = yield from train_epoch(step, data, parts.train, config, number, context)
@@ -98,9 +98,11 @@ def epochs(
                 best = best_epoch(number, measured, best)
             metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
             metrics |= best | step.facts()
-            described = begun | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
-            described |= {"chunks": step.chunks.count, "bf16": step.bf16}
-            yield Epoch(number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, described))
+            description = progress | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
+            description |= {"chunks": step.chunks.count, "bf16": step.bf16}
+            yield Epoch(
+                number, metrics, is_best, validation, partial(snapshot, step.model, step.optimiser, description)
+            )
     finally:
         del step, forward, data, parts  # close() can only release memory that is not referenced
         context.close()
@@ -139,10 +141,10 @@ def train_epoch(
             step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
             total += step(*next(batches))
             if done % CHECK_EVERY == CHECK_EVERY - 1 or done == count - 1:
-                refuse_divergence("training loss", reached := total.item(), number)
+                refuse_divergence("training loss", total_loss := total.item(), number)
         yield
     refuse_changed(data)
-    return reached / count
+    return total_loss / count
 
 
 def refuse_divergence(what: str, value: float, number: int) -> None:
@@ -160,7 +162,7 @@ def learning_rate(config: TrainConfig, epochs_done: float) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * epochs_done / config.epochs))
 
 
-def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> dict[str, Any]:
+def snapshot(model: Model, optimiser: Optimiser, description: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint: the description of the run, and copies on the CPU of its weights and its optimiser's state."""
 
     def copied(value: Any) -> Any:
@@ -171,4 +173,4 @@ def snapshot(model: Model, optimiser: Optimiser, described: dict[str, Any]) -> d
         return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     state = {"weights": dict(model.state_dict()), "optimiser": optimiser.state_dict()}
-    return copied(described | state) | {"format": FORMAT, "environment": environment(next(model.parameters()).device)}
+    return copied(description | state) | {"format": FORMAT, "environment": environment(next(model.parameters()).device)}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bel.config import TrainConfig
-from bel.data.prepare.crops import center, cut, expanded_box, fitted, part, refuse_outside
+from bel.data.prepare.crops import center, cut, expanded_box, part, refuse_outside, resized_shape
 from bel.data.readers.base import Box, Entry, Label
 from bel.data.readers.boxes import named_boxes
 from bel.errors import UserError
@@ -79,7 +79,7 @@ def network_input(image: Image.Image, box: Box | None, config: TrainConfig, side
     elif not has_landmarks(config):
         image, box = (image if box is None else part(image, box)), None
         x0, y0, x1, y1 = expanded_box(*image.size)
-        to = fitted(x1 - x0, y1 - y0, size)
+        to = resized_shape(x1 - x0, y1 - y0, size)
     elif box is None:
         crop = "frame"
     else:  # a landmark at 0 or below counts as missing

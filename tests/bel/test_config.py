@@ -113,7 +113,7 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"protocol": TABLE, "flip": 0.5}, "flip needs axes with a known sign .* give age of protocol csv its own"),
     ],
 )
-def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
+def test_an_invalid_value_is_refused_in_a_sentence(make, fields, says):
     with pytest.raises(UserError, match=says):
         make(**fields)
 
@@ -121,7 +121,7 @@ def test_what_is_not_legal_is_refused_in_a_sentence(make, fields, says):
 @pytest.mark.parametrize(
     "fields", [{"lr": 10}, {"batch_size": 2}, {"image_size": 32}, {"val_fraction": 0.9}, {"flip": 1}, {"code_bits": 2}]
 )
-def test_the_edges_of_the_bounds_are_legal(make, fields):
+def test_the_edges_of_the_bounds_are_valid(make, fields):
     make(**fields)
 
 

@@ -13,7 +13,7 @@ from bel.data.labels import FEWEST, odd_units, refuse_off_range
 from bel.errors import UserError
 
 UNIFORM = 0.9  # share of images of one size that makes another size odd; the real crops' share is 0.7
-WOUND = 0.1  # share of labels beyond half a turn that is a matter of units; 0.006 in AFLW2000
+OVER_HALF_TURN = 0.1  # share of labels beyond half a turn from which the unit is doubted; 0.006 in AFLW2000
 ABSENT = {" does not exist": "missing", " is a link that leads to no file": "dead link of", " is a folder": "missing"}
 LABEL_FILES = (".txt", ".mat")
 
@@ -53,16 +53,17 @@ def find_sizes(half: Half) -> None:
     usual, most = counts.most_common(1)[0]
     if 2 * counts[frame] < len(sizes):
         uniform = most >= UNIFORM * len(sizes)
-        which = f"most {by(usual)}" if uniform else f"{len(counts)} sizes, {by(min(counts))} to {by(max(counts))}"
-        text = f"{len(sizes) - counts[frame]} images are not {by(frame)} as published ({which}): "
+        which = f"{len(counts)} sizes, {size_text(min(counts))} to {size_text(max(counts))}"
+        which = f"most {size_text(usual)}" if uniform else which
+        text = f"{len(sizes) - counts[frame]} images are not {size_text(frame)} as published ({which}): "
         text += "already cropped: use crop frame"
         if any(half.facts[stem].face for stem in sizes):
             text += ", unless their landmarks were made at this size"
         half.note("already cropped", half.listing.origin, text)
         odd = {size for size in counts if size == frame or (uniform and differs(size, usual))}
-        name_sizes(half, sizes, odd, by(usual) if uniform else "crops")
+        name_sizes(half, sizes, odd, size_text(usual) if uniform else "crops")
     else:
-        name_sizes(half, sizes, set(counts) - {frame}, by(frame))
+        name_sizes(half, sizes, set(counts) - {frame}, size_text(frame))
 
 
 def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int, int]], others: str) -> None:
@@ -70,9 +71,8 @@ def name_sizes(half: Half, sizes: dict[str, tuple[int, int]], odd: set[tuple[int
     for entry in half.sound():
         size = sizes.get(entry.stem)
         if size in odd:
-            text = (
-                f"{entry.image} is {by(size)}, the others are {others}: cropped or resized by itself; use the original"
-            )
+            text = f"{entry.image} is {size_text(size)}, the others are {others}: "
+            text += "cropped or resized by itself; use the original"
             half.problem("odd size", entry.image, text, entry.stem)
 
 
@@ -81,7 +81,7 @@ def differs(size: tuple[int, int], usual: tuple[int, int]) -> bool:
     return any(abs(side - other) > other / 5 for side, other in zip(size, usual, strict=True))
 
 
-def by(size: tuple[int, int]) -> str:
+def size_text(size: tuple[int, int]) -> str:
     """Return a size in words."""
     return f"{size[0]} x {size[1]}"
 
@@ -105,7 +105,7 @@ def find_units(half: Half) -> None:
     for kind, sentence in odd_units(targets, half.axes, half.definition.pose, where):
         half.problem(kind, where, sentence)
     share = (np.abs(targets) > 180).any(1).mean()
-    if half.definition.pose and share > WOUND:
+    if half.definition.pose and share > OVER_HALF_TURN:
         text = f"{share:.0%} of the labels of {where} are beyond +-180 degrees: degrees where radians belong?"
         half.problem("degrees for radians", where, text)
 

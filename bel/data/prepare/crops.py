@@ -13,7 +13,7 @@ from bel.errors import UserError, one_of
 
 Landmarks = NDArray[np.float64]
 PUBLISHED_SIDE = 224  # pixels of the published crops around landmarks, before any later resize
-AS_STORED = ("published", "landmarks")  # crops with landmarks, or published numbers, of images as they are stored
+AS_STORED = ("published", "landmarks")  # their landmarks and published numbers are of images that EXIF did not turn
 MARGINS = {"boxes": 0.0, "landmarks": 0.3}  # share of the box added on every side, of the crops with a margin
 
 
@@ -143,7 +143,7 @@ def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry]
                 return size, size
             with opened(entry.image) as image:
                 x0, y0, x1, y1 = expanded_box(*image.size)
-                found[fitted(x1 - x0, y1 - y0, size)] += 1
+                found[resized_shape(x1 - x0, y1 - y0, size)] += 1
         except Exception:  # preparing it reports what is wrong
             continue
     usual, count = found.most_common(1)[0] if found else ((size, size), 1)
@@ -154,7 +154,7 @@ def shape(crop: str, size: int, entries: Iterable[Entry], read: Callable[[Entry]
     return usual
 
 
-def fitted(width: int, height: int, size: int) -> tuple[int, int]:
+def resized_shape(width: int, height: int, size: int) -> tuple[int, int]:
     """Return height and width of an image resized to a shorter side of `size`, the longer one rounded down."""
     return (int(size * height / width), size) if height > width else (size, int(size * width / height))
 
@@ -182,7 +182,7 @@ def cut(
 
 def refuse_aspect(image: Image.Image, box: Box, to: tuple[int, int]) -> None:
     """Raise `UserError` where a box has not the aspect of (height, width) = `to`."""
-    if fitted(box[2] - box[0], box[3] - box[1], min(to)) != to:
+    if resized_shape(box[2] - box[0], box[3] - box[1], min(to)) != to:
         raise UserError(
             f"it is {image.width} x {image.height}, of another shape than most images of its set, which crop published keeps "
             "whole: leave it out, or set crop to frame or boxes"

@@ -1,4 +1,4 @@
-"""A rendered set on disk: checked, refused where it would mix with other files, written, and reused."""
+"""Write a rendered set to disk, or reuse a complete one; refuse a folder that holds other files."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from bel.errors import UserError, one_of
 from bel.files import replacing
 
 RENDERER = 1  # raise it whenever the same arguments would give other files
-FAR, NEAR = 0.4, 0.8  # the head's height over the picture's, from frame to frame where the distance is a target
+SMALLEST_HEAD, LARGEST_HEAD = 0.4, 0.8  # of the picture's height; drawn for each frame where the distance is a target
 LEAST = {"subjects": 2, "frames": 1, "size": 32, "seed": 0}
 
 
@@ -123,7 +123,9 @@ def restage(scene: Scene, layout: str, rng: np.random.Generator) -> Scene:
     if layout == "300w_lp":
         return scene
     lit = replace(scene, light=relight(scene, rng))
-    return lit if layout == "biwi" else replace(lit, fill=rng.uniform(FAR, NEAR), fills=(FAR, NEAR))
+    if layout == "biwi":
+        return lit
+    return replace(lit, fill=rng.uniform(SMALLEST_HEAD, LARGEST_HEAD), fills=(SMALLEST_HEAD, LARGEST_HEAD))
 
 
 def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) -> None:

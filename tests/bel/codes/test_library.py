@@ -31,11 +31,11 @@ def test_matrix_equals_the_published_one(key):
 
 
 LEVELS = [2, 3, 4, 7, 8, 9, 26, 33, 100, 105, 150, 200, 255, 256]
-LEGAL = [(name, levels) for name in CODES for levels in LEVELS if name != "j" or levels % 2 == 0]
+VALID = [(name, levels) for name in CODES for levels in LEVELS if name != "j" or levels % 2 == 0]
 
 
-@pytest.mark.parametrize(("name", "levels"), LEGAL)
-def test_every_legal_number_of_levels_gives_unique_binary_rows(name, levels):
+@pytest.mark.parametrize(("name", "levels"), VALID)
+def test_every_valid_number_of_levels_gives_unique_binary_rows(name, levels):
     matrix = code_matrix(name, levels)
     assert matrix.dtype == np.uint8 and set(np.unique(matrix)) <= {0, 1}
     assert len(np.unique(matrix, axis=0)) == levels == len(matrix)
@@ -65,7 +65,7 @@ def test_hadamard_rows_are_equidistant():
         ("z", 10, "code must be one of .* got 'z'"),
     ],
 )
-def test_illegal_codes_are_refused_in_a_sentence(name, levels, says):
+def test_invalid_codes_are_refused_in_a_sentence(name, levels, says):
     with pytest.raises(UserError, match=says):
         code_matrix(name, levels)
 
