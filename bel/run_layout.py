@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What became of a trial: the tag `OUTCOME` of its run in MLflow, from its end on."""
+    """How far a trial came: the tag `OUTCOME` of its run in MLflow, from its end on."""
 
     WAITING = "waiting"  # to start, or to start again after its worker died
     RUNNING = "running"  # on a worker

@@ -1,4 +1,4 @@
-"""What became of runs: read from MLflow, re-tested, compared."""
+"""Evaluate and compare sweeps: read runs from MLflow, re-test them, rank and compare configurations."""
 
 import logging
 import os

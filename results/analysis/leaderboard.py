@@ -12,7 +12,7 @@ from bel.run_layout import CHECKPOINT, CODE_VERSION, PARENT, RANKED, SELECTION_S
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, is_ranked
 from results.analysis.ranking import rank_key, table_key
-from results.analysis.statistics import LEAST, MANY, Difference, mean_intervals
+from results.analysis.statistics import BOOTSTRAP_FROM, LEAST, Difference, mean_intervals
 from results.store.artifacts import file_names
 from results.store.runs import find_run, outcome, trials
 
@@ -190,7 +190,7 @@ def method(one: Board) -> str:
     groups = len(one.leader.group_errors)
     if groups < LEAST:
         return f"too few groups to tell differences: {groups}, at least {LEAST} are needed"
-    how = "bootstrap over groups" if groups >= MANY else "Student's t over groups"
+    how = "bootstrap over groups" if groups >= BOOTSTRAP_FROM else "Student's t over groups"
     at_once = (
         f", wide enough to hold for all {len(one.standings)} at once, whichever is first"
         if len(one.standings) > 2

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bel.run_layout import CODE_VERSION, SELECTION_SPLIT, SPLIT_HASH
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration
-from results.analysis.statistics import Difference, mean_intervals
+from results.analysis.statistics import Difference, mean_intervals, paired_difference
 from results.store.predictions import Floats
 
 BINS = 8  # of an axis, about
@@ -38,30 +38,30 @@ def comparison(found: Sequence[Configuration], split: str) -> dict[str, Any]:
 
 
 def with_letters(found: Sequence[Configuration]) -> Iterator[tuple[str, Configuration]]:
-    """Give each its letter: A to Z, then A1 and so on."""
+    """Yield each configuration with a letter: A to Z, then A1 and so on."""
     for i, one in enumerate(found):
         yield ascii_uppercase[i % 26] + (str(i // 26) if i >= 26 else ""), one
 
 
 def facts(found: Sequence[Configuration], split: str) -> dict[str, Any]:
-    """Return what the numbers are reported with."""
+    """Return the facts printed with every comparison: data, split, crop, units and version of the code."""
     params = [run.data.params for one in found for run in one.runs]
     first = found[0].seeds[0]
 
-    def said(name: str) -> str:
+    def distinct(name: str) -> str:  # values of a parameter, joined where runs differ
         return " and ".join(sorted({values[name] for values in params if name in values}))
 
-    folds, out_of_fold = said("folds"), split == "val" and all(len(one.runs) > len(one.seeds) for one in found)
-    divided = f"{folds} folds, split seed {said('split_seed')}"
+    folds, out_of_fold = distinct("folds"), split == "val" and all(len(one.runs) > len(one.seeds) for one in found)
+    divided = f"{folds} folds, split seed {distinct('split_seed')}"
     codes = {run.data.tags.get(CODE_VERSION, "?") for one in found for run in one.runs}
     return {
-        "protocol": said("protocol"),
-        "crop": said("crop"),
+        "protocol": distinct("protocol"),
+        "crop": distinct("crop"),
         "split": split,
         "heading": "test MAE" if split == "test" else selection(*(p.get(SELECTION_SPLIT, "") for p in params)).heading,
         "split_hash": divided
         if out_of_fold
-        else said(SPLIT_HASH) + (f", fold {said('fold')} of {folds}" if folds else ""),
+        else distinct(SPLIT_HASH) + (f", fold {distinct('fold')} of {folds}" if folds else ""),
         "out_of_fold": out_of_fold,
         "images": len(first.names),
         "groups": len(first.group_names),
@@ -96,7 +96,8 @@ def difference(letter: str, one: Configuration, found: Sequence[Configuration]) 
     """Return errors minus the first one's, paired over groups: over all axes, and of each."""
     predictions, first = one.seeds[0], found[0]
     by_axis = predictions.by_group(one.axis_errors - first.axis_errors).T
-    everything, *axes = mean_intervals([one.group_errors - first.group_errors, *by_axis], len(found))
+    everything = paired_difference(one.group_errors, first.group_errors, len(found))
+    axes = mean_intervals(by_axis, len(found))
     fair = (one.params.get(SELECTION_SPLIT) == "test") == (first.params.get(SELECTION_SPLIT) == "test")
     return {
         "letter": letter,
@@ -186,8 +187,8 @@ def agreement(first: tuple[str, Configuration], second: tuple[str, Configuration
     for ours, theirs in product(one.seeds, other.seeds):
         target = ours.values["target"]
         a, b = ours.values[one.decoder] - target, theirs.values[other.decoder] - target
-        near, near_too = (np.abs(a) <= NEAR).all(1), (np.abs(b) <= NEAR).all(1)
-        shares = [near & near_too, near & ~near_too, ~near & near_too, ~near & ~near_too]
+        near, other_near = (np.abs(a) <= NEAR).all(1), (np.abs(b) <= NEAR).all(1)
+        shares = [near & other_near, near & ~other_near, ~near & other_near, ~near & ~other_near]
         correlations = [correlation(a[:, i], b[:, i]) for i in range(len(axes))]
         found.append((correlations, np.abs(a - b).mean(0), [float(share.mean()) for share in shares]))
     alike, apart, within = (np.mean(part, 0).tolist() for part in zip(*found, strict=True))

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def rank_key(error: float, name: str, lacks: bool = False, stopped: bool = False) -> tuple[bool, bool, float, str]:
-    """Return a sort key: complete repeats first, then not stopped by a scheduler, then the least error; NaN is last.
+    """Return a sort key: complete configurations first, then those not stopped early, then by error; NaN sorts last.
 
     Errors that differ by rounding only are equal; then the name decides.
     """

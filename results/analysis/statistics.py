@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEAST = 6  # groups, below which nothing is said
-MANY, MOST = 30, 5000  # groups, between which they are drawn again instead of their mean taken for normal
+BOOTSTRAP_FROM, BOOTSTRAP_TO = 30, 5000  # groups with which intervals are bootstrapped; else they are Student's t
 DRAWS = 4000
 LEVEL = 0.95
 
@@ -69,7 +69,7 @@ def mean_intervals(contenders: Any, compared: int = 2) -> list[Difference]:
         return [Difference(float(mean), None) for mean in means]
     centred = values - means[:, None]
     one, all_at_once = half_widths(count, compared)
-    if MANY <= count <= MOST:
+    if BOOTSTRAP_FROM <= count <= BOOTSTRAP_TO:
         outside = stats.norm.sf(one * np.sqrt(count / (count - 1)))
         offsets = np.quantile(bootstrap_weights(count) @ centred.T.astype(np.float32), [outside, 1 - outside], axis=0)
     else:

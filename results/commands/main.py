@@ -1,4 +1,4 @@
-"""The command `bel-results`: what became of a sweep."""
+"""The command `bel-results`: evaluate and compare sweeps."""
 
 import argparse
 import importlib
@@ -25,9 +25,9 @@ COMMANDS = {
 
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Put together what the trials of a sweep measured."""
+    """Run a command on the results of sweeps; return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="bel-results", description="What became of a sweep.")
+    parser = argparse.ArgumentParser(prog="bel-results", description="Evaluate and compare sweeps.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)

@@ -107,7 +107,7 @@ def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
 
 
 def outcome(run: Run) -> Outcome:
-    """Return what became of a trial; without a tag that this version knows, by the run's status in MLflow."""
+    """Return the outcome of a trial; without a tag that this version knows, by the run's status in MLflow."""
     try:
         return Outcome(run.data.tags[OUTCOME])
     except (KeyError, ValueError):
