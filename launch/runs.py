@@ -59,8 +59,8 @@ class Run:
         return str({name: value for name, value in vars(self.config).items() if name not in ("seed", "fold")})
 
     @property
-    def before(self) -> bool:
-        """Whether it was decided before this call."""
+    def decided_earlier(self) -> bool:
+        """Whether MLflow had its result before this call."""
         return self.logged is not None
 
     @property
@@ -109,7 +109,7 @@ class SweepRuns:
         key = self.identify(config, facts)
         if key not in self.by_key:
             run = Run(key, config, self.label(config), facts, group=key)
-            if known := self.decided(key):
+            if known := self.find_decided(key):
                 run.logged, run.outcome, run.reused = known
                 run.history, run.run_id = (
                     [dict(run.logged.data.metrics)],
@@ -118,7 +118,7 @@ class SweepRuns:
             self.by_key[key] = run
         return self.by_key[key]
 
-    def decided(self, key: str) -> tuple[Logged, Outcome, bool] | None:
+    def find_decided(self, key: str) -> tuple[Logged, Outcome, bool] | None:
         """Return what MLflow has of a decided run; another sweep's is reused only where its files can be fetched."""
         known = self.known.get(key)
         if known and known[2] and key not in self.by_key and not self.has_files(known[0], known[1]):
@@ -126,7 +126,7 @@ class SweepRuns:
             return None
         return known
 
-    def recall(self, configs: list[TrainConfig]) -> None:
+    def restore_known(self, configs: list[TrainConfig]) -> None:
         """Enter the runs of a configuration if one of them was decided or noted in an earlier call."""
         found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
         noted = any(self.identify(config, self.facts_of(config)) in self.by_key for config in configs)

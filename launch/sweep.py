@@ -28,7 +28,7 @@ from bel.errors import UserError
 from bel.training.build import build_model
 from launch.driver.driver import Driver
 from launch.driver.estimate import announce
-from launch.driver.probing import settle_gpu
+from launch.driver.probing import resolve_gpu_share
 from launch.driver.ray_cluster import start_ray
 from launch.identity import (
     check_files,
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check(sweep, plan.configs)
     start_ray(sweep, arguments.address)
     connect(write=True)
-    settled = settle_gpu(sweep, plan.configs)
+    settled = resolve_gpu_share(sweep, plan.configs)
     if settled is not sweep:  # the device is another one where there is no GPU
         sweep, plan = settled, make_plan(settled)
     configs = plan.configs

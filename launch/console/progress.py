@@ -103,7 +103,7 @@ class ProgressDisplay:
 
     def eta(self) -> str:
         """Return the time left at the pace so far, counted in epochs."""
-        now = [run for run in self.sweep_runs if not run.before]
+        now = [run for run in self.sweep_runs if not run.decided_earlier]
         begun = sum(pace.part for pace in self.paces.values())
         done = sum(run.epoch - run.resumed for run in now) + begun
         if not done or not now:

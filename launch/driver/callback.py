@@ -80,7 +80,7 @@ class SweepCallback(tune.Callback):
         run = self.sweep_runs.by_key[trial.config["key"]]
         outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
         if trial.last_result.get("disk_full"):
-            self.stopper.request(FULL, f"the disk is full ({run.reason}); when there is room again")
+            self.stopper.request(FULL, f"the disk is full ({run.reason})")
         if outcome in RANKED and (missing := self.logger.missing_files(run)):
             self.logger.folder.of(run.key).remove()
             why = f"{', '.join(missing)} of it are gone from its folder: it is trained again"
@@ -129,7 +129,7 @@ class SweepCallback(tune.Callback):
                     f"no node of the cluster has {wanted:g} {name} any more: trials wait for one", always=True
                 )
         if self.sweep.budget.hours is not None and self.hours > self.sweep.budget.hours:
-            self.stopper.request(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over; with more of them")
+            self.stopper.request(HOURS, f"budget.hours {self.sweep.budget.hours:g} are over")
         self.display.refresh()
 
     def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
@@ -140,7 +140,7 @@ class SweepCallback(tune.Callback):
         try:
             self.logger.end(run)
         except OSError as error:
-            self.stopper.request(FULL, f"the disk is full ({sentence(error)}); when there is room again")
+            self.stopper.request(FULL, f"the disk is full ({sentence(error)})")
         ended = len(self.sweep_runs.ended)
         part = ended / max(self.display.total, len(self.sweep_runs.by_key))
         self.logger.progress(self.hours, ended, self.best(), part)

@@ -15,11 +15,16 @@ from bel.errors import shown
 from bel.run_layout import RANKED, Outcome
 from launch.console.standings import tables
 from launch.console.summary import print_results
-from launch.schedule.stopper import FULL, INTERRUPTED, LOST, SweepStopper
+from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, SweepStopper
 from launch.schedule.workload import Workload
 from launch.tracking.logger import RunLogger
 
 EXIT_CODES = {INTERRUPTED: 130, FULL: 2, LOST: 1}  # by the reason why a sweep stopped
+FIRST = {  # by that reason: what the same command needs before it can go on
+    FULL: "once there is room, ",
+    HOURS: "with more hours, ",
+    LOST: "once Ray runs there again, ",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Conclusion:
             yield f"{self.lost}: what was trained is in {place}"
             return
         if self.stopper.reason:
-            yield f"{self.stopper.text}: the same command goes on with the trials that are not finished"
+            first = FIRST.get(self.stopper.reason, "")
+            yield f"{self.stopper.text}: {first}the same command goes on with the trials that are not finished"
         if not written:
             yield (
                 f"the MLflow store is away ({writer.reason}): what it lacks is in {place}, and the same command writes it"

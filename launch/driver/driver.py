@@ -114,7 +114,7 @@ class Driver:
     def run_stage(self, plan: Plan, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""
         for config in source.before:
-            self.sweep_runs.recall(repeated(config))
+            self.sweep_runs.restore_known(repeated(config))
         searcher = TrialSearcher(
             self.sweep, source, repeated, self.sweep_runs, self.stopper, self.logger.adopt, self.worker_config
         )
@@ -152,7 +152,7 @@ class Driver:
             if not ray_died(now=True):
                 raise
         if not self.stopper.reason and on_cluster():  # it is not ours to start again
-            self.stopper.request(LOST, "Ray has died on this node of its cluster; when it is there again")
+            self.stopper.request(LOST, "Ray has died on this node of its cluster")
         ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
         return False
 

@@ -16,7 +16,7 @@ def announce(workload: Workload, full: bool) -> None:
     valid, dropped = len(workload.plan.combinations), sum(workload.plan.dropped.values())
     print(f"{valid} valid combinations of lists, {dropped} dropped")
     for reason, number in workload.plan.dropped.most_common():
-        print(f"dropped {number} combinations: {reason}")
+        print(f"dropped {number} combination{'s' if number > 1 else ''}: {reason}")
     by_split: dict[str, list[dict[str, str]]] = {}
     for values in workload.sweep_runs.facts.values():
         by_split.setdefault(values[SPLIT_HASH], []).append(values)

@@ -112,9 +112,9 @@ def probers(config: TrainConfig, cpu: float, gpu: float, number: int) -> Iterato
         remove_placement_group(group)
         number //= 2
     try:
-        kind = ray.remote(num_cpus=cpu, num_gpus=gpu)(Prober)
-        there = PlacementGroupSchedulingStrategy(placement_group=group)
-        actors = [kind.options(scheduling_strategy=there).remote() for _ in range(number)]
+        actor_class = ray.remote(num_cpus=cpu, num_gpus=gpu)(Prober)
+        placement = PlacementGroupSchedulingStrategy(placement_group=group)
+        actors = [actor_class.options(scheduling_strategy=placement).remote() for _ in range(number)]
         results([actor.prepare.remote(config, max(1, round(cpu))) for actor in actors])
         yield actors
     finally:
@@ -158,8 +158,8 @@ def trials_on_gpu(cpu: float, gpu: float) -> int:
     return max(1, min(int(1 / gpu + 1e-9), int(cores / cpu + 1e-9)))
 
 
-def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
-    """Replace `gpu: auto` by the share at which the fewest trials on a GPU train as fast as more would; by 0 without a GPU."""
+def resolve_gpu_share(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
+    """Replace `gpu: auto` by 1/n, n the fewest parallel trials within 5 % of the best throughput; by 0 without a GPU."""
     if sweep.resources.gpu != "auto":
         return sweep
     if not most_on_a_node("GPU"):
@@ -172,8 +172,8 @@ def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
     together = max(1, min(int(1 / share), trials_on_gpu(cpu, 1 / MOST_TRIALS)))
     rates = speeds(largest, cpu, together)
     number = fewest(rates)
-    told = ", ".join(f"{rate:.0f} with {count}" for count, rate in rates.items())
-    print(f"resources.gpu auto: a GPU has room for {max(rates)} trials; images/s of all of them, measured: {told}")
+    measured = ", ".join(f"{rate:.0f} with {count}" for count, rate in rates.items())
+    print(f"resources.gpu auto: a GPU has room for {max(rates)} trials; images/s of all of them, measured: {measured}")
     print(f"resources.gpu auto: {number} trials on each GPU")
     return replace(sweep, resources=replace(sweep.resources, gpu=1 / number))
 
@@ -181,8 +181,8 @@ def settle_gpu(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
 def share_of(config: TrainConfig, probe: Probe) -> float:
     """Return the share of a GPU's memory that a trial takes, with its training images where it caches them there."""
     images = len(usable(request(config, "train")).entries) * config.prepared_size**2 * 3
-    stay = config.cache == "host" or (config.cache == "auto" and images > SHARE * probe.memory)
-    return (probe.peak * MARGIN + (0 if stay else images)) / probe.memory
+    on_host = config.cache == "host" or (config.cache == "auto" and images > SHARE * probe.memory)
+    return (probe.peak * MARGIN + (0 if on_host else images)) / probe.memory
 
 
 def speeds(config: TrainConfig, cpu: float, together: int) -> dict[int, float]:

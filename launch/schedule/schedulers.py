@@ -1,4 +1,4 @@
-"""Schedulers by name: Ray's, which see a run under its key, so that a run that goes on after a crash is the same one."""
+"""Ray's schedulers, wrapped to identify a run by its key, so that it is recognised when it resumes."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from launch.runs import Entry, SweepRuns
 from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
 
-FACTOR = 3  # of the runs that reach a rung, one in so many goes on
+FACTOR = 3  # one of so many runs that reach a rung goes on
 BRACKETS = 3  # of hyperband
 
 
@@ -61,7 +61,7 @@ class ByKey(FIFOScheduler):
 
 
 class Median(MedianStoppingRule):
-    """Ray's rule, but for runs that go on after it stopped them in an earlier call or in another order: Ray asserts."""
+    """Ray's rule, without its assertion that a stopped run never reports again: one may when a sweep resumes."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return the decision on an epoch."""

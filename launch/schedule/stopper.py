@@ -1,4 +1,4 @@
-"""Stop a sweep before its trials end: Ctrl-C, a spent budget, a full disk, a cluster that is gone."""
+"""Stop the sweep: on Ctrl-C, a spent budget, a full disk or a dead cluster. Trials are stopped early by schedulers.py."""
 
 import os
 import signal
@@ -48,11 +48,12 @@ class SweepStopper(tune.Stopper):
             if self.reason == INTERRUPTED:
                 raise KeyboardInterrupt
             self.request(INTERRUPTED, "interrupted")
-            os.write(2, b"stopping after the present epochs; once more stops now\n")  # a signal may interrupt print
+            # not print, which the signal may have interrupted
+            os.write(2, b"stopping after the present epochs; press Ctrl-C again to stop immediately\n")
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -96,7 +96,7 @@ class Workload:
         """Return how many of the known trials other sweeps have finished."""
         runs = self.all_runs if self.drawn else []
         keys = {self.sweep_runs.identify(config, self.sweep_runs.facts_of(config)) for config in runs}
-        return sum(known[2] for known in map(self.sweep_runs.decided, keys) if known)
+        return sum(known[2] for known in map(self.sweep_runs.find_decided, keys) if known)
 
     @property
     def longest(self) -> int:

@@ -25,7 +25,7 @@ import mlflow  # noqa: E402 - where it is installed
 import ray  # noqa: E402
 
 from launch import sweep  # noqa: E402
-from launch.driver.probing import settle_gpu  # noqa: E402
+from launch.driver.probing import resolve_gpu_share  # noqa: E402
 from launch.spec.combinations import make_plan  # noqa: E402
 from launch.spec.sweep_file import read_sweep  # noqa: E402
 from results.retest import evaluate  # noqa: E402
@@ -117,7 +117,7 @@ def test_a_share_of_a_gpu_that_is_not_there_is_one_line(written, store):
 def test_auto_gives_each_trial_the_share_that_was_measured(ray_here, written, capsys):
     asked = read_sweep(written("auto", {"code": {"grid": ["u", "hex16"]}}, resources={"cpu": 0.5, "gpu": "auto"}), [])
     configs = make_plan(asked).configs
-    gpu = settle_gpu(asked, configs).resources.gpu
+    gpu = resolve_gpu_share(asked, configs).resources.gpu
     out = capsys.readouterr().out
     assert isinstance(gpu, int | float) and 0 < gpu <= 1, f"resources.gpu is {gpu!r}: {out}"
     last = [line for line in out.splitlines() if line.startswith("resources.gpu auto")][-1]

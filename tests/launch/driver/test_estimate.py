@@ -33,7 +33,7 @@ def figures(text):
 def test_a_plan_says_all_and_leaves_nothing_and_half_way_half_of_it(started, store, capsys):  # noqa: F811
     assert started("plan", FOUR, "--plan", base={"epochs": 2}) == 0
     out = capsys.readouterr().out
-    assert "5 valid combinations of lists, 1 dropped" in out and re.search(r"dropped 1 combinations: .*256", out)
+    assert "5 valid combinations of lists, 1 dropped" in out and re.search(r"dropped 1 combination: .*256", out)
     assert "data biwi: 60 images train, 12 validation images of 1 other groups select" in out
     assert "sweep plan: 5 trials to run (grid, scheduler none), 0 finished before, 0 by other sweeps" in out
     assert figures(out)[:2] == (10, 600) and figures(out)[3] == 2
