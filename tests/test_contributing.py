@@ -79,7 +79,8 @@ def test_every_recipe_is_followed():
     assert [*RECIPES] == [*SHOWN]
     before = TEXT.partition("\n## ")[0]
     setup = [line.split()[:2] for language, block in FENCE.findall(before) for line in block.splitlines()]
-    assert setup == [["make", "lint"], ["make", "test"]]  # which `.ci/run` types
+    typed = [["make", "lint"], ["make", "test"]]  # by `.ci/run`
+    assert setup == [*typed, ["source", ".venv/bin/activate"]]
 
 
 @pytest.mark.slow

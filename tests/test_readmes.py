@@ -35,6 +35,7 @@ SMALL = {
     "epochs": 1,
     "frame_stride": 1,
 }
+ACTIVATE = "source .venv/bin/activate"
 ONE_CONTENDER = {"head": "bel", "code": "u", "search.folds": 2}
 SHIM = f"""#!{sys.executable}
 import json, os, sys
@@ -74,6 +75,13 @@ def test_links_and_named_files_exist(document):
     assert not [path for path in named if path != "sweeps/mine.yaml" and not (PROJECT / path).exists()]
 
 
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_the_environment_is_activated_before_its_commands(document):
+    typed = [line.partition("#")[0].strip() for line in commands(document)]
+    before = typed[: typed.index(ACTIVATE)]
+    assert before and all(line.startswith("make ") for line in before)
+
+
 def test_the_readme_is_short():
     assert len((PROJECT / "README.md").read_bytes()) <= 8192
 
@@ -97,7 +105,10 @@ class Commands:
         return found
 
     def run(self, line: str) -> None:
-        """Run a line of a document."""
+        """Run a line of a document; the environment that `make` sets up is the one of the tests."""
+        if line.partition("#")[0].strip() == ACTIVATE:
+            assert "\nBIN := .venv/bin\n" in (PROJECT / "Makefile").read_text()
+            return
         for program, *words in self.expanded(placed(line)):
             rule = getattr(self, program.replace("-", "_"), None)
             assert rule or program in SCRIPTS, f"no rule covers: {line}"
