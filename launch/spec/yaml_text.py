@@ -32,6 +32,16 @@ class Loader(yaml.SafeLoader):
         for tag, made in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.rpartition(":")[2] in KNOWN
     }
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node with all that is in it. Raises `RecursionError` long before Python would."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class Dumper(yaml.SafeDumper):

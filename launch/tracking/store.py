@@ -81,7 +81,9 @@ def read(experiment_id: str, key: str, parent: Run | None, fresh: bool) -> Store
     known = {} if fresh else {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in trials_of_all_sweeps()}
     for run in children:
         known.pop(run.data.tags[TRIAL], None)
-        if (outcome := outcome_of(run)) in DECIDED and has_files(run, outcome):
+        if run.data.tags.get(OUTCOME) in DECIDED and has_files(
+            run, outcome := outcome_of(run)
+        ):  # the tag alone decides
             known[run.data.tags[TRIAL]] = run, outcome, False
     own = {run.data.tags[TRIAL]: run for run in children}
     return Store(experiment_id, parent_id, own, known, hours, key, fresh)

@@ -25,7 +25,7 @@ def file_names(run: Run) -> set[str]:
     """Return the names of a run's files; on this machine without asking the store."""
     if (folder := local_folder(run)) is None:
         return {file.path for file in MlflowClient().list_artifacts(run.info.run_id)}
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else set()
 
 
 @contextmanager
