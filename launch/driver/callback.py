@@ -143,7 +143,7 @@ class SweepCallback(tune.Callback):
             self.stopper.request(FULL, f"the disk is full ({sentence(error)})")
         ended = len(self.sweep_runs.ended)
         part = ended / max(self.display.total, len(self.sweep_runs.by_key))
-        self.logger.progress(self.hours, ended, self.best(), part)
+        self.logger.parent.progress(self.hours, ended, self.best(), part)
         self.display.ended(run)
         if self.searcher is not None and outcome != Outcome.CUT:
             self.searcher.run_ended(run)

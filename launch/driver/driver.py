@@ -83,8 +83,8 @@ class Driver:
     def close(self, patience: float) -> bool:
         """Close all runs and wait at most `patience` seconds for their writes; return whether all is written."""
         self.callback.close()
-        self.logger.progress(self.callback.hours)
-        self.logger.finish(self.conclusion.status)
+        self.logger.parent.progress(self.callback.hours)
+        self.logger.parent.finish(self.conclusion.status)
         self.display.close()
         written = self.logger.writer.drain(patience, self.display.say)
         self.sweep_runs.written(dict(self.logger.run_ids))

@@ -1,6 +1,5 @@
-"""Writes a sweep into MLflow: a run for each trial, a batch for each epoch, files at its end; writes can be repeated."""
+"""Write the trials of a sweep into MLflow: a run each, a batch for each epoch, files at its end; writes can be repeated."""
 
-import math
 import tempfile
 import time
 from dataclasses import replace
@@ -26,13 +25,11 @@ from bel.run_layout import (
     GIT_COMMIT,
     GIT_DIRTY,
     HOST,
-    HOURS,
     LAST,
     LONG_PARAMETERS,
     OUTCOME,
     PACKAGES,
     PARENT,
-    PROGRESS,
     RANKED,
     REGISTERED,
     REUSED_FROM,
@@ -45,6 +42,7 @@ from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
 from launch.tracking.figures import draw_code, draw_curve
 from launch.tracking.params import parameters, split_long
+from launch.tracking.parent_logger import ParentLogger
 from launch.tracking.store import FILES, Store, has_files, search, tagged
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
@@ -73,6 +71,7 @@ class RunLogger:
         self.store, self.folder, self.diff = store, folder, diff
         self.guard = store.lease.check if store.lease else lambda: None
         self.writer = Writer(self.guard)
+        self.parent = ParentLogger(store.parent_id, self.writer)
         self.tags = tags | {PARENT: store.parent_id}
         self.run_ids = {key: run.info.run_id for key, run in store.children.items()}
         self.attempted: set[str] = set()  # keys whose run may exist though MLflow did not answer
@@ -81,8 +80,6 @@ class RunLogger:
         self.queued_epochs: dict[str, int] = {}  # key -> the last epoch that is queued
         self.unstored: list[str] = []  # names of runs whose files did not arrive in the store
         self.adopted: set[str] = set()  # keys of reused runs that are queued
-        self.last_step: int | None = None  # trials that had ended at the parent's last metrics; None: not read yet
-        self.last_values: dict[str, float] = {}  # those metrics
 
     def begin(self, run: Run) -> None:
         """Create the run in MLflow, or reopen it."""
@@ -224,30 +221,6 @@ class RunLogger:
             else:
                 self.begin(run)
                 self.end(run)
-
-    def progress(self, hours: float, ended: int = 0, best: dict[str, float] | None = None, part: float = 0) -> None:
-        """Log to the parent run the hours so far and, after each trial, the best errors and the share of trials that ended."""
-        values = {} if best is None else best | {PROGRESS: part}
-        self.writer.put(partial(self.log_progress, hours, ended, values, int(time.time() * 1000)))
-
-    def log_progress(self, hours: float, step: int, values: dict[str, float], at: int, client: MlflowClient) -> None:
-        """The write of `progress`; at a step that was logged, as where a failed trial ran again, only better values."""
-        parent = self.store.parent_id
-        if self.last_step is None:
-            points = client.get_metric_history(parent, PROGRESS)
-            self.last_step, self.last_values = (
-                max((point.step for point in points), default=0),
-                client.get_run(parent).data.metrics,
-            )
-        later, step = step > self.last_step, max(step, self.last_step)
-        new = {n: v for n, v in values.items() if later or (n != PROGRESS and v < self.last_values.get(n, math.inf))}
-        metrics = [Metric(name, value, at, step) for name, value in new.items()]
-        client.log_batch(parent, metrics=metrics, tags=[RunTag(HOURS, f"{hours:.4f}")])
-        self.last_step, self.last_values = step, self.last_values | new
-
-    def finish(self, status: str) -> None:
-        """Close the parent run."""
-        self.writer.put(lambda client: client.set_terminated(self.store.parent_id, status))
 
     def adopt(self, run: Run) -> None:
         """Copy a run that another sweep trained into this one, once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,7 +53,7 @@ class Configuration:
     runs: tuple[Run, ...]
     seeds: tuple[Predictions, ...] = ()
     decoder: str = ""
-    lacking: tuple[str, ...] = field(default=())
+    lacking: tuple[str, ...] = ()
 
     @property
     def params(self) -> dict[str, str]:
@@ -66,8 +66,8 @@ class Configuration:
         if not self.seeds:
             return "split " + " ".join(sorted({run.data.params[SPLIT_HASH] for run in self.runs}))
         first = self.seeds[0]
-        said = "\n".join([*first.names, *first.groups, json.dumps(first.meaning["axes"])])
-        content = said.encode() + first.values["target"].tobytes()
+        listed = "\n".join([*first.names, *first.groups, json.dumps(first.meaning["axes"])])
+        content = listed.encode() + first.values["target"].tobytes()
         return hashlib.sha256(content).hexdigest()[:12]
 
     @cached_property
@@ -179,13 +179,8 @@ def error_of(run: Run) -> float:
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """Return the parameters that all runs of a configuration have in common, and the version of the code."""
     params = run.data.params | {CODE_VERSION: run.data.tags.get(CODE_VERSION, "")}
-    return tuple(
-        sorted(
-            (key, value)
-            for key, value in params.items()
-            if key not in MAY_DIFFER and not key.startswith(tuple(CLAMPED.values()))
-        )
-    )
+    shared = [key for key in params if key not in MAY_DIFFER and not key.startswith(tuple(CLAMPED.values()))]
+    return tuple((key, params[key]) for key in sorted(shared))
 
 
 def configurations(runs: Iterable[Run]) -> list[Configuration]:
@@ -237,9 +232,7 @@ def configuration_of(runs: list[Run]) -> Configuration:
     for run in runs:
         by_seed.setdefault(run.data.params["seed"], []).append(run)
     whole = complete_seeds(by_seed, folds)
-    lacking = tuple(
-        f"seed {seed}: {len(group)} of {folds} folds" for seed, group in by_seed.items() if seed not in whole
-    )
+    lacking = tuple(f"seed {seed}: {len(by_seed[seed])} of {folds} folds" for seed in by_seed if seed not in whole)
     used = [run for group in whole.values() for run in group] or runs
     parts = [[fetch_predictions(run, bits=False) for run in group] for group in whole.values()]
     seeds = [sorted_by_name([one for one in part if one]) for part in parts if all(part)]
