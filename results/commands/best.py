@@ -22,7 +22,7 @@ from bel.run_layout import CHECKPOINT, CONFIG, SELECTION_SPLIT
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method
-from results.retest.evaluate import FREE, NOT_REPEATED, settings, validation_repeats
+from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, settings, validation_repeats
 from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store import registry
 from results.store.runs import find_sweeps, trials
@@ -60,14 +60,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--register", metavar="NAME", help=f"re-test it on validation, then make it {registry.CHAMPION} of this model"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="for the re-test, e.g. data_root=/data, device=cpu",
-    )
-    parser.set_defaults(run=best)
+    add_settings(parser, "for the re-test, e.g. data_root=/data, device=cpu")
 
 
 def best(a: argparse.Namespace) -> int:

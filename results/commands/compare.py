@@ -32,7 +32,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decoder", help="decoder of all runs; default: the headline of each")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.set_defaults(run=compare)
 
 
 def compare(a: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from bel.errors import UserError
 from bel.files import refuse_folder
 from bel.text import ALL_AXES
 from results.analysis.folds import contenders
-from results.retest.evaluate import FREE, NOT_REPEATED, re_test, settings
+from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, re_test, settings
 from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store.artifacts import fetch_predictions
 from results.store.predictions import Predictions
@@ -24,15 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--run-id", required=True, help="MLflow id of the sweep's parent run")
     parser.add_argument("-o", "--out", type=Path, help="folder of the table and of CSVs of runs, groups and images")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="for the re-test of a run without test predictions, e.g. data_root=/data, device=cpu",
-    )
+    add_settings(parser, "for the re-test of a run without test predictions, e.g. data_root=/data, device=cpu")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
-    parser.set_defaults(run=folds)
 
 
 def folds(a: argparse.Namespace) -> int:

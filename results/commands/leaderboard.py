@@ -23,7 +23,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="text", help="text, markdown, csv, latex or json")
     parser.add_argument("-o", "--out", type=Path, help="a file instead of the terminal")
     parser.add_argument("--publish", action="store_true", help="write it into the sweep's description in MLflow")
-    parser.set_defaults(run=leaderboard)
 
 
 def leaderboard(a: argparse.Namespace) -> int:

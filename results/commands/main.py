@@ -7,19 +7,13 @@ from collections.abc import Sequence
 
 from results.store.faults import store_command
 
-# Each in a module of its own with an `add(parser)`, imported only where it is asked for: some take seconds of torch.
+# A module each, with `add(parser)` and a function of its name. Only the one asked for is imported: some take seconds of torch.
 COMMANDS = {
-    "leaderboard": (
-        "results.commands.leaderboard",
-        "configurations of sweeps, the best first, and which differences are real",
-    ),
-    "compare": ("results.commands.compare", "runs against each other: by angle, by sequence, by bit"),
-    "report": ("results.commands.report", "one HTML page with the leaderboard and pictures"),
-    "best": (
-        "results.commands.best",
-        "the best configuration's run id, config and next commands; --register puts it into the registry",
-    ),
-    "folds": ("results.commands.folds", "out-of-fold errors of a tuned sweep, and test beside them"),
+    "leaderboard": "configurations of sweeps, the best first, and which differences are real",
+    "compare": "runs against each other: by angle, by sequence, by bit",
+    "report": "one HTML page with the leaderboard and pictures",
+    "best": "the best configuration's run id, config and next commands; --register puts it into the registry",
+    "folds": "out-of-fold errors of a tuned sweep, and test beside them",
 }
 
 
@@ -29,10 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="bel-results", description="Evaluate and compare sweeps.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (module, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
         if given[:1] == [name]:
-            importlib.import_module(module).add(sub)
+            module = importlib.import_module(f"results.commands.{name}")
+            module.add(sub)
+            sub.set_defaults(run=getattr(module, name))
     arguments = parser.parse_args(given)
     code: int = arguments.run(arguments)
     return code

@@ -18,7 +18,7 @@ from results.commands.publish import BLOCK
 from results.report import best_configurations, overview
 from results.report.page import Section, plural, render
 from results.report.report_data import ReportData
-from results.retest.evaluate import settings
+from results.retest.evaluate import add_settings, settings
 from results.store.runs import find_sweeps, outcome, trials
 
 FREE = ("data_root", "cache_dir")
@@ -42,10 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.head = 'bel'\"")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help=f"where images are here: {' or '.join(FREE)}"
-    )
-    parser.set_defaults(run=report)
+    add_settings(parser, f"where images are here: {' or '.join(FREE)}")
 
 
 def report(a: argparse.Namespace) -> int:

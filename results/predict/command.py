@@ -24,7 +24,7 @@ from results.predict.boxes import FindBoxes, boxes_of_file, face_detector, grown
 from results.predict.inference import Counts, batches, crop, predict
 from results.predict.output import Output
 from results.predict.source import Source, open_source
-from results.retest.evaluate import settings
+from results.retest.evaluate import add_settings, settings
 from results.retest.loaded_checkpoint import LoadedCheckpoint, load_network, read_state
 from results.store.faults import store_command
 
@@ -85,7 +85,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture or frame")
     parser.add_argument("--limit", type=int, metavar="N", help="N pictures or frames at most")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"one of {', '.join(FREE)}")
+    add_settings(parser, f"one of {', '.join(FREE)}")
     arguments = parser.parse_args(argv)
     within("--every", arguments.every, 1, math.inf)
     within("--limit", arguments.limit, 1, math.inf)

@@ -28,7 +28,7 @@ from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs
 from results.retest import published
-from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, repeat_validation
+from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, tolerance
 from results.retest.table import print_table
 from results.store.artifacts import fetch_predictions
 from results.store.faults import store_command
@@ -57,13 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     state_dict.add_argument("--protocol", help=" or ".join(published_names()))
     state_dict.add_argument("--code", help="code of head bel; the other heads have none")
     state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="e.g. data_root=/data, cache_dir=/scratch, device=cpu",
-    )
+    add_settings(parser, "e.g. data_root=/data, cache_dir=/scratch, device=cpu")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     arguments = parser.parse_args(argv)
     given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
@@ -120,6 +114,11 @@ def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
     return 0
 
 
+def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option --set, the pairs of which `settings` reads; `text` is its help."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
 def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
     """Return the values of KEY=VALUE pairs, the keys among `free`. Raises `UserError` for another key."""
     values = dict(map(setting_of, pairs))
@@ -151,21 +150,29 @@ def print_origin(loaded: LoadedCheckpoint) -> None:
 
 
 def validation_repeats(loaded: LoadedCheckpoint, train: Prepared, parts: Split) -> bool:
-    """Measure validation again; return whether it is the logged value, within what this device and batch size allow."""
+    """Measure validation again; return whether it is the logged value, within what this device and batch size allow.
+
+    Raises `UserError` where the data gives another split than the checkpoint's.
+    """
     if train.digest != loaded.state["data"]["data_digest"]:
         print(
             f"note: the prepared images and labels are {train.digest} here, {loaded.state['data']['data_digest']} there"
         )
-    again = repeat_validation(loaded, parts)
-    images = selection(loaded.config.selection).images
-    verdict = "repeats" if again.holds else "DOES NOT REPEAT"
+    if parts.digest != (trained := loaded.state["data"]["split_hash"]):
+        raise UserError(
+            f"the data in {loaded.config.data_root} gives the split {parts.digest}, the checkpoint had {trained}: "
+            "other images or lists; set data_root to its data"
+        )
+    again = evaluate(loaded.model, parts.held, parts.val, loaded.config)
+    error, allowed = again.mae(again.headline), tolerance(loaded, again)
+    difference = abs(error - loaded.logged)
+    holds = difference <= allowed
     print(
-        f"{images} MAE {again.evaluation.mae(again.evaluation.headline):.6f} on {len(parts.val)} images (split "
-        f"{parts.digest}) {verdict} the logged {loaded.logged:.6f}: difference {again.difference:.1e}, allowed "
-        f"{again.allowed:.0e}; mean over {len(set(again.evaluation.groups))} groups "
-        f"{again.evaluation.mae_groups(again.evaluation.headline):.6f}"
+        f"{selection(loaded.config.selection).images} MAE {error:.6f} on {len(parts.val)} images (split {parts.digest}) "
+        f"{'repeats' if holds else 'DOES NOT REPEAT'} the logged {loaded.logged:.6f}: difference {difference:.1e}, allowed "
+        f"{allowed:.0e}; mean over {len(set(again.groups))} groups {again.mae_groups(again.headline):.6f}"
     )
-    return again.holds
+    return holds
 
 
 def log_test(loaded: LoadedCheckpoint, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:

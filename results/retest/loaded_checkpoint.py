@@ -9,7 +9,7 @@ import torch
 from mlflow.entities import Run
 
 from bel.config import TrainConfig
-from bel.data.loading import Split, load, refuse_leak, request
+from bel.data.loading import load, refuse_leak, request
 from bel.data.prepare.prepared import Prepared, is_here, usable
 from bel.errors import UserError
 from bel.heads.decoders import STEPPED
@@ -17,7 +17,7 @@ from bel.model import Model
 from bel.precision import pick_device
 from bel.run_layout import BY_IMAGE
 from bel.training import checkpoint
-from bel.training.evaluate import Evaluation, evaluate, unit, width
+from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.leaderboard import find_runs
 from results.store.artifacts import fetch_checkpoint
 
@@ -73,33 +73,6 @@ def load_network(state: dict[str, Any], changes: dict[str, Any], run: Run | None
     model = checkpoint.restore(state, config)
     model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]
     return LoadedCheckpoint(state, config, model, run)
-
-
-@dataclass(frozen=True)
-class RepeatedValidation:
-    """A second evaluation of the validation split, its difference from the logged error, and the allowed one."""
-
-    evaluation: Evaluation
-    difference: float
-    allowed: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the logged error repeats."""
-        return self.difference <= self.allowed
-
-
-def repeat_validation(loaded: LoadedCheckpoint, parts: Split) -> RepeatedValidation:
-    """Measure the selection split again. Raises `UserError` where the data gives another split than the checkpoint's."""
-    digest, trained = parts.digest, loaded.state["data"]["split_hash"]
-    if digest != trained:
-        raise UserError(
-            f"the data in {loaded.config.data_root} gives the split {digest}, the checkpoint had {trained}: "
-            "other images or lists; set data_root to its data"
-        )
-    evaluation = evaluate(loaded.model, parts.held, parts.val, loaded.config)
-    measured = evaluation.metrics("val")["val/mae"]
-    return RepeatedValidation(evaluation, abs(measured - loaded.logged), tolerance(loaded, evaluation))
 
 
 def load_test(config: TrainConfig) -> Prepared:

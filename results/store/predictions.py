@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -75,14 +75,7 @@ class Predictions:
 
     def take(self, rows: NDArray[np.intp]) -> Predictions:
         """Return some of the images, in the order of `rows`."""
-        return replace(
-            self,
-            names=self.names[rows],
-            groups=self.groups[rows],
-            values={kind: values[rows] for kind, values in self.values.items()},
-            levels=self.levels[rows],
-            wrong_bits={name: wrong[rows] for name, wrong in self.wrong_bits.items()},
-        )
+        return combined([self], lambda arrays: arrays[0][rows])
 
 
 def write(evaluation: Evaluation, path: Path) -> None:
@@ -147,15 +140,20 @@ def from_table(table: Any, meaning: dict[str, Any]) -> Predictions:
 
 def concatenated(parts: Sequence[Predictions]) -> Predictions:
     """Join predictions of different images. Raises `UserError` where an image is in two of them."""
-    names = np.concatenate([part.names for part in parts])
-    if len(set(names)) < len(names):
+    whole = combined(parts, np.concatenate)
+    if len(set(whole.names)) < len(whole.names):
         raise UserError("the folds hold an image twice: they are not of one sweep")
+    return whole
+
+
+def combined(parts: Sequence[Predictions], join: Callable[[list[NDArray[Any]]], NDArray[Any]]) -> Predictions:
+    """Make predictions of others: every array is `join` of theirs, each with a row an image."""
     first = parts[0]
     return replace(
         first,
-        names=names,
-        groups=np.concatenate([part.groups for part in parts]),
-        values={kind: np.concatenate([part.values[kind] for part in parts]) for kind in first.values},
-        levels=np.concatenate([part.levels for part in parts]),
-        wrong_bits={name: np.concatenate([part.wrong_bits[name] for part in parts]) for name in first.wrong_bits},
+        names=join([part.names for part in parts]),
+        groups=join([part.groups for part in parts]),
+        values={kind: join([part.values[kind] for part in parts]) for kind in first.values},
+        levels=join([part.levels for part in parts]),
+        wrong_bits={name: join([part.wrong_bits[name] for part in parts]) for name in first.wrong_bits},
     )

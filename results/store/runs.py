@@ -15,11 +15,8 @@ from results.store.artifacts import artifact
 from results.store.connect import connect
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-NOT_FOUND = (
-    "RESOURCE_DOES_NOT_EXIST",
-    "INVALID_PARAMETER_VALUE",
-    "BAD_REQUEST",
-)  # the request's fault, not the store's
+# Error codes of MLflow that are the request's fault, not the store's.
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 STATUS = {"FINISHED": Outcome.FINISHED, "RUNNING": Outcome.RUNNING, "KILLED": Outcome.CUT}  # of a run without the tag
 
 

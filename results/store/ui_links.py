@@ -27,11 +27,8 @@ SECTION = "sweep"
 
 def charts_link(parent: Run) -> str:
     """The trials of a sweep as charts, the best first, in a view of the UI's own: an address relative to the server's."""
-    query = search_state(parent) | {
-        "orderByAsc": "true",
-        "compareRunsMode": "CHART",
-        "workflowType": "machine_learning",
-    }
+    mode = {"orderByAsc": "true", "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+    query = search_state(parent) | mode
     return f"#/experiments/{parent.info.experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
@@ -107,13 +104,9 @@ def section() -> dict[str, Any]:
 def newest_sweep() -> Run | None:
     """Find the parent run of the sweep that began last; None where there is none."""
     connect()
-    where = f"tags.`{SWEEP}` LIKE '%'"
+    where, newest = f"tags.`{SWEEP}` LIKE '%'", ["start_time DESC"]
     found = mlflow.search_runs(
-        filter_string=where,
-        max_results=1,
-        order_by=["start_time DESC"],
-        output_format="list",
-        search_all_experiments=True,
+        None, where, max_results=1, order_by=newest, output_format="list", search_all_experiments=True
     )
     return found[0] if found else None
 

@@ -156,22 +156,18 @@ def caption(board: Board) -> str:
     return harmless(f"Not comparable with the first table: {board.reason}. {text}" if board.reason else text)
 
 
-def text(boards: Sequence[Board]) -> str:
-    """Return leaderboards for a terminal: names to the left, numbers to the right."""
+def text(boards: Sequence[Board], table: Callable[..., list[str]] = columns) -> str:
+    """Return leaderboards for a terminal, or as another `table`: names to the left, numbers to the right."""
     parts = []
     for board in boards:
         cells = table_lines(board)
-        parts.append("\n".join([caption(board), "", *columns(cells, left=(cells[0].index("configuration"),))]))
+        parts.append("\n".join([caption(board), "", *table(cells, left=(cells[0].index("configuration"),))]))
     return "\n\n".join(parts) + "\n"
 
 
 def markdown(boards: Sequence[Board]) -> str:
     """Return leaderboards for a document."""
-    parts = []
-    for board in boards:
-        cells = table_lines(board)
-        parts.append("\n".join([caption(board), "", *markdown_table(cells, left=(cells[0].index("configuration"),))]))
-    return "\n\n".join(parts) + "\n"
+    return text(boards, markdown_table)
 
 
 SPECIAL = str.maketrans(
