@@ -20,8 +20,7 @@ from bel.config import TrainConfig
 from bel.errors import UserError, within
 from bel.files import replacing
 from bel.text import harmless
-from results.predict.boxes import FindBoxes, boxes_of_file, face_detector, grown, has_landmarks
-from results.predict.inference import Counts, batches, crop, predict
+from results.predict import inference
 from results.predict.output import Output
 from results.predict.source import Source, open_source
 from results.retest.evaluate import add_settings, settings
@@ -95,12 +94,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def box_finder(arguments: argparse.Namespace) -> FindBoxes | None:
+def box_finder(arguments: argparse.Namespace) -> inference.FindBoxes | None:
     """Return the function that finds the boxes of a picture; None for whole pictures."""
     if arguments.boxes is None and not arguments.detect:
         return None
-    find = face_detector() if arguments.detect else boxes_of_file(arguments.boxes)
-    return grown(find, arguments.grow or 0.0)
+    find = inference.face_detector() if arguments.detect else inference.boxes_of_file(arguments.boxes)
+    return inference.grown(find, arguments.grow or 0.0)
 
 
 def refuse_folder(out: Path | None, source: Source) -> None:
@@ -116,7 +115,7 @@ def print_notes(config: TrainConfig, boxed: bool) -> None:
     """Print how pictures are cropped unlike the training images."""
     if config.exif == "ignore":
         print("note: the network was trained on images as stored: none is turned as its EXIF says", file=sys.stderr)
-    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and has_landmarks(config))
+    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and inference.has_landmarks(config))
     if on_boxes and not boxed:
         where = "boxes" if config.crop == "boxes" else "landmarks"
         note = f"squares around {where}, and sees whole pictures here: where they hold more, give --boxes or --detect"
@@ -153,16 +152,18 @@ def replaced_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def predict_all(loaded: LoadedCheckpoint, source: Source, find: FindBoxes | None, folder: Path) -> Counts:
+def predict_all(
+    loaded: LoadedCheckpoint, source: Source, find: inference.FindBoxes | None, folder: Path
+) -> inference.Counts:
     """Predict every picture of a source into a folder. Raises `UserError` where there is nothing to predict."""
-    counts, config = Counts(), loaded.config
+    counts, config = inference.Counts(), loaded.config
     bar = tqdm(total=source.count, unit=" pictures", delay=0.5, disable=None)
     with bar, closing(Output(folder, source, config)) as output:
         pictures = source.pictures(counts.failed.append, config.exif or "apply")
-        for batch in batches(pictures, config.eval_batch_size):
-            cropped = [crops for picture in batch if (crops := crop(picture, find, loaded, counts))]
+        for batch in inference.batches(pictures, config.eval_batch_size):
+            cropped = [crops for picture in batch if (crops := inference.crop(picture, find, loaded, counts))]
             inputs = [pixels for crops in cropped for pixels in crops.inputs]
-            values, std = predict(loaded, inputs) if inputs else (torch.empty(0, len(config.axes)), None)
+            values, std = inference.predict(loaded, inputs) if inputs else (torch.empty(0, len(config.axes)), None)
             first = 0
             for crops in cropped:
                 rows = slice(first, first := first + len(crops.boxes))
@@ -177,7 +178,7 @@ def predict_all(loaded: LoadedCheckpoint, source: Source, find: FindBoxes | None
     return counts
 
 
-def why_nothing(counts: Counts) -> str:
+def why_nothing(counts: inference.Counts) -> str:
     """Return why nothing was predicted, and what to do."""
     if counts.failed:
         return f"none of {counts.pictures + len(counts.failed)} pictures can be used, the first: {counts.failed[0]}"
@@ -189,7 +190,7 @@ def why_nothing(counts: Counts) -> str:
     )
 
 
-def print_summary(counts: Counts, source: Source, out: Path, seconds: float) -> None:
+def print_summary(counts: inference.Counts, source: Source, out: Path, seconds: float) -> None:
     """Print the first pictures that could not be used, and a line on all of them."""
     for line in counts.failed[:SHOWN]:
         print(f"not predicted: {harmless(line)}", file=sys.stderr)

@@ -5,7 +5,7 @@ import numpy as np
 from bel.data.checking.sheet import LEGEND
 from bel.errors import UserError
 from results.analysis.configurations import Configuration
-from results.report import figures, figures_codes, figures_images
+from results.report import figures, pictures
 from results.report.figures import Highlight, coverage
 from results.report.page import NAME, Block, Content, Figure, Picture, Row, Table, Text, plural
 from results.report.report_data import ReportData
@@ -39,7 +39,7 @@ def wrong_bits(data: ReportData) -> Content:
         if "code" not in one.params or not one.seeds or len(blocks) == MOST_CODES:
             continue
         try:
-            picture = figures_codes.draw_codes(one)
+            picture = pictures.draw_codes(one)
         except UserError as error:
             blocks.append(Text(f"{one.name}: {error}", "absent"))
             continue
@@ -55,7 +55,7 @@ def wrong_bits(data: ReportData) -> Content:
 
 def code_caption(rank: int, one: Configuration) -> str:
     """Return the caption of the picture of a code."""
-    used = min(len(one.runs), figures_codes.MOST_RUNS)
+    used = min(len(one.runs), pictures.MOST_RUNS)
     text = f"{one.name} (rank {rank}): code {one.params['code']}, wrong bits over {plural(used, 'run')}."
     if (loss := one.params["loss"]) != "bce":
         text += f" Its loss {loss} judges levels, not single bits: these may stray from the code's at no cost."
@@ -102,13 +102,13 @@ def images(data: ReportData) -> Content:
     if not one.seeds:
         return NO_PREDICTIONS
     try:
-        worst, median = figures_images.tiles(one, data.changes)
+        worst, median = pictures.tiles(one, data.changes)
     except UserError as error:
         return str(error)
     axes = f"Left with the true axes, right with the predicted ones ({', '.join(LEGEND.split('    '))}); "
     text = (
         f"{axes if one.seeds[0].meaning['pose'] else ''}below, error and true → predicted values. {one.name}, seed "
-        f"{one.runs[0].data.params['seed']}. The worst {len(worst)}, at most {figures_images.most_of_a_group(one.seeds[0])} "
+        f"{one.runs[0].data.params['seed']}. The worst {len(worst)}, at most {pictures.most_of_a_group(one.seeds[0])} "
         "of a group as neighbouring images fail alike."
     )
     usual = f"The {len(median)} images in the middle of {len(one.seeds[0].names)}: what is usual."

@@ -8,7 +8,7 @@ import torch
 from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, LAST
 from launch import train
-from results.report.figures_images import validation_images
+from results.report.pictures import validation_images
 from results.retest import evaluate
 from tests.bel.data.prepare.test_verified import DAMAGE, change, settled  # noqa: F401 - a fixture
 from tests.conftest import children

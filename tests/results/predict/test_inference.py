@@ -10,7 +10,7 @@ from bel.data.prepare.crops import center, present
 from bel.data.prepare.prepared import prepare
 from bel.data.readers.boxes import read_boxes
 from results.predict import command as predict
-from results.predict.boxes import network_input
+from results.predict.inference import network_input
 from tests.conftest import real_data
 from tests.results.conftest import FIELDS, opencv, table
 
