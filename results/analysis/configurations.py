@@ -11,22 +11,9 @@ from functools import cached_property
 import numpy as np
 from mlflow.entities import Run
 
-from bel.run_layout import (
-    BY_IMAGE,
-    CLAMPED,
-    CODE_VERSION,
-    HELD_DIGEST,
-    OBJECTIVE,
-    PARENT,
-    RANKED,
-    SPLIT_HASH,
-    TRAIN_IMAGES,
-    VAL_GROUPS,
-    VAL_IMAGES,
-    Outcome,
-)
+from bel import run_layout
 from bel.text import in_a_word
-from results.analysis.ranking import complete_seeds, configuration_name, pooled_mean
+from results.analysis.ranking import complete_seeds, configuration_name, grouped, pooled_mean
 from results.analysis.statistics import mean_interval
 from results.store.artifacts import fetch_predictions
 from results.store.predictions import Floats, Predictions, concatenated
@@ -36,8 +23,8 @@ from results.store.runs import outcome
 # how steps are launched.
 REPEAT = ("seed", "fold")
 MAY_DIFFER = {
-    *REPEAT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, VAL_GROUPS, HELD_DIGEST,
-    "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
+    *REPEAT, run_layout.SPLIT_HASH, run_layout.TRAIN_IMAGES, run_layout.VAL_IMAGES, run_layout.VAL_GROUPS,
+    run_layout.HELD_DIGEST, "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
 }  # fmt: skip
 
 
@@ -64,7 +51,7 @@ class Configuration:
     def images(self) -> str:
         """Digest of the images it is measured on with groups, targets and axes; without predictions, of the split."""
         if not self.seeds:
-            return "split " + " ".join(sorted({run.data.params[SPLIT_HASH] for run in self.runs}))
+            return "split " + " ".join(sorted({run.data.params[run_layout.SPLIT_HASH] for run in self.runs}))
         first = self.seeds[0]
         listed = "\n".join([*first.names, *first.groups, json.dumps(first.meaning["axes"])])
         content = listed.encode() + first.values["target"].tobytes()
@@ -90,12 +77,14 @@ class Configuration:
         """Mean error over groups, each counted once; without predictions the logged one, over what `mean` says."""
         if self.seeds:
             return float(self.group_errors.mean())
-        return self.logged(OBJECTIVE, VAL_GROUPS) if self.mean == "groups" else self.image_mae
+        return self.logged(run_layout.OBJECTIVE, run_layout.VAL_GROUPS) if self.mean == "groups" else self.image_mae
 
     @property
     def mean(self) -> str:
         """What counts once in `mae`: `groups`, or `images` where an earlier version logged nothing else."""
-        return "groups" if self.seeds or all(OBJECTIVE in run.data.metrics for run in self.runs) else "images"
+        return (
+            "groups" if self.seeds or all(run_layout.OBJECTIVE in run.data.metrics for run in self.runs) else "images"
+        )
 
     def logged(self, metric: str, count: str) -> float:
         """Return a logged metric of its runs, weighted by the parameter `count`: their number of groups or images."""
@@ -105,7 +94,7 @@ class Configuration:
     @property
     def image_mae(self) -> float:
         """Mean error over images, each counted once."""
-        return float(self.errors.mean()) if self.seeds else self.logged(BY_IMAGE, VAL_IMAGES)
+        return float(self.errors.mean()) if self.seeds else self.logged(run_layout.BY_IMAGE, run_layout.VAL_IMAGES)
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
@@ -124,7 +113,11 @@ class Configuration:
         if self.seeds:
             means = self.seeds[0].by_group(self.axis_errors).mean(0)
             return dict(zip(self.seeds[0].axes, map(float, means), strict=True))
-        prefix, count = (f"{OBJECTIVE}_", VAL_GROUPS) if self.mean == "groups" else (f"{BY_IMAGE}_", VAL_IMAGES)
+        prefix, count = (
+            (f"{run_layout.OBJECTIVE}_", run_layout.VAL_GROUPS)
+            if self.mean == "groups"
+            else (f"{run_layout.BY_IMAGE}_", run_layout.VAL_IMAGES)
+        )
         names = [name for name in self.runs[0].data.metrics if name.startswith(prefix)]
         return {name.removeprefix(prefix): self.logged(name, count) for name in names}
 
@@ -141,7 +134,7 @@ class Configuration:
     @property
     def stopped(self) -> bool:
         """Whether the scheduler stopped one of its runs, so that its error is of fewer epochs than planned."""
-        return any(outcome(run) == Outcome.STOPPED for run in self.runs)
+        return any(outcome(run) == run_layout.Outcome.STOPPED for run in self.runs)
 
     def metric(self, name: str) -> float | None:
         """Return the mean of a metric over its runs; None where one lacks it."""
@@ -165,30 +158,28 @@ class Configuration:
 
 def is_ranked(run: Run) -> bool:
     """Return whether a trial has a finite error that a table can rank."""
-    return outcome(run) in RANKED and bool(np.isfinite(run.data.metrics.get(BY_IMAGE, np.nan)))
+    return outcome(run) in run_layout.RANKED and bool(np.isfinite(run.data.metrics.get(run_layout.BY_IMAGE, np.nan)))
 
 
 def error_of(run: Run) -> float:
     """Return the error that ranks a run: over groups as logged or by its predictions, else over images."""
-    if OBJECTIVE in run.data.metrics:
-        return float(run.data.metrics[OBJECTIVE])
+    if run_layout.OBJECTIVE in run.data.metrics:
+        return float(run.data.metrics[run_layout.OBJECTIVE])
     found = fetch_predictions(run, bits=False)  # of a run that an earlier version logged
-    return float(found.by_group(found.mean_errors()).mean() if found else run.data.metrics[BY_IMAGE])
+    return float(found.by_group(found.mean_errors()).mean() if found else run.data.metrics[run_layout.BY_IMAGE])
 
 
 def identity(run: Run) -> tuple[tuple[str, str], ...]:
     """Return the parameters that all runs of a configuration have in common, and the version of the code."""
-    params = run.data.params | {CODE_VERSION: run.data.tags.get(CODE_VERSION, "")}
-    shared = [key for key in params if key not in MAY_DIFFER and not key.startswith(tuple(CLAMPED.values()))]
+    params = run.data.params | {run_layout.CODE_VERSION: run.data.tags.get(run_layout.CODE_VERSION, "")}
+    clamped = tuple(run_layout.CLAMPED.values())
+    shared = [key for key in params if key not in MAY_DIFFER and not key.startswith(clamped)]
     return tuple((key, params[key]) for key in sorted(shared))
 
 
 def configurations(runs: Iterable[Run]) -> list[Configuration]:
     """Group the runs that have a finite error into configurations with the predictions of their seeds."""
-    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
-    for run in runs:
-        if is_ranked(run):
-            groups.setdefault(identity(run), []).append(run)
+    groups = grouped(filter(is_ranked, runs), identity)
     found = [once for group in groups.values() for once in divided_by_sweep(group)]
     return distinct_names([configuration_of(sorted(group, key=seed_and_fold)) for group in found])
 
@@ -197,17 +188,12 @@ def divided_by_sweep(runs: list[Run]) -> list[list[Run]]:
     """Return the runs of a configuration; by sweep where two have one seed and fold, as of `pbt`."""
     if len({seed_and_fold(run) for run in runs}) == len(runs):
         return [runs]
-    by_sweep: dict[str, list[Run]] = {}
-    for run in runs:
-        by_sweep.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
-    return list(by_sweep.values())
+    return list(grouped(runs, lambda run: run.data.tags.get(run_layout.PARENT, "")).values())
 
 
 def distinct_names(found: list[Configuration]) -> list[Configuration]:
     """Add the parameters that differ to equal names, which sweeps over different fields may have."""
-    named: dict[str, list[Configuration]] = {}
-    for one in found:
-        named.setdefault(one.name, []).append(one)
+    named = grouped(found, lambda one: one.name)
     return [distinct_name(one, named[one.name]) for one in found]
 
 
@@ -228,9 +214,7 @@ def seed_and_fold(run: Run) -> tuple[int, ...]:
 def configuration_of(runs: list[Run]) -> Configuration:
     """Make a configuration of its runs in order of seed and fold; a seed without all folds is in `lacking` alone."""
     folds = int(runs[0].data.params.get("folds", 1))
-    by_seed: dict[str, list[Run]] = {}
-    for run in runs:
-        by_seed.setdefault(run.data.params["seed"], []).append(run)
+    by_seed = grouped(runs, lambda run: run.data.params["seed"])
     whole = complete_seeds(by_seed, folds)
     lacking = tuple(f"seed {seed}: {len(by_seed[seed])} of {folds} folds" for seed in by_seed if seed not in whole)
     used = [run for group in whole.values() for run in group] or runs

@@ -16,7 +16,7 @@ from bel.errors import UserError
 from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of, is_ranked
-from results.analysis.ranking import configuration_name, rank_key
+from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.artifacts import existing_predictions
 from results.store.predictions import Floats, Predictions, concatenated
 from results.store.runs import on_fold, section_of, trials
@@ -83,11 +83,10 @@ def contenders(parent: Run, test_of: Callable[[Run], Predictions], say: Callable
 
 def in_order(found: list[Contender]) -> list[Contender]:
     """Sort contenders as a leaderboard does: by the mean over the seeds of each, then by their own error."""
-    seeds: dict[str, list[float]] = {}
-    for one in found:
-        seeds.setdefault(configuration_name(one.name), []).append(one.out_of_fold.mae)
+    seeds = grouped(found, lambda one: configuration_name(one.name))
     most = max(map(len, seeds.values()))
-    keys = {name: rank_key(fmean(maes), name, len(maes) < most) for name, maes in seeds.items()}
+    maes = {name: fmean(one.out_of_fold.mae for one in seed) for name, seed in seeds.items()}
+    keys = {name: rank_key(mae, name, len(seeds[name]) < most) for name, mae in maes.items()}
     return sorted(found, key=lambda one: (keys[configuration_name(one.name)], rank_key(one.out_of_fold.mae, one.name)))
 
 
@@ -130,11 +129,9 @@ def image_error(run: Run) -> float:
 
 def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
     """Return what the hold-out runs of a contender decided about a field, once for each of its seeds."""
-    by_value: dict[str, list[float]] = {}
-    for run in runs:
-        by_value.setdefault(run.data.params[name], []).append(error(run))
+    by_value = grouped(runs, lambda run: run.data.params[name])
     most = max(map(len, by_value.values()))
-    best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(by_value[value]), 9)))
+    best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(map(error, by_value[value])), 9)))
     values = sorted({float(value) for value in by_value}) if is_number(best) else []
     at_end = len(values) > 1 and float(best) in (values[0], values[-1])
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)

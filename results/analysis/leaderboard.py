@@ -11,7 +11,7 @@ from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, CODE_VERSION, PARENT, RANKED, SELECTION_SPLIT, SPLIT_HASH, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, is_ranked
-from results.analysis.ranking import rank_key, table_key
+from results.analysis.ranking import grouped, rank_key, table_key
 from results.analysis.statistics import BOOTSTRAP_FROM, LEAST, Difference, mean_intervals
 from results.store.artifacts import file_names
 from results.store.runs import find_run, outcome, trials
@@ -129,13 +129,8 @@ def board(found: list[Configuration], reason: str, all_axes: bool = False) -> Bo
     leader = found[0]
     standings = []
     for rank, (one, difference) in enumerate(zip(found, differences_from(leader, found), strict=True), 1):
-        unequal = order_key(one, most)[:2] != order_key(leader, most)[:2]
-        tied = (
-            one is not leader
-            and not unequal
-            and difference is not None
-            and difference.verdict not in ("worse", "better")
-        )
+        equal = order_key(one, most)[:2] == order_key(leader, most)[:2]
+        tied = equal and difference is not None and difference.verdict not in ("worse", "better")
         standings.append(Standing(rank, one, difference, tied))
     return Board(standings, reason, all_axes)
 
@@ -148,9 +143,7 @@ def boards(runs: Iterable[Run], by_decoder: bool = False, all_axes: bool = False
     found = configurations(runs)
     if by_decoder:
         found = [one for configuration in found for one in configuration.by_decoder()]
-    tables: dict[tuple[str, ...], list[Configuration]] = {}
-    for one in found:
-        tables.setdefault(comparable_by(one), []).append(one)
+    tables = grouped(found, comparable_by)
     clean_first = sorted(
         tables.items(), key=lambda item: (table_key(item[0][1], item[0][3], item[0][5], len(item[1])), item[0])
     )

@@ -5,9 +5,10 @@ It imports nothing of ours, so that a running sweep orders by it what MLflow doe
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -27,6 +28,14 @@ def configuration_name(name: str) -> str:
 def table_key(selection: str, folds: str, mean: str, size: int) -> tuple[bool, bool, bool, int]:
     """Return a sort key of leaderboards: clean numbers first, then means over groups, then out of fold, then the largest."""
     return selection == "test", mean != "groups", not folds, -size
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return items by their key, keys in the order of their first items."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def complete_seeds(by_seed: Mapping[str, list[T]], folds: int) -> dict[str, list[T]]:

@@ -13,8 +13,8 @@ from bel.run_layout import PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
 from results.analysis.pairwise import comparison
+from results.analysis.ranking import grouped
 from results.store.artifacts import existing_predictions
-from results.store.predictions import Predictions
 from results.store.runs import RUN_ID, find_run, find_sweeps, trials
 from results.tables.pairwise import text
 
@@ -79,13 +79,10 @@ def by_name(name: str, sweep: str | None, known: dict[str, Configuration]) -> Co
 
 def loaded(one: Configuration, split: str, decoder: str | None) -> Configuration:
     """Return a configuration with its predictions on a split. Raises `UserError` where some are missing."""
-    parts = [(run, existing_predictions(run, split)) for run in one.runs]
-    by_seed: dict[str, list[Predictions]] = {}
-    for run, part in parts:
-        # The folds of a seed hold different images of val, and all of them the same of test.
-        alone = split == "test" or len(one.runs) == 1
-        by_seed.setdefault(run.info.run_id if alone else run.data.params["seed"], []).append(part)
-    seeds = tuple(sorted_by_name(group) for group in by_seed.values())
+    # The folds of a seed hold different images of val, and all of them the same of test.
+    alone = split == "test" or len(one.runs) == 1
+    by_seed = grouped(one.runs, lambda run: run.info.run_id if alone else run.data.params["seed"])
+    seeds = tuple(sorted_by_name([existing_predictions(run, split) for run in runs]) for runs in by_seed.values())
     if any(not np.array_equal(other.names, seeds[0].names) for other in seeds):
         raise UserError(f"the runs of {one.name!r} predict different images: give one of its runs by its id")
     if decoder is not None and decoder not in seeds[0].decoders:

@@ -16,7 +16,7 @@ from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
 from results.commands.publish import BLOCK
 from results.report import best_configurations, overview
-from results.report.page import Section, plural, render
+from results.report.page import plural, render
 from results.report.report_data import ReportData
 from results.retest.evaluate import add_settings, settings
 from results.store.runs import find_sweeps, outcome, trials
@@ -71,7 +71,7 @@ def write(
         dates=f"Swept {started:%d %B %Y}, reported {datetime.now():%d %B %Y, %H:%M}",
         description=BLOCK.sub("", sweep.data.tags.get(NOTE, "")).strip(),  # the table is below
         facts=facts(runs, data),
-        sections=[Section(title, content(data)) for title, content in SECTIONS.items()],
+        sections={title: content(data) for title, content in SECTIONS.items()},
         footer=f"Made from the MLflow run {sweep.info.run_id}. Figures show the first table only.",
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -114,8 +114,8 @@ def learning_curves(data: ReportData) -> Content:
             panels.setdefault(hyperparameters.encoding(one.params), []).append((one, history))
     if not panels:
         return "no run has logged an error by epoch"
-    text = curves_caption(data.heading, by_image, len(runs), len(panels))
-    return [Figure(text, figures.learning_curves(panels, data.best, data.unit, data.heading))]
+    text = curves_caption(data.board.heading, by_image, len(runs), len(panels))
+    return [Figure(text, figures.learning_curves(panels, data.best, data.unit, data.board.heading))]
 
 
 def curves_caption(heading: str, by_image: bool, runs: int, panels: int) -> str:
@@ -147,7 +147,9 @@ def space(data: ReportData) -> Content:
     """Return the values and the errors of all configurations in parallel coordinates."""
     if not data.hyperparameters:
         return "there is one configuration only"
-    figure = hyperparameters.parallel_coordinates(data.configurations, data.hyperparameters, data.unit, data.heading)
+    figure = hyperparameters.parallel_coordinates(
+        data.configurations, data.hyperparameters, data.unit, data.board.heading
+    )
     logarithmic = ", ".join(column.name for column in data.hyperparameters if column.logarithmic)
     text = (
         f"{len(data.configurations)} configurations, a line each from value to value, coloured by error up to its ninetieth "

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 NAME = "configuration"  # title of the column of names, which are to the left
-SHORT = 15  # rows of a table that print does not break
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,6 @@ class Table:
     bodies: Sequence[Sequence[Row]]
     caption: str = ""
     summary: str = ""
-
-    @property
-    def is_short(self) -> bool:
-        """Whether print keeps it on one page."""
-        return sum(map(len, self.bodies)) <= SHORT
 
 
 @dataclass(frozen=True)
@@ -89,31 +83,13 @@ Block: TypeAlias = Text | Table | Figure
 Content: TypeAlias = Sequence[Block] | str  # of a section: its blocks, or why it is left out
 
 
-@dataclass(frozen=True)
-class Section:
-    """A numbered section of the page."""
-
-    title: str
-    content: Content
-
-    @property
-    def blocks(self) -> Sequence[Block]:
-        """What it shows: a sentence where it is left out."""
-        return [Text(f"Left out: {self.content}.", "absent")] if isinstance(self.content, str) else self.content
-
-    @property
-    def anchor(self) -> str:
-        """Its id, to which the contents link."""
-        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
-
-
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where it is not one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def render(
-    title: str, dates: str, description: str, facts: Mapping[str, str], sections: Sequence[Section], footer: str
+    title: str, dates: str, description: str, facts: Mapping[str, str], sections: Mapping[str, Content], footer: str
 ) -> str:
     """Return the page as HTML, with plotly's script in it once; empty facts are left out."""
     environment = Environment(

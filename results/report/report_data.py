@@ -24,11 +24,6 @@ class ReportData:
         return self.boards[0]
 
     @property
-    def heading(self) -> str:
-        """The name of its errors."""
-        return self.board.heading
-
-    @property
     def unit(self) -> str:
         """The unit of its errors."""
         return self.board.facts["unit"] or "own unit"

@@ -22,7 +22,8 @@ VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Sh
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
 ALWAYS = ("head", "code", "loss", "lr")  # columns of every view
 MOST = 20  # runs that an address names: a description has to hold it
-SECTION = "sweep"
+SECTION = "sweep"  # the one section of the page, with the charts
+OURS = {"isGenerated": False, "deleted": False}
 
 
 def charts_link(parent: Run) -> str:
@@ -68,7 +69,7 @@ def keep_view(parent: Run, runs: Sequence[Run]) -> None:
         "selectedColumns": [f"metrics.`{metric}`", *(f"params.`{name}`" for name in dict.fromkeys((*ALWAYS, *fields)))],
         "runsHiddenMode": "SHOW_ALL" if len(runs) <= 2 * MOST else "FIRST_20_RUNS",
         "compareRunCharts": charts([everywhere, fields] if everywhere != fields else [fields], metric),
-        "compareRunSections": [section()],
+        "compareRunSections": [{"uuid": SECTION, "name": "Sweep", "display": True, "isReordered": True} | OURS],
     }
     MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, json.dumps(state))
 
@@ -91,14 +92,8 @@ def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, 
         {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "lineSmoothness": 0}
         for name in (metric.replace("best_", ""), "train/loss")
     ]
-    common = {"metricSectionId": SECTION, "isGenerated": False, "deleted": False, "runsCountToCompare": 100}
+    common = {"metricSectionId": SECTION, "runsCountToCompare": 100} | OURS
     return [common | {"uuid": f"{SECTION}-{number}"} | part for number, part in enumerate(parts)]
-
-
-def section() -> dict[str, Any]:
-    """Return the one section of the page, with the charts."""
-    known = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-    return {"uuid": SECTION, "name": "Sweep"} | known
 
 
 def newest_sweep() -> Run | None:

@@ -4,7 +4,7 @@ from functools import partial
 
 from markupsafe import escape
 
-from results.report.page import Figure, Picture, Row, Section, Table, Text, render
+from results.report.page import Figure, Picture, Row, Table, Text, render
 
 
 def body(html):
@@ -25,7 +25,7 @@ def test_every_text_on_the_page_is_escaped():
         Figure(odd(), picture=Picture(b"", "image/png", odd())),
         Figure(odd(), tiles=[Picture(b"", "image/png", odd(), odd())]),
     ]
-    sections = [Section(odd(), blocks), Section(odd(), odd())]
+    sections = {odd(): blocks, odd(): odd()}
     html = render(odd(), odd(), odd(), {odd(): odd()}, sections, odd())
     assert not list(given) and "<b onload" not in html
     assert all(str(escape(text)) in body(html) for text in texts)
