@@ -33,8 +33,8 @@ from bel.source import code_version
 from launch.identity import Facts
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease
-from results.store.artifacts import file_names
 from results.store.connect import is_away
+from results.store.runs import file_names
 from results.store.runs import outcome as outcome_of
 
 FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that has an error, beside its checkpoint

@@ -15,9 +15,8 @@ from bel import run_layout
 from bel.text import in_a_word
 from results.analysis.ranking import complete_seeds, configuration_name, grouped, pooled_mean
 from results.analysis.statistics import mean_interval
-from results.store.artifacts import fetch_predictions
 from results.store.predictions import Floats, Predictions, concatenated
-from results.store.runs import outcome
+from results.store.runs import fetch_predictions, outcome
 
 # Parameters in which the runs of one configuration may differ: seed and fold, what follows from them, where files are, and
 # how steps are launched.

@@ -17,9 +17,8 @@ from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of, is_ranked
 from results.analysis.ranking import configuration_name, grouped, rank_key
-from results.store.artifacts import existing_predictions
 from results.store.predictions import Floats, Predictions, concatenated
-from results.store.runs import on_fold, section_of, trials
+from results.store.runs import existing_predictions, on_fold, section_of, trials
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
 MAY_DIFFER = {

@@ -13,8 +13,7 @@ from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration, configurations, error_of, is_ranked
 from results.analysis.ranking import grouped, rank_key, table_key
 from results.analysis.statistics import BOOTSTRAP_FROM, LEAST, Difference, mean_intervals
-from results.store.artifacts import file_names
-from results.store.runs import find_run, outcome, trials
+from results.store.runs import file_names, find_run, outcome, trials
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
 from results.analysis.pairwise import comparison
 from results.analysis.ranking import grouped
-from results.store.artifacts import existing_predictions
-from results.store.runs import RUN_ID, find_run, find_sweeps, trials
+from results.store.runs import RUN_ID, existing_predictions, find_run, find_sweeps, trials
 from results.tables.pairwise import text
 
 

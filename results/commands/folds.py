@@ -14,9 +14,8 @@ from bel.text import ALL_AXES
 from results.analysis.folds import contenders
 from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, re_test, settings
 from results.retest.loaded_checkpoint import fetch_state, load_network
-from results.store.artifacts import fetch_predictions
 from results.store.predictions import Predictions
-from results.store.runs import find_run
+from results.store.runs import fetch_predictions, find_run
 from results.tables import folds as tables
 
 

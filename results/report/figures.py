@@ -74,13 +74,8 @@ def error_intervals(board: Board, best: Sequence[Highlight], unit: str) -> go.Fi
         one, tied = standing.configuration, standing.tied or standing.rank == 1
         color = colors.get(id(one), TIE if tied else QUIET)
         lower, upper = one.interval or (one.mae, one.mae)
-        bar = {
-            "array": [upper - one.mae],
-            "arrayminus": [one.mae - lower],
-            "color": color,
-            "thickness": 1.5,
-            "width": 0,
-        }
+        ends = {"array": [upper - one.mae], "arrayminus": [one.mae - lower]}
+        bar = ends | {"color": color, "thickness": 1.5, "width": 0}
         marker = {"color": color if tied else "#fff", "size": 9, "line": {"color": color, "width": 1.6}}
         figure.add_scatter(x=[one.mae], y=[row], error_x=bar, mode="markers", marker=marker, name=one.name)
     figure.add_vline(x=board.leader.mae, line={"color": QUIET, "width": 1, "dash": "dot"}, opacity=1)

@@ -29,8 +29,8 @@ from bel.tensor_file import refuse_odd
 from bel.training.checkpoint import config_values
 from results.analysis.configurations import Configuration
 from results.report.page import Picture
-from results.store.artifacts import artifact, fetch_predictions
 from results.store.predictions import Floats, Predictions
+from results.store.runs import artifact, fetch_predictions
 
 MOST_AXES, MOST_RUNS, MOST_SIDE = 4, 10, 1000  # axes of a picture; runs of it; entries of a matrix along one side
 WORST, MEDIAN = 8, 4  # images

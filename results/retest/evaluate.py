@@ -30,19 +30,14 @@ from results.analysis.leaderboard import find_runs
 from results.retest import published
 from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, tolerance
 from results.retest.table import print_table
-from results.store.artifacts import fetch_predictions
 from results.store.faults import store_command
 from results.store.predictions import write
 from results.store.registry import find_version
-from results.store.runs import find_run
+from results.store.runs import fetch_predictions, find_run
 
 # Fields that may be set: they do not change what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
 NOT_REPEATED = "the checkpoint, the data or the code is not what was logged"
-NO_TRAINING_IMAGES = (
-    "no training image of {protocol} is in {root}: the validation error is not repeated, what train and test share is not "
-    "checked, the constant median is left out, and nothing is logged"
-)
 
 
 @store_command
@@ -103,7 +98,10 @@ def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
         targets = train.targets[parts.train]
     test = load_test(config)
     if targets is None:
-        print(f"note: {NO_TRAINING_IMAGES.format(protocol=config.protocol_name, root=config.data_root)}")
+        print(
+            f"note: no training image of {config.protocol_name} is in {config.data_root}: the validation error is not "
+            "repeated, what train and test share is not checked, the constant median is left out, and nothing is logged"
+        )
     evaluation = evaluate(loaded.model, test, torch.arange(len(test)), config)
     median = None if targets is None else constant_median(targets, evaluation)
     print_table(evaluation, median, all_axes)

@@ -1,6 +1,5 @@
 """A checkpoint with its network, for a re-test: its validation error has to repeat before the test split is measured."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from bel.errors import UserError
 from bel.heads.decoders import STEPPED
 from bel.model import Model
 from bel.precision import pick_device
-from bel.run_layout import BY_IMAGE
+from bel.run_layout import BY_IMAGE, CHECKPOINT
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.leaderboard import find_runs
-from results.store.artifacts import fetch_checkpoint
+from results.store.runs import artifact
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 
@@ -60,9 +59,14 @@ def read_state(run_id: str | None, path: Path) -> tuple[dict[str, Any], Run | No
 
 
 def fetch_state(run: Run) -> dict[str, Any]:
-    """Return the state of a run's best checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        return checkpoint.load(fetch_checkpoint(run, Path(folder)))
+    """Return the state of a run's best checkpoint. Raises `UserError` where the run has none."""
+    with artifact(run, CHECKPOINT) as path:
+        if path is None:
+            raise UserError(
+                f"run {run.info.run_id} ({run.info.status}) has no {CHECKPOINT} that can be read: there is none in "
+                f"{run.info.artifact_uri}"
+            )
+        return checkpoint.load(path)
 
 
 def load_network(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> LoadedCheckpoint:

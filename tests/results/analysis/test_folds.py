@@ -4,7 +4,7 @@ import pytest
 
 from bel.errors import UserError
 from results.analysis.folds import checked
-from results.store.artifacts import fetch_predictions
+from results.store.runs import fetch_predictions
 from tests.results.made import flat, run_with
 
 

@@ -22,8 +22,7 @@ from results.commands.best import config_text
 from results.commands.main import main
 from results.retest import evaluate, loaded_checkpoint
 from results.store import registry
-from results.store.artifacts import fetch_predictions
-from results.store.runs import trials
+from results.store.runs import fetch_predictions, trials
 from tests.conftest import children
 
 AGAIN = """

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bel.data.checking.sheet import BLUE, TILE
 from results.predict import command as predict
-from results.store.artifacts import fetch_predictions
+from results.store.runs import fetch_predictions
 from tests.conftest import children, empty_store, working_in
 from tests.results.conftest import table
 

@@ -11,7 +11,7 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from results.analysis.leaderboard import boards
 from results.report.pictures import draw_codes, jpeg, median_rows, target_text, tiles, worst_rows, wrong_shares
-from results.store.artifacts import fetch_predictions
+from results.store.runs import fetch_predictions
 
 
 def test_wrong_bits_of_levels_are_those_of_the_images(swept_runs):

@@ -13,7 +13,7 @@ from bel.run_layout import CHECKPOINT
 from bel.training import checkpoint
 from bel.training.loop import fit
 from results.retest import evaluate, export
-from results.store.artifacts import fetch_predictions
+from results.store.runs import fetch_predictions
 from tests.conftest import children, working_in
 
 

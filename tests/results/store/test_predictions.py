@@ -14,8 +14,7 @@ from bel.heads import HEADS
 from bel.run_layout import PREDICTIONS, SWEEP_FILE
 from bel.training.evaluate import Evaluation, summary
 from results.store import predictions
-from results.store.artifacts import fetch_predictions
-from results.store.runs import section_of
+from results.store.runs import fetch_predictions, section_of
 from results.store.ui_links import varied_parameters
 
 

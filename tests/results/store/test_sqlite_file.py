@@ -14,7 +14,7 @@ from bel.errors import UserError
 from bel.run_layout import CHECKPOINT, HEARTBEAT, STORE
 from launch.tracking.parent_run import find_experiment
 from results.store import sqlite_file
-from results.store.artifacts import artifact
+from results.store.runs import artifact
 from results.store.sqlite_file import relocate
 from tests.conftest import working_in
 
