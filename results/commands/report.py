@@ -14,7 +14,7 @@ from bel.files import refuse_file
 from bel.run_layout import NOTE
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
-from results.commands.publish import BLOCK
+from results.commands.leaderboard import BLOCK
 from results.report import best_configurations, overview
 from results.report.page import plural, render
 from results.report.report_data import ReportData

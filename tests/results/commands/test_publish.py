@@ -5,8 +5,8 @@ import mlflow
 import pytest
 
 from bel.errors import UserError
+from results.commands.leaderboard import BEGIN, END, described, publish
 from results.commands.main import main
-from results.commands.publish import BEGIN, END, described, publish
 from results.store import ui_links as views
 from results.store.ui_links import LOCAL, MOST, VIEW, charts_link, comparison_link, keep_view
 from tests.conftest import children

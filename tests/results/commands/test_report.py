@@ -10,7 +10,7 @@ from bel.errors import UserError
 from results.analysis.leaderboard import boards
 from results.commands import main as command
 from results.commands import report
-from results.commands.publish import BEGIN, END
+from results.commands.leaderboard import BEGIN, END
 from results.report.overview import SHORTER
 from results.report.page import render
 from results.store.runs import find_sweeps
