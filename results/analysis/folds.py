@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from statistics import fmean
 
-import numpy as np
 from mlflow.entities import Run
 
 from bel.config import TrainConfig
@@ -17,7 +16,7 @@ from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of, is_ranked
 from results.analysis.ranking import configuration_name, grouped, rank_key
-from results.store.predictions import Floats, Predictions, concatenated
+from results.store.predictions import Predictions, concatenated
 from results.store.runs import existing_predictions, on_fold, section_of, trials
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
@@ -61,11 +60,6 @@ class Contender:
     def test_maes(self) -> list[float]:
         """The MAE of each fold's network on the test split."""
         return [float(test.mean_errors().mean()) for test in self.tests]
-
-    @property
-    def test_errors(self) -> Floats:
-        """Absolute errors (n, axes) in units on the test split, mean over the folds' networks."""
-        return np.mean([test.errors() for test in self.tests], 0)
 
 
 def contenders(parent: Run, test_of: Callable[[Run], Predictions], say: Callable[[str], None]) -> list[Contender]:

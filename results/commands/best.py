@@ -115,10 +115,13 @@ def described(best_run: BestRun) -> str:
     mean = f"over {facts['groups']} groups of {facts['images']} images"
     if leader.mean == "images":
         mean = f"over {facts['images']} images, as an earlier version logged it"
+    interval = "95 % interval {:.3f} to {:.3f}".format(*leader.interval) if leader.interval else "no interval"
+    spread = leader.seed_spread
+    repeats = "one seed" if spread is None else f"mean of {leader.seed_count} seeds (sd {spread:.3f})"
     lines = [
         f"best of sweep {best_run.sweep_name} (parent run {best_run.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",
-        f"{table.heading} {leader.mae:.3f} {unit}{interval(leader)}, {mean}, {repeats_of(leader)}",
+        f"{table.heading} {leader.mae:.3f} {unit}, {interval}, {mean}, {repeats}",
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
         *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
@@ -129,18 +132,6 @@ def described(best_run: BestRun) -> str:
             f"{len(best_run.tables) - 1} more tables are not comparable with it: bel-results leaderboard shows them"
         )
     return "\n".join(map(harmless, lines))
-
-
-def interval(leader: Configuration) -> str:
-    """The interval of the best configuration's error, in words."""
-    found = leader.interval
-    return f", 95 % interval {found[0]:.3f} to {found[1]:.3f}" if found else ", no interval"
-
-
-def repeats_of(leader: Configuration) -> str:
-    """Say over how many seeds an error is the mean, and how they differ."""
-    spread = leader.seed_spread
-    return f"mean of {leader.seed_count} seeds (sd {spread:.3f})" if spread is not None else "one seed"
 
 
 def ties(table: Board) -> list[str]:

@@ -119,7 +119,7 @@ def write(found: Sequence[Contender], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(table_text(found, table=markdown_table) + "\n", encoding="utf-8")
     held = [(one.name, one.out_of_fold.seeds[0], one.out_of_fold.axis_errors) for one in found]
-    tested = [(one.name, one.tests[0], one.test_errors) for one in found]
+    tested = [(one.name, one.tests[0], np.mean([test.errors() for test in one.tests], 0)) for one in found]
     frames = {
         "runs": run_rows(found),
         "groups": group_errors(found),

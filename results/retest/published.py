@@ -16,7 +16,7 @@ from bel.data.images import opened
 from bel.data.loading import load, request
 from bel.data.prepare.prepared import open_prepared, place, usable
 from bel.data.prepare.verified import DamagedError
-from bel.data.readers.base import Entry, NoImagesError, Source
+from bel.data.readers.base import NoImagesError
 from bel.deploy.published import read, summary
 from bel.errors import UserError
 from bel.precision import pick_device
@@ -83,14 +83,10 @@ def training_targets(config: TrainConfig) -> Tensor | None:
     with suppress(DamagedError):
         if folder.exists():
             return open_prepared(folder, skip=True).targets
-    targets = [target for entry in listing.entries if (target := kept_target(wanted.source, entry)) is not None]
+    targets = []
+    for entry in listing.entries:
+        with suppress(UserError):  # it cannot be read
+            target = wanted.source.read(entry).target
+            if not np.abs(target).max() > wanted.source.limit:
+                targets.append(target.tolist())
     return torch.tensor(targets, dtype=torch.float64) if targets else None
-
-
-def kept_target(source: Source, entry: Entry) -> list[float] | None:
-    """Target in units (axes,) of an image; None where it cannot be read, or is beyond the source's limit."""
-    try:
-        target = source.read(entry).target
-    except UserError:
-        return None
-    return None if np.abs(target).max() > source.limit else target.tolist()
