@@ -37,7 +37,7 @@ def test_the_page_needs_nothing_else(html):
     assert (
         not re.findall(loads, body(html))
         and "@import" not in html
-        and "url(" not in render("", "", "", {}, [], "")[:20_000]
+        and "url(" not in render("", "", "", {}, {}, "")[:20_000]
     )
     assert html.count("plotly.js v") == 1 and len(html) < 12e6
     assert "http" not in re.sub(r"<script.*?</script>", "", body(html), flags=re.DOTALL)
