@@ -94,8 +94,11 @@ class Head(BaseHead):
         """Targets in units (B, axes), at levels of their axes -> outputs that every decoder decodes to these targets."""
         raise NotImplementedError
 
-    def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
-        """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
+    def posteriors(self, outputs: list[Tensor], temperatures: Sequence[float] | None = None) -> list[Tensor]:
+        """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none.
+
+        `temperatures` (axes,) divide the scores before the softmax; without them the posterior is the trained one.
+        """
         return []
 
     def wrong_bits(self, outputs: list[Tensor], targets: Tensor) -> list[Tensor]:
@@ -130,6 +133,14 @@ class SingleAxisHead(BaseHead):
     def posterior(self, output: Tensor) -> Tensor | None:
         """Probabilities of the levels (B, levels); None from a head that gives none."""
         return None
+
+    def tempered(self, output: Tensor, temperature: float) -> Tensor:
+        """Output (B, width) -> the output whose posterior has its scores divided by a temperature (Guo et al., ICML 2017).
+
+        Here the output itself is divided, which is right where scores are linear in it, as those of a code matrix or of
+        a softmax are; a head of another kind overrides it.
+        """
+        return output / temperature
 
     def wrong_bits(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Which bits (B, bits) differ from the code word of the target; None from a head without a 0/1 code."""
@@ -173,9 +184,12 @@ class PerAxisHead(Head):
         """Targets in units (B, axes), at levels of their axes -> outputs that every decoder decodes to these targets."""
         return [head.perfect_output(target) for head, target in zip(self.axis_heads(), targets.unbind(-1), strict=True)]
 
-    def posteriors(self, outputs: list[Tensor]) -> list[Tensor]:
+    def posteriors(self, outputs: list[Tensor], temperatures: Sequence[float] | None = None) -> list[Tensor]:
         """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
-        each = [head.posterior(output.double()) for head, output in zip(self.axis_heads(), outputs, strict=True)]
+        heads, exact = self.axis_heads(), [output.double() for output in outputs]
+        if temperatures is not None:
+            exact = [head.tempered(x, t) for head, x, t in zip(heads, exact, temperatures, strict=True)]
+        each = [head.posterior(output) for head, output in zip(heads, exact, strict=True)]
         return [posterior for posterior in each if posterior is not None]
 
     def wrong_bits(self, outputs: list[Tensor], targets: Tensor) -> list[Tensor]:

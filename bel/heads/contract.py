@@ -125,6 +125,12 @@ def check_posteriors(config: TrainConfig) -> None:
     for posterior, axis in zip(posteriors, config.axes if posteriors else (), strict=True):
         assert posterior.shape == (5, axis.levels) and posterior.dtype == torch.float64, f"{axis}: {posterior.shape}"
         torch.testing.assert_close(posterior.sum(-1), torch.ones(5, dtype=torch.float64))
+    for factor in (1.0, 4.0):
+        tempered = head.posteriors(outputs, [factor] * len(config.axes))
+        for before, after in zip(posteriors, tempered, strict=True):
+            assert factor > 1 or torch.equal(before, after), "temperature 1 must leave the posterior as it is"
+            entropies = [torch.special.entr(p).sum(-1) for p in (before, after)]
+            assert (entropies[1] >= entropies[0] - 1e-9).all(), "a temperature above 1 must spread it: see `tempered`"
     widths = [HEADS[config.head].code_width(axis, config) for axis in config.axes] if wrong else []
     assert [(x.shape, x.dtype) for x in wrong] == [((5, width), torch.bool) for width in widths]
 
