@@ -82,8 +82,8 @@ class BaseHead(nn.Module):
 class Head(BaseHead):
     """The outputs of all axes: features (B, features) -> a list of tensors (B, width), by `forward`."""
 
-    def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
-        """Outputs and targets in units (B, axes) -> scalar loss."""
+    def loss(self, outputs: list[Tensor], targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Outputs, targets in units (B, axes), and weights (B, axes) of the images where they do not count alike -> loss ()."""
         raise NotImplementedError
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ class SingleAxisHead(BaseHead):
         return PerAxisHead([cls(features, axis, config) for axis in config.axes], config)
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        """Output (B, width) and target in units (B,) -> arguments of the function `LOSSES[loss]`."""
+        """Output (B, width) and target in units (B,) -> arguments of the function `LOSSES[loss]`, but its `weights` (B,)."""
         raise NotImplementedError
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
@@ -164,12 +164,15 @@ class PerAxisHead(Head):
         """Features (B, features) -> one output (B, width) an axis."""
         return [head(features) for head in self.axis_heads()]
 
-    def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
-        """Outputs and targets in units (B, axes) -> scalar loss."""
+    def loss(self, outputs: list[Tensor], targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Outputs, targets in units (B, axes), and weights (B, axes) of each axis's part, if any -> scalar loss."""
         loss = LOSSES[self.loss_name]
-        pairs = zip(self.axis_heads(), outputs, targets.unbind(-1), strict=True)
+        shares: list[dict[str, Tensor]] = [{}] * len(outputs)
+        if weights is not None:
+            shares = [{"weights": column.to(outputs[0].dtype)} for column in weights.unbind(-1)]
+        each = zip(self.axis_heads(), outputs, targets.unbind(-1), shares, strict=True)
         return torch.stack(
-            [loss(*head.loss_inputs(self.loss_name, output, target)) for head, output, target in pairs]
+            [loss(*head.loss_inputs(self.loss_name, output, y), **share) for head, output, y, share in each]
         ).sum()
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:

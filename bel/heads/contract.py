@@ -88,6 +88,25 @@ def check_gradients(config: TrainConfig) -> None:
         assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
 
 
+def check_weights(config: TrainConfig) -> None:
+    """Check that the loss takes weights (B, axes), has its own value where they are 1, and grows in proportion to them."""
+    model = example_model(config)
+    images, targets = example_batch(len(config.axes), 15)
+    outputs = [output.detach().double() for output in model(images)]
+    head, ones = model.head.double(), torch.ones_like(targets)
+    alone = torch.ones(len(targets), 1, dtype=torch.float64)
+    alone[1:] = 0
+    try:
+        nothing, once, twice, first = (head.loss(outputs, targets, ones * times) for times in (0, 1, 2, alone))
+    except TypeError as error:
+        raise AssertionError(
+            f"loss must take weights (B, axes), and functions of LOSSES weights (B,): {error}"
+        ) from None
+    torch.testing.assert_close(once, head.loss(outputs, targets), msg="weights of 1 must not change the loss")
+    torch.testing.assert_close(twice - once, once - nothing, msg="twice the weights must be twice the images' part")
+    assert (once - nothing).abs() > 1e-9 and not torch.allclose(first, once), "the weights do not change the loss"
+
+
 def check_perfect_outputs(config: TrainConfig) -> None:
     """Check that every decoder decodes `perfect_outputs` to the targets: the first, the last and middle levels."""
     head = example_model(config).head
@@ -166,6 +185,7 @@ def headline(model: Model, images: Tensor) -> Tensor:
 CHECKS: tuple[Callable[[TrainConfig], None], ...] = (
     check_declaration,
     check_gradients,
+    check_weights,
     check_perfect_outputs,
     check_extreme_outputs,
     check_posteriors,

@@ -1,6 +1,7 @@
 """Losses with the reductions of their sources: sums over bits and images in BEL and RLEL, means elsewhere.
 
 Those of one axis take what its head's `loss_inputs` gives; BEL's published `L1` is L1 on yaw only, ours on every axis.
+With `weights` (B,) the part of each image counts so often, in the same sum or mean.
 """
 
 from collections.abc import Callable
@@ -10,64 +11,95 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bce(logits: Tensor, bits: Tensor) -> Tensor:
+def average(each: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean over images of their losses (B,), each times its weight (B,) where there are weights."""
+    return (each if weights is None else weights * each).mean()
+
+
+def bce(logits: Tensor, bits: Tensor, weights: Tensor | None = None) -> Tensor:
     """Logits (B, bits) against code words (B, bits): binary cross-entropy, summed (BEL, section 4)."""
-    return F.binary_cross_entropy_with_logits(logits, bits, reduction="sum")
+    column = None if weights is None else weights[:, None]
+    return F.binary_cross_entropy_with_logits(logits, bits, column, reduction="sum")
 
 
-def ce(scores: Tensor, index: Tensor) -> Tensor:
+def ce(scores: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:
     """Scores (B, levels) against int64 levels (B,): cross-entropy, summed (BEL, section 4)."""
-    return F.cross_entropy(scores, index, reduction="sum")
+    if weights is None:
+        return F.cross_entropy(scores, index, reduction="sum")
+    return (weights * F.cross_entropy(scores, index, reduction="none")).sum()
 
 
-def mse(level: Tensor, target: Tensor) -> Tensor:
+def mse(level: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Float levels (B,) against unclamped float levels (B,): squared error, mean."""
-    return F.mse_loss(level, target)
+    if weights is None:
+        return F.mse_loss(level, target)
+    return average(F.mse_loss(level, target, reduction="none"), weights)
 
 
-def l1(level: Tensor, target: Tensor) -> Tensor:
+def l1(level: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Float levels (B,) against unclamped float levels (B,): absolute error, mean."""
-    return F.l1_loss(level, target)
+    if weights is None:
+        return F.l1_loss(level, target)
+    return average(F.l1_loss(level, target, reduction="none"), weights)
 
 
-def smooth_l1(level: Tensor, target: Tensor) -> Tensor:
+def smooth_l1(level: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Float levels (B,) against unclamped float levels (B,): squared below a level, absolute above, mean."""
-    return F.smooth_l1_loss(level, target)
+    if weights is None:
+        return F.smooth_l1_loss(level, target)
+    return average(F.smooth_l1_loss(level, target, reduction="none"), weights)
 
 
-def ce_mse(scores: Tensor, index: Tensor, value: Tensor, target: Tensor, alpha: float) -> Tensor:
+def ce_mse(
+    scores: Tensor, index: Tensor, value: Tensor, target: Tensor, alpha: float, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of scores (B, bins), and `alpha` times the squared error of values (B,), means (HopeNet, section 3.2)."""
-    return F.cross_entropy(scores, index) + alpha * F.mse_loss(value, target)
+    if weights is None:
+        return F.cross_entropy(scores, index) + alpha * F.mse_loss(value, target)
+    return average(F.cross_entropy(scores, index, reduction="none"), weights) + alpha * mse(value, target, weights)
 
 
-def ranks(logits: Tensor, above: Tensor) -> Tensor:
+def ranks(logits: Tensor, above: Tensor, weights: Tensor | None = None) -> Tensor:
     """Rank logits (B, levels - 1) against ranks (B, levels - 1): summed over ranks, mean over images (CORAL, eq. 4)."""
-    return F.binary_cross_entropy_with_logits(logits, above, reduction="none").sum(-1).mean()
+    return average(F.binary_cross_entropy_with_logits(logits, above, reduction="none").sum(-1), weights)
 
 
-def kl(scores: Tensor, distribution: Tensor) -> Tensor:
+def kl(scores: Tensor, distribution: Tensor, weights: Tensor | None = None) -> Tensor:
     """Scores (B, levels) against label distributions (B, levels): divergence, mean over images (DLDL, eq. 4)."""
-    return F.kl_div(scores.log_softmax(-1), distribution, reduction="batchmean")
+    if weights is None:
+        return F.kl_div(scores.log_softmax(-1), distribution, reduction="batchmean")
+    return average(F.kl_div(scores.log_softmax(-1), distribution, reduction="none").sum(-1), weights)
 
 
-def geodesic(rotation: Tensor, true: Tensor) -> Tensor:
+def geodesic(rotation: Tensor, true: Tensor, weights: Tensor | None = None) -> Tensor:
     """Angle in radians between rotations (B, 3, 3), mean (6DRepNet, eq. 5); flat within 0.03 degrees of 0 and 180."""
     cosine = ((rotation * true).sum((-2, -1)) - 1) / 2
-    return torch.acos(cosine.clamp(-1 + 1e-7, 1 - 1e-7)).mean()
+    return average(torch.acos(cosine.clamp(-1 + 1e-7, 1 - 1e-7)), weights)
 
 
-def soft_ce(scores: Tensor, level: Tensor, bits: Tensor, matrix: Tensor, distance: float, difference: float) -> Tensor:
-    """Scores (B, levels) against softmax(-|level - k|), summed, and weighted regularisers (RLEL, section 3)."""
+def soft_ce(
+    scores: Tensor,
+    level: Tensor,
+    bits: Tensor,
+    matrix: Tensor,
+    distance: float,
+    difference: float,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Scores (B, levels) against softmax(-|level - k|), summed, and weighted regularisers (RLEL, section 3).
+
+    The regulariser of the matrix is of no image, and has no weight of one.
+    """
     index = torch.arange(scores.shape[-1], dtype=level.dtype, device=level.device)
     soft = (-(level[:, None] - index).abs()).softmax(-1)
-    entropy = F.cross_entropy(scores, soft, reduction="sum")
-    return entropy + distance * distance_hinge(bits, level) + difference * squared_differences(matrix)
+    entropy = ce(scores, soft, weights)
+    return entropy + distance * distance_hinge(bits, level, weights) + difference * squared_differences(matrix)
 
 
-def distance_hinge(bits: Tensor, level: Tensor) -> Tensor:
+def distance_hinge(bits: Tensor, level: Tensor, weights: Tensor | None = None) -> Tensor:
     """Real-valued bits (B, bits) nearer in L1 than twice their levels (B,) are: summed over one side, mean over the other."""
     apart = torch.cdist(bits, bits, p=1)
-    return (2 * (level[:, None] - level).abs() - apart).clamp(min=0).sum(1).mean()
+    return average((2 * (level[:, None] - level).abs() - apart).clamp(min=0).sum(1), weights)
 
 
 def squared_differences(matrix: Tensor) -> Tensor:

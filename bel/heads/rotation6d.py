@@ -41,10 +41,11 @@ class Rotation6dHead(Head):
         """Features (B, features) -> two vectors (B, 6)."""
         return [self.linear(features)]
 
-    def loss(self, outputs: list[Tensor], targets: Tensor) -> Tensor:
-        """Outputs and targets in degrees (B, 3) -> scalar loss."""
+    def loss(self, outputs: list[Tensor], targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Outputs and targets in degrees (B, 3) -> scalar loss; an image has the mean of its weights (B, 3), if any."""
         true = euler_to_matrix(torch.stack([targets[:, i] for i in self.order], -1)).to(outputs[0].dtype)
-        return LOSSES[self.loss_name](gram_schmidt(outputs[0]), true)
+        share = {} if weights is None else {"weights": weights.mean(-1).to(outputs[0].dtype)}
+        return LOSSES[self.loss_name](gram_schmidt(outputs[0]), true, **share)
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
         """Outputs -> yaw, pitch, roll in degrees (B, 3), float64, the triple with the least |pitch| + |roll|."""

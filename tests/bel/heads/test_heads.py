@@ -7,8 +7,8 @@ import torch
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.heads import HEADS
-from bel.heads.contract import CHECKS, check_overfit, configs, example_config, example_model
+from bel.heads import HEADS, PerAxisHead
+from bel.heads.contract import CHECKS, check_overfit, configs, example_batch, example_config, example_model
 from bel.heads.direct import DirectHead
 from bel.training.build import optimiser_groups
 
@@ -32,12 +32,23 @@ def test_contract_of_learning(config):
     check_overfit(config)
 
 
+class Unweighted(PerAxisHead):
+    """Axes whose loss takes no weights."""
+
+    def loss(self, outputs, targets):
+        return super().loss(outputs, targets)
+
+
 class Unfit(DirectHead):
     """A head that breaks the contract in each of its parts."""
 
     options: ClassVar = {"extra": 1}
     bounded = True
     overfit = (2e-3, 1)
+
+    @classmethod
+    def build(cls, features, config):
+        return Unweighted([cls(features, axis, config) for axis in config.axes], config)
 
     def loss_inputs(self, loss, output, target):
         return output.detach()[:, 0] + 0 * output.sum(), self.axis.to_level(target)
@@ -54,6 +65,23 @@ def test_a_head_that_breaks_the_contract_is_told(check, monkeypatch):
     monkeypatch.setitem(HEADS, "unfit", Unfit)
     with pytest.raises(AssertionError):
         check(example_config("unfit"))
+
+
+@pytest.mark.parametrize(
+    ("head", "loss"),
+    [
+        *(("bel", loss) for loss in ("bce", "ce", "mse", "l1")), ("direct", "smooth_l1"), ("hopenet", "ce_mse"),
+        ("ordinal", "ranks"), ("soft_label", "kl"), ("rotation6d", "geodesic"),
+    ],
+)  # fmt: skip
+def test_an_image_of_weight_two_counts_as_two_images(head, loss):
+    module = example_model(example_config(head, "u" if head == "bel" else None, loss)).head.double()
+    targets = example_batch(3, 4)[1]
+    outputs = module(torch.randn(4, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    weights = torch.tensor([2.0, 1.0, 1.0, 0.0]).double()[:, None].expand(4, 3)
+    rows = torch.tensor([0, 0, 1, 2])
+    repeated = module.loss([output[rows] for output in outputs], targets[rows])
+    torch.testing.assert_close(module.loss(outputs, targets, weights), repeated)
 
 
 def test_head_widths_follow_the_code_and_the_axis():
