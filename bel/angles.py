@@ -1,4 +1,4 @@
-"""Axes of a regression target: value to level and back, and the Euler convention of the pose datasets."""
+"""Axes of a regression target: value to level and back, values on a circle, and the Euler convention of pose datasets."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ MOST_LEVELS = 10_000  # of an axis: the rows of its code matrix, which may have 
 class Axis:
     """One continuous target, cut into `levels` equal steps over [low, low + span).
 
+    With a `period`, which is the span, it is a circle: values and levels wrap, where those of other axes are clamped.
     `flip` is the sign of the value in a mirrored image; None where mirroring changes its meaning. `check_unit` says that
     labels which look like degrees in place of radians, or the other way round, are refused.
     """
@@ -38,23 +39,32 @@ class Axis:
     unit: str = "deg"
     flip: int | None = None
     check_unit: bool = True
+    period: float | None = None
 
     @property
     def step(self) -> float:
         """Width of a level, in the axis's unit."""
         return self.span / self.levels
 
+    def wrap(self, value: Numbers) -> Numbers:
+        """Value in units (any shape) -> the same place of a circle within [low, low + period); else the value itself."""
+        return wrap(value, self.low, self.period) if self.period else value
+
     def to_level(self, value: Tensor) -> Tensor:
-        """Value in units (B,) -> unclamped float level (B,)."""
-        return (value - self.low) / self.step
+        """Value in units (B,) -> float level (B,), unclamped; of a circle within 0..levels."""
+        return (self.wrap(value) - self.low) / self.step
 
     def to_index(self, value: Tensor) -> Tensor:
-        """Value in units (B,) -> int64 level (B,), rounded half to even and clamped to 0..levels-1 (BEL, section 4)."""
-        return self.to_level(value).round().clamp(0, self.levels - 1).long()
+        """Value in units (B,) -> int64 level (B,), rounded half to even and clamped to 0..levels-1 (BEL, section 4).
+
+        On a circle the level after the last one is 0.
+        """
+        level = self.to_level(value).round()
+        return level.long() % self.levels if self.period else level.clamp(0, self.levels - 1).long()
 
     def to_value(self, level: Tensor) -> Tensor:
-        """Level, int or float (B,) -> value in units (B,)."""
-        return self.low + self.step * level
+        """Level, int or float (B,) -> value in units (B,), of a circle within [low, low + period)."""
+        return self.wrap(self.low + self.step * level)
 
 
 def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]:
@@ -74,6 +84,50 @@ def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]
         return 2 * math.ceil(Fraction(code_bits * axis.levels, 2 * widest))
 
     return tuple(replace(axis, levels=levels(axis)) for axis in axes)
+
+
+def wrap(values: Numbers, low: float, period: float) -> Numbers:
+    """Values (any shape) -> the same places of a circle within [low, low + period)."""
+    xp = library(values)
+    turned = values - period * xp.floor((values - low) / period)
+    return xp.where((turned >= low) & (turned < low + period), turned, low)  # what rounding puts at its ends is at low
+
+
+def wrap_axes(values: Numbers, axes: Sequence[Axis]) -> Numbers:
+    """Values in units (..., axes) -> each within its axis where that has a period; the same object where none has."""
+    if not any(axis.period for axis in axes):
+        return values
+    return library(values).stack([axis.wrap(values[..., i]) for i, axis in enumerate(axes)], -1)
+
+
+def circular(difference: Numbers, period: float) -> Numbers:
+    """Difference of places of a circle (any shape) -> the shorter way round, within half a period, with its sign."""
+    return difference - period * library(difference).round(difference / period)
+
+
+def differences(ours: Numbers, true: Numbers, periods: Sequence[float | None]) -> Numbers:
+    """Values in units (..., axes) minus others; on an axis with a period the shorter way round, with its sign."""
+    apart = ours - true
+    if not any(periods):
+        return apart
+    columns = [circular(apart[..., i], period) if period else apart[..., i] for i, period in enumerate(periods)]
+    return library(apart).stack(columns, -1)
+
+
+def circular_median(values: np.ndarray, low: float, period: float) -> float:
+    """Return the value among (n,) with the least mean distance to all of them round a circle, within [low, low + period).
+
+    The mean distance is linear between values and the places opposite to them, and has a peak at the latter: no other place
+    is nearer to all. Of equal ones it is the least. In O(n log n).
+    """
+    x = np.sort(wrap(values, low, period)) - low
+    ring, first, count = np.concatenate([x, x + period]), np.arange(len(x)), len(x)
+    sums = np.concatenate([[0.0], np.cumsum(ring)])
+    half = np.searchsorted(ring, x + period / 2, "right")  # from here on the way back is the shorter one
+    ahead = sums[half] - sums[first] - (half - first) * x
+    behind = (first + count - half) * (x + period) - (sums[first + count] - sums[half])
+    total = ahead + behind
+    return float(low + x[np.flatnonzero(total <= total.min() + 1e-12 * count * period)[0]])
 
 
 def library(values: np.ndarray | Tensor) -> ModuleType:

@@ -19,7 +19,7 @@ from bel.data.groups import selection_rule
 from bel.data.prepare.crops import exif_rule, margin_rule
 from bel.data.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.errors import UserError, absolute, convert_to, one_of, refuse_unknown, within
-from bel.heads import HEADS, OPTIONS, head_fields
+from bel.heads import HEADS, OPTIONS, head_fields, refuse_circles
 from bel.model import weights_rule
 
 
@@ -57,6 +57,7 @@ class TrainConfig(ConfigFields):
                 f"head {self.head} is for poses, and protocol {self.protocol_name} is none: choose another head, or say "
                 "pose: true where the targets are a head's yaw, pitch and roll"
             )
+        refuse_circles(self.head, [axis.name for axis in self.definition.axes if axis.period])
         head.validate(self)
 
     def _complete_data(self) -> None:

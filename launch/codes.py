@@ -58,6 +58,7 @@ def table(name: str, p: Properties) -> list[str]:
     rows = [
         ("", "min", "mean", "max"),
         ("bits that flip to the next level", *cells(*p.flips)),
+        ("from the last level to the first (seam)", "", str(p.seam), ""),
         ("changes of a bit over all levels", *cells(*p.transitions)),
         ("", "", "", ""),
         ("Hamming distance", "min", "mean", ""),

@@ -37,6 +37,7 @@ class Properties:
     transitions: Spread  # changes of a bit from level 0 to the last, over bits
     distances: dict[int, Distance]  # by the distance of two levels
     min_distance: int  # of any two levels
+    seam: int  # bits that flip from the last level to the first, which follows it where levels wrap
 
 
 def properties(matrix: Bits) -> Properties:
@@ -55,6 +56,7 @@ def properties(matrix: Bits) -> Properties:
         transitions=spread(np.count_nonzero(matrix[1:] != matrix[:-1], axis=0)),
         distances={apart: distance(hamming(matrix, apart)) for apart in level_distances(levels)},
         min_distance=int(unique == levels) if known else min_distance(matrix),
+        seam=int(np.count_nonzero(matrix[-1] != matrix[0])),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bel.angles import Axis, euler_to_matrix, matrix_to_euler, other_triple
+from bel.angles import Axis, euler_to_matrix, matrix_to_euler, other_triple, wrap_axes
 
 BLUR = 5  # pixels on a side
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
@@ -100,14 +100,14 @@ def augment(images: Tensor, draws: Draws, settings: Augmentation) -> Tensor:
 def augment_targets(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Tensor:
     """Targets in units (B, axes), float64 on the CPU -> targets of the augmented images.
 
-    Rotation needs the axes yaw, pitch, roll; flips need every axis's `flip`.
+    Rotation needs the axes yaw, pitch, roll; flips need every axis's `flip`. On an axis with a period they are wrapped.
     """
     if settings.rotate:
         targets = turn(targets, settings.rotate * draws.turn)
     if settings.flip:
         signs = torch.tensor([axis.flip or 1 for axis in axes], dtype=targets.dtype)
         targets = torch.where((draws.flip < settings.flip)[:, None], targets * signs, targets)
-    return targets
+    return wrap_axes(targets, axes)
 
 
 def within_axes(targets: Tensor, draws: Draws, settings: Augmentation, axes: Sequence[Axis]) -> Draws:

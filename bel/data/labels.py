@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bel.angles import Axis
+from bel.angles import Axis, circular_median
 from bel.errors import UserError
 from bel.text import columns
 
@@ -26,7 +26,9 @@ def histogram(values: Tensor, axis: Axis) -> Tensor:
 
 
 def clamped(values: Tensor, axis: Axis) -> float:
-    """Return the share of values in units (n,) beyond the range of the axis."""
+    """Return the share of values in units (n,) beyond the range of the axis; 0 where they wrap."""
+    if axis.period:
+        return 0.0
     return ((values < axis.low) | (values > axis.low + axis.span)).double().mean().item()
 
 
@@ -91,11 +93,19 @@ def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:
     titles = [f"{'axis':<10}", "levels", f"{'range':>16}", *(f"{name:>8}" for name in ("least", "median", "most"))]
     lines = [[*titles, "clamped", "images by level, first to last"]]
     for axis, values in zip(axes, targets.T, strict=True):
-        numbers = values.quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
+        numbers = least_median_most(values, axis)
         span = f"{axis.low:g}..{axis.low + axis.span:g} {axis.unit}"
         facts = [str(axis.levels), span, *(f"{number:.4g}" for number in numbers), f"{clamped(values, axis):.2%}"]
         lines.append([axis.name, *facts, f"|{bars(histogram(values, axis))}|"])
     return "\n".join(columns(lines, left=(0, len(lines[0]) - 1)))
+
+
+def least_median_most(values: Tensor, axis: Axis) -> list[float]:
+    """Return least, median and largest of values in units (n,), wrapped and the circular median on an axis with a period."""
+    numbers: list[float] = axis.wrap(values).quantile(torch.tensor([0, 0.5, 1], dtype=values.dtype)).tolist()
+    if axis.period:
+        numbers[1] = circular_median(values.numpy(), axis.low, axis.period)
+    return numbers
 
 
 def bars(counts: Tensor) -> str:

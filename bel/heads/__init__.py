@@ -1,6 +1,6 @@
 """Heads: what a trunk's features become, what each loss compares, and how decoders give predictions in units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bel.codes.library import normal_code
@@ -14,6 +14,7 @@ from bel.heads.learned import RlelHead
 from bel.heads.ordinal import OrdinalHead
 from bel.heads.rotation6d import Rotation6dHead
 from bel.heads.stagewise import StagewiseHead
+from bel.text import listed
 
 HEADS: dict[str, type[BaseHead]] = {
     "bel": BelHead,
@@ -50,4 +51,14 @@ def head_fields(name: str, given: Mapping[str, Any], published: Mapping[str, Any
     return found
 
 
-__all__ = ["HEADS", "OPTIONS", "BaseHead", "Head", "PerAxisHead", "SingleAxisHead", "head_fields"]
+def refuse_circles(name: str, circles: Sequence[str]) -> None:
+    """Raise `UserError` where a head has no meaning on a circle, and some axes, given by name, have a period."""
+    if circles and not HEADS[name].circular:
+        others = [other for other, head in HEADS.items() if head.circular]
+        raise UserError(
+            f"head {name} has no meaning on a circle, and {listed(circles)} of the protocol has a period: choose a head of "
+            f"{others}, or leave period out and give low and high"
+        )
+
+
+__all__ = ["HEADS", "OPTIONS", "BaseHead", "Head", "PerAxisHead", "SingleAxisHead", "head_fields", "refuse_circles"]

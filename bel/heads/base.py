@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bel.angles import Axis
+from bel.angles import Axis, circular
+from bel.heads.decoders import circular_expected, expected
 from bel.heads.losses import LOSSES
 
 CodeMatrix = NDArray[np.uint8] | NDArray[np.float32]
@@ -46,6 +47,7 @@ class BaseHead(nn.Module):
     published_steps: ClassVar[int] = 1  # Adam steps a batch in the published training
     published_loss: ClassVar[str | None] = None  # where it is not the default
     pose_only: ClassVar[bool] = False  # whether its axes must be yaw, pitch and roll
+    circular: ClassVar[bool] = False  # whether an axis may have a period, on which its levels and errors wrap
     bounded: ClassVar[bool] = True  # whether every prediction is within the range of its axis
     overfit: ClassVar[tuple[float, int]] = (2e-3, 600)  # learning rate and steps with which it fits two batches
 
@@ -117,6 +119,14 @@ class SingleAxisHead(BaseHead):
     def build(cls, features: int, config: HeadConfig) -> Head:
         """Build one such head for each axis."""
         return PerAxisHead([cls(features, axis, config) for axis in config.axes], config)
+
+    def expected(self, scores: Tensor) -> Tensor:
+        """Scores (B, levels) -> posterior mean level (B,), the circular one on an axis with a period."""
+        return circular_expected(scores) if self.axis.period else expected(scores)
+
+    def near(self, level: Tensor, target: Tensor) -> Tensor:
+        """Levels (B,) -> on an axis with a period moved by whole turns to within half a turn of target levels (B,)."""
+        return target + circular(level - target, self.axis.levels) if self.axis.period else level
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Output (B, width) and target in units (B,) -> arguments of the function `LOSSES[loss]`, but its `weights` (B,)."""

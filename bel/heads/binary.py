@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from bel.angles import Axis
 from bel.codes.library import code_matrix
 from bel.heads.base import LOGIT, CodeMatrix, HeadConfig, SingleAxisHead
-from bel.heads.decoders import DECODERS, expected, scores
+from bel.heads.decoders import CIRCULAR, DECODERS, scores
 
 
 class BelHead(SingleAxisHead):
     """Binary-encoded labels: Linear to theta, Linear to the code's bits, nothing between (BEL, section 3.1)."""
 
     losses = ("bce", "ce", "mse", "l1")
+    circular = True
     options: ClassVar[Mapping[str, Any]] = {"code": None, "code_bits": None, "theta": 10}
     matrix: Tensor
 
@@ -55,12 +56,16 @@ class BelHead(SingleAxisHead):
         if loss == "bce":
             return output, self.matrix[index]
         score = scores(output, self.matrix)
-        return (score, index) if loss == "ce" else (expected(score), self.axis.to_level(target).to(output.dtype))
+        if loss == "ce":
+            return score, index
+        level = self.axis.to_level(target).to(output.dtype)
+        return self.near(self.expected(score), level), level
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """Float levels (B,) by every decoder."""
         score = scores(output, self.matrix)
-        return {name: decode(output, score, self.code_name) for name, decode in DECODERS.items()}
+        decoders = CIRCULAR if self.axis.period else DECODERS
+        return {name: decode(output, score, self.code_name) for name, decode in decoders.items()}
 
     def perfect_output(self, target: Tensor) -> Tensor:
         """Logits (B, bits) with the signs of the code words."""

@@ -7,15 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bel.angles import Axis
+from bel.angles import Axis, circular
 from bel.heads.base import SCORE, HeadConfig, SingleAxisHead
-from bel.heads.decoders import argmax, expected
+from bel.heads.decoders import argmax
 
 
 class ClassificationHead(SingleAxisHead):
     """Classification over the levels: Linear to one score a level, softmax cross-entropy."""
 
     losses = ("ce",)
+    circular = True
     options: ClassVar[Mapping[str, Any]] = {"code_bits": None}
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
@@ -33,7 +34,7 @@ class ClassificationHead(SingleAxisHead):
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The most probable level, as published, and the posterior mean."""
-        return {"argmax": argmax(output), "expected": expected(output)}
+        return {"argmax": argmax(output), "expected": self.expected(output)}
 
     def perfect_output(self, target: Tensor) -> Tensor:
         """Scores (B, levels) of which the target's level has the largest."""
@@ -59,10 +60,13 @@ class SoftLabelHead(ClassificationHead):
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Scores and label distributions (B, levels), around the label within the levels."""
-        label = self.axis.to_level(target).to(output.dtype).clamp(0, self.axis.levels - 1)
+        label = self.axis.to_level(target).to(output.dtype)
+        label = label if self.axis.period else label.clamp(0, self.axis.levels - 1)
         level = torch.arange(self.axis.levels, dtype=label.dtype, device=label.device)
-        return output, (-0.5 * ((level - label[:, None]) / self.sigma) ** 2).softmax(-1)
+        apart = level - label[:, None]
+        apart = circular(apart, self.axis.levels) if self.axis.period else apart
+        return output, (-0.5 * (apart / self.sigma) ** 2).softmax(-1)
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, and the most probable level."""
-        return {"expected": expected(output), "argmax": argmax(output)}
+        return {"expected": self.expected(output), "argmax": argmax(output)}

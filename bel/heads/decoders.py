@@ -4,10 +4,13 @@
 is the exact Bernoulli log-likelihood of each code word up to a constant per image.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from bel.angles import wrap
 
 
 def scores(logits: Tensor, matrix: Tensor) -> Tensor:
@@ -19,6 +22,28 @@ def expected(scores: Tensor) -> Tensor:
     """Posterior mean level (B,), continuous (BEL: GEN-EX)."""
     level = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
     return scores.softmax(-1) @ level
+
+
+def circular_mean(weights: Tensor, places: Tensor, turn: float) -> Tensor:
+    """Weights (B, n) of places (n,) of a circle of length `turn` -> their mean (B,), the direction of their sum, in 0..turn.
+
+    (Mardia, Jupp: Directional Statistics, section 2.2.) Where they cancel each other it is 0, with a finite gradient.
+    """
+    angles = places.to(weights.dtype) * (2 * math.pi / turn)
+    return direction(weights @ angles.sin(), weights @ angles.cos(), turn)
+
+
+def direction(sine: Tensor, cosine: Tensor, turn: float) -> Tensor:
+    """Sine and cosine (B,), of any length -> the place (B,) on a circle of length `turn`, in 0..turn."""
+    nowhere = (sine == 0) & (cosine == 0)  # where atan2 has no gradient
+    angle = torch.atan2(sine, cosine + nowhere.to(cosine.dtype))
+    return wrap(angle * (turn / (2 * math.pi)), 0.0, turn)
+
+
+def circular_expected(scores: Tensor) -> Tensor:
+    """Circular posterior mean level (B,), continuous, where the level after the last is the first."""
+    levels = scores.shape[-1]
+    return circular_mean(scores.softmax(-1), torch.arange(levels, device=scores.device), levels)
 
 
 def argmax(scores: Tensor) -> Tensor:
@@ -41,6 +66,18 @@ def native_johnson(logits: Tensor) -> Tensor:
     return torch.where(bit.any(-1), level, torch.zeros_like(level))
 
 
+def native_ring(logits: Tensor) -> Tensor:
+    """Native decoder of the Johnson code on a circle (B,): the middle of the run of ones, as a whole level.
+
+    The bits and their complements are a ring of as many places as levels, on which every word is one run of ones over half
+    of it; the middle is the circular mean of the ones, so that no level is read otherwise than the others.
+    """
+    width = logits.shape[-1]
+    middle = (3 * width - 1) / 2 - torch.arange(width, device=logits.device)  # of the levels that set a bit
+    level = circular_mean(logits.sign(), middle, 2 * width).round()
+    return torch.where(level < 2 * width, level, torch.zeros_like(level))
+
+
 NATIVE: dict[str, Callable[[Tensor], Tensor]] = {"u": native_unary, "j": native_johnson}
 
 
@@ -53,6 +90,12 @@ DECODERS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
     "expected": lambda logits, scores, code: expected(scores),
     "argmax": lambda logits, scores, code: argmax(scores),
     "native": native,
+}
+
+CIRCULAR: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {  # the same where levels wrap
+    "expected": lambda logits, scores, code: circular_expected(scores),
+    "argmax": lambda logits, scores, code: argmax(scores),
+    "native": lambda logits, scores, code: native_ring(logits) if code == "j" else native(logits, scores, code),
 }
 
 STEPPED = ("argmax", "native", "rank")  # decoders that give whole levels

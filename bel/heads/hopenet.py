@@ -9,7 +9,7 @@ from torch import Tensor
 from bel.angles import Axis
 from bel.heads.base import HeadConfig
 from bel.heads.classification import ClassificationHead
-from bel.heads.decoders import argmax, expected
+from bel.heads.decoders import argmax
 
 BINS, LOW, SPAN = 66, -99.0, 198.0  # of 3 degrees each (section 3.2)
 
@@ -37,13 +37,14 @@ class HopenetHead(ClassificationHead):
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
         """Scores, bins, expected and true values in bins' units, and the weight of their squared error."""
-        below = self.axis.to_level(target).floor().clamp(0, self.axis.levels - 1).long()
-        value = self.axis.step * expected(output)
-        return output, below, value, (target - self.axis.low).to(output.dtype), self.alpha
+        level = self.axis.to_level(target)
+        below = level.floor().clamp(0, self.axis.levels - 1).long()
+        value = self.axis.step * self.near(self.expected(output), level.to(output.dtype))
+        return output, below, value, (self.axis.wrap(target) - self.axis.low).to(output.dtype), self.alpha
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, and the most probable bin."""
-        return {"expected": expected(output), "argmax": argmax(output)}
+        return {"expected": self.expected(output), "argmax": argmax(output)}
 
     def posterior(self, output: Tensor) -> None:
         """None: here the value of a bin is its lower end, not its middle as a level's is."""

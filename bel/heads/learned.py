@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.heads.base import SCORE, CodeMatrix, HeadConfig, SingleAxisHead
-from bel.heads.decoders import argmax, expected, scores
+from bel.heads.decoders import argmax, scores
 
 
 class RlelHead(SingleAxisHead):
     """A real-valued code matrix that is learned with the network: Linear to theta, Linear to `bits`, times the matrix."""
 
     losses = ("soft_ce",)
+    circular = True
     options: ClassVar[Mapping[str, Any]] = {
         "code_bits": None, "theta": 10, "bits": None, "distance_weight": 0.5, "difference_weight": 1.0,
     }  # fmt: skip
@@ -45,14 +46,15 @@ class RlelHead(SingleAxisHead):
         return output
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        """Scores, unclamped float levels, bits, the matrix, and the weights of the two regularisers."""
+        """Scores, unclamped float levels, bits, the matrix, the weights of the two regularisers, and the levels of a turn."""
         level = self.axis.to_level(target).to(output.dtype)
-        return scores(output, self.matrix), level, output, self.matrix, *self.weights
+        turn = self.axis.levels if self.axis.period else None
+        return scores(output, self.matrix), level, output, self.matrix, *self.weights, turn
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean and the most probable level."""
         score = scores(output, self.matrix)
-        return {"expected": expected(score), "argmax": argmax(score)}
+        return {"expected": self.expected(score), "argmax": argmax(score)}
 
     def perfect_output(self, target: Tensor) -> Tensor:
         """Real-valued bits (B, bits) that give the target's level the largest score; exact with as many bits as levels."""

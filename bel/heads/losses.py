@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bel.angles import circular
+
 
 def average(each: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean over images of their losses (B,), each times its weight (B,) where there are weights."""
+    """Return the mean over images of their losses (B,) or (B, n), each times its weight (B,) where there are weights."""
+    if weights is not None and each.ndim == 2:
+        each = each.mean(-1)
     return (each if weights is None else weights * each).mean()
 
 
@@ -84,26 +88,40 @@ def soft_ce(
     matrix: Tensor,
     distance: float,
     difference: float,
+    turn: int | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Scores (B, levels) against softmax(-|level - k|), summed, and weighted regularisers (RLEL, section 3).
 
-    The regulariser of the matrix is of no image, and has no weight of one.
+    With a `turn`, the number of levels of a circle, distances are round it, and the first level follows the last. The
+    regulariser of the matrix is of no image, and has no weight of one.
     """
     index = torch.arange(scores.shape[-1], dtype=level.dtype, device=level.device)
-    soft = (-(level[:, None] - index).abs()).softmax(-1)
+    soft = (-distances(level, index, turn)).softmax(-1)
     entropy = ce(scores, soft, weights)
-    return entropy + distance * distance_hinge(bits, level, weights) + difference * squared_differences(matrix)
+    hinge = distance_hinge(bits, level, turn, weights)
+    return entropy + distance * hinge + difference * squared_differences(matrix, turn)
 
 
-def distance_hinge(bits: Tensor, level: Tensor, weights: Tensor | None = None) -> Tensor:
+def distances(level: Tensor, other: Tensor, turn: int | None) -> Tensor:
+    """Float levels (B,) and others (n,) -> how far they are apart (B, n), on a circle of `turn` levels the shorter way."""
+    apart = level[:, None] - other
+    return (circular(apart, turn) if turn else apart).abs()
+
+
+def distance_hinge(bits: Tensor, level: Tensor, turn: int | None = None, weights: Tensor | None = None) -> Tensor:
     """Real-valued bits (B, bits) nearer in L1 than twice their levels (B,) are: summed over one side, mean over the other."""
     apart = torch.cdist(bits, bits, p=1)
-    return average((2 * (level[:, None] - level).abs() - apart).clamp(min=0).sum(1), weights)
+    return average((2 * distances(level, level, turn) - apart).clamp(min=0).sum(1), weights)
 
 
-def squared_differences(matrix: Tensor) -> Tensor:
-    """First differences of a code matrix (levels, bits) along its levels, zero before and after it: squared, summed."""
+def squared_differences(matrix: Tensor, turn: int | None = None) -> Tensor:
+    """First differences of a code matrix (levels, bits) along its levels, zero before and after it: squared, summed.
+
+    With a `turn` nothing is before or after it: the last level is followed by the first.
+    """
+    if turn:
+        return (matrix.roll(-1, 0) - matrix).square().sum()
     return F.pad(matrix, (0, 0, 1, 1)).diff(dim=0).square().sum()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bel.angles import Axis, rotation_angles
+from bel.angles import Axis, circular_median, differences, rotation_angles, wrap_axes
 from bel.config import TrainConfig
 from bel.data.batches import eval_batches
 from bel.data.groups import group_means
@@ -16,6 +16,7 @@ from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.heads import Head
 from bel.model import Model
 from bel.precision import plain_fp32
+from bel.training.posterior import summary
 
 PER_CENT = "% of range"
 DECODED = 1024  # images that are decoded at once; until then the GPU is not waited for
@@ -45,8 +46,9 @@ class Evaluation:
         return next(iter(self.predictions))
 
     def errors(self, decoder: str) -> Tensor:
-        """Return absolute errors (n, axes) in units."""
-        return (self.predictions[decoder] - self.targets).abs()
+        """Return absolute errors (n, axes) in units, the shorter way round on an axis with a period."""
+        periods = [axis.period for axis in self.axes]
+        return differences(self.predictions[decoder], self.targets, periods).abs()
 
     def group_errors(self, decoder: str) -> Tensor:
         """Return absolute errors (groups, axes) in units: means over the images of each group, groups sorted by name."""
@@ -101,6 +103,7 @@ class Evaluation:
         return {
             "axes": [
                 {"name": axis.name, "unit": axis.unit, "width": width(axis, self.axes) / axis.span}
+                | ({"period": axis.period} if axis.period else {})
                 for axis in self.axes
             ],
             "unit": unit(self.axes),
@@ -142,7 +145,7 @@ def evaluate(
     training = model.training
     model.eval()
     batches, pending = [], []
-    targets = data.targets[rows]
+    targets = wrap_axes(data.targets[rows], config.definition.axes)
     with torch.inference_mode(), plain_fp32():
         for number, images in enumerate(eval_batches(data, rows, config, device), start=1):
             pending.append((forward or model)(images))
@@ -180,29 +183,14 @@ def stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def summary(posteriors: Sequence[Tensor], targets: Tensor | None, axes: Sequence[Axis]) -> dict[str, Tensor]:
-    """Posteriors (B, levels) by axis -> standard deviation in units (B, axes), and with targets the probability below each.
-
-    A level's probability is spread evenly over its width, so that these probabilities are themselves spread evenly over
-    0..1 where the posterior is calibrated (probability integral transform: Dawid, JRSS A 1984, section 5).
-    """
-    if not posteriors:
-        return {}
-    level = [torch.arange(p.shape[-1], dtype=p.dtype, device=p.device) for p in posteriors]
-    means = [p @ x for p, x in zip(posteriors, level, strict=True)]
-    squares = [(p * (x - m[:, None]) ** 2).sum(-1) for p, x, m in zip(posteriors, level, means, strict=True)]
-    found = {"std": torch.stack([s.sqrt() * axis.step for s, axis in zip(squares, axes, strict=True)], -1)}
-    if targets is not None:
-        below = []
-        for p, axis, target in zip(posteriors, axes, targets.unbind(-1), strict=True):
-            own = axis.to_index(target)
-            within = (own + 0.5 - axis.to_level(target)).clamp(0, 1)  # the part of the target's level that is above it
-            below.append((p.cumsum(-1).gather(1, own[:, None]) - p.gather(1, own[:, None]) * within[:, None])[:, 0])
-        found["pit"] = torch.stack(below, -1)
-    return found
-
-
 def constant_median(train: Tensor, evaluation: Evaluation) -> Evaluation:
-    """Return the baseline evaluation that predicts the median of the training targets (n, axes) for every image."""
-    median = train.quantile(0.5, dim=0).expand_as(evaluation.targets)
-    return replace(evaluation, predictions={"median": median}, posterior={}, wrong_bits={})
+    """Return the baseline evaluation that predicts the median of the training targets (n, axes) for every image.
+
+    On an axis with a period it is the circular median: the label with the least mean error.
+    """
+    median = train.quantile(0.5, dim=0)
+    for i, axis in enumerate(evaluation.axes):
+        if axis.period:
+            median[i] = circular_median(train[:, i].numpy(), axis.low, axis.period)
+    predictions = {"median": median.expand_as(evaluation.targets)}
+    return replace(evaluation, predictions=predictions, posterior={}, wrong_bits={})

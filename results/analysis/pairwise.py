@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bel.angles import differences
 from bel.run_layout import CODE_VERSION, SELECTION_SPLIT, SPLIT_HASH
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration
@@ -185,12 +186,12 @@ def agreement(first: tuple[str, Configuration], second: tuple[str, Configuration
     axes = one.seeds[0].axes
     found: list[tuple[list[float], Floats, list[float]]] = []
     for ours, theirs in product(one.seeds, other.seeds):
-        target = ours.values["target"]
-        a, b = ours.values[one.decoder] - target, theirs.values[other.decoder] - target
+        a, b = ours.differences(one.decoder), theirs.differences(other.decoder)
+        apart = differences(ours.values[one.decoder], theirs.values[other.decoder], ours.periods)
         near, other_near = (np.abs(a) <= NEAR).all(1), (np.abs(b) <= NEAR).all(1)
         shares = [near & other_near, near & ~other_near, ~near & other_near, ~near & ~other_near]
         correlations = [correlation(a[:, i], b[:, i]) for i in range(len(axes))]
-        found.append((correlations, np.abs(a - b).mean(0), [float(share.mean()) for share in shares]))
+        found.append((correlations, np.abs(apart).mean(0), [float(share.mean()) for share in shares]))
     alike, apart, within = (np.mean(part, 0).tolist() for part in zip(*found, strict=True))
     result = {
         "letters": [letter, other_letter],

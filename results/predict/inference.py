@@ -17,7 +17,8 @@ from bel.data.readers.base import Box, Entry, Label
 from bel.data.readers.boxes import named_boxes
 from bel.errors import UserError
 from bel.precision import plain_fp32
-from bel.training.evaluate import stacked, summary
+from bel.training.evaluate import stacked
+from bel.training.posterior import summary
 from results.predict.source import Picture, opencv
 from results.retest.loaded_checkpoint import LoadedCheckpoint
 

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from bel.angles import wrap_axes
 from bel.codes.file import Bits
 from bel.codes.library import code_digest, code_matrix
 from bel.config import TrainConfig
@@ -152,7 +153,8 @@ def tiles(one: Configuration, changes: Mapping[str, Any]) -> tuple[list[Picture]
         raise UserError(f"the images cannot be read here: {error}") from error
     index = {name: i for i, name in enumerate(data.names)}
     rows = [index.get(name, -1) for name in found.names.tolist()]
-    if min(rows) < 0 or not np.allclose(data.targets[rows].numpy(), found.values["target"]):
+    labels = wrap_axes(data.targets[rows].numpy(), config.definition.axes)
+    if min(rows) < 0 or not np.allclose(labels, found.values["target"]):
         raise UserError("the data here has other images or other labels than those of the sweep")
     errors = found.mean_errors(one.decoder)
 

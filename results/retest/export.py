@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from mlflow.entities import Run
 from torch import Tensor
 
-from bel.angles import Axis
+from bel.angles import Axis, differences
 from bel.deploy.module import Deployed, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError
 from bel.files import refuse_file, replacing
@@ -160,12 +160,13 @@ def greatest_difference(predict: Predict, model: ExportedModel) -> float:
     For another unit it is the same part of the axis's range as of 200 degrees.
     """
     scale = torch.tensor([1 if axis.unit == "deg" else 200 / axis.span for axis in model.axes])
-    differences = []
+    greatest = []
     with torch.inference_mode(), plain_fp32():
         for batch in BATCHES:
             images = smooth_images(batch, model.side)
-            differences.append((predict(images) - model.deployed(images)).abs() * scale)
-    return torch.cat(differences).max().item()
+            apart = differences(predict(images), model.deployed(images), [axis.period for axis in model.axes])
+            greatest.append((apart.abs() * scale).max())
+    return torch.stack(greatest).max().item()
 
 
 def smooth_images(count: int, side: int) -> Tensor:

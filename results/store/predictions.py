@@ -14,7 +14,7 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from bel.angles import rotation_angles
+from bel.angles import differences, rotation_angles
 from bel.data.groups import group_means
 from bel.errors import UserError, sentence
 from bel.run_layout import MEANING
@@ -52,7 +52,16 @@ class Predictions:
 
     def errors(self, decoder: str | None = None) -> Floats:
         """Absolute errors (n, axes) in units, of the headline unless another decoder is named."""
-        return np.abs(self.values[decoder or self.decoders[0]] - self.values["target"])
+        return np.abs(self.differences(decoder))
+
+    @property
+    def periods(self) -> list[float | None]:
+        """The period of each axis; None where it does not wrap, as in files of earlier versions."""
+        return [axis.get("period") for axis in self.meaning["axes"]]
+
+    def differences(self, decoder: str | None = None) -> Floats:
+        """Predictions minus targets (n, axes) in units, the shorter way round on an axis with a period."""
+        return differences(self.values[decoder or self.decoders[0]], self.values["target"], self.periods)
 
     def mean_errors(self, decoder: str | None = None) -> Floats:
         """Absolute errors (n,) over all axes, in the unit of the headline error."""
@@ -103,6 +112,8 @@ def checked(meaning: Any) -> dict[str, Any]:
     axes, decoders, bits = meaning["axes"], meaning["decoders"], meaning["bits"]
     fits = all(isinstance(axis[name], str) for axis in axes for name in ("name", "unit"))
     fits = fits and all(isinstance(axis["width"], float | int) for axis in axes)
+    periods = [axis["period"] for axis in axes if "period" in axis]
+    fits = fits and all(isinstance(period, float | int) and 0 < period < np.inf for period in periods)
     fits = fits and all(isinstance(name, str) for name in decoders) and isinstance(meaning["unit"], str)
     fits = fits and isinstance(meaning["pose"], bool) and all(0 < count <= MOST_BITS for count in bits.values())
     if not (fits and axes and decoders):

@@ -12,7 +12,7 @@ from bel.data.checking.findings import LABEL_FILES, absence
 from bel.data.checking.half import Finding, Half
 from bel.data.checking.inspection import Fault
 from bel.data.checking.sheet import draw_sheet
-from bel.data.labels import clamped
+from bel.data.labels import clamped, least_median_most
 from bel.data.readers.base import Source
 from bel.errors import one_of
 from bel.text import columns
@@ -148,7 +148,7 @@ def ranges(half: Half) -> list[dict[str, Any]]:
     rows = []
     for axis, values in zip(half.axes, targets.T, strict=True):
         share = clamped(values, axis)
-        numbers = {"least": values.min().item(), "median": values.quantile(0.5).item(), "most": values.max().item()}
+        numbers = dict(zip(("least", "median", "most"), least_median_most(values, axis), strict=True))
         clamps = {"clamped": round(share * len(usable)), "clamped_share": share}
         span = {"low": axis.low, "high": axis.low + axis.span}
         rows.append({"axis": axis.name, "unit": axis.unit, "levels": axis.levels} | span | numbers | clamps)

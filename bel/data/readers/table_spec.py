@@ -15,7 +15,7 @@ POSE = {"yaw": -1, "pitch": 1, "roll": -1}  # and the sign of each in a mirrored
 
 @dataclass(frozen=True)
 class Target:
-    """The column of a target, its range in its unit and the number of levels; `flip` and `check_unit` as in `Axis`."""
+    """The column of a target, its range in its unit and the number of levels; the others as in `Axis`."""
 
     name: str
     low: float
@@ -24,13 +24,14 @@ class Target:
     unit: str = ""
     flip: int | None = None
     check_unit: bool | None = None  # None is as True
+    period: float | None = None
 
     @property
     def axis(self) -> Axis:
         """The target as an axis."""
-        return Axis(
-            self.name, self.low, self.high - self.low, self.levels, self.unit, self.flip, self.check_unit is None
-        )
+        span = self.period or self.high - self.low
+        checked = self.check_unit is None
+        return Axis(self.name, self.low, span, self.levels, self.unit, self.flip, checked, self.period)
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,11 @@ def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
     for name, target in targets.items():
         one_of(f"protocol.targets.{name}.unit of a pose", target.unit or "deg", ["deg"])
         one_of(f"protocol.targets.{name}.flip of a pose", target.flip or POSE[name], [POSE[name]])
+        if target.period:
+            raise UserError(
+                f"protocol.targets.{name}.period is not for a pose, whose angles are of one rotation: give low and high, or "
+                "leave pose out"
+            )
     return tuple(replace(targets[name], unit="deg", flip=flip) for name, flip in POSE.items())
 
 
@@ -167,11 +173,9 @@ def parse_target(name: Any, value: Any) -> Target:
     where = f"targets.{name}"
     if not isinstance(value, Mapping):
         raise UserError(f"protocol.{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")
-    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip", "check_unit"))
+    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip", "check_unit", "period"))
     given = plain(value)
-    low, high = (convert_to(float, f"protocol.{where}.{end}", given.get(end)) for end in ("low", "high"))
-    if not (low < high and math.isfinite(high - low)):
-        raise UserError(f"protocol.{where}.low must be below its high, got low {low:g} and high {high:g}")
+    low, high, period = parse_range(f"protocol.{where}", given)
     flip = given.get("flip")
     if flip is not None and (isinstance(flip, bool) or str(flip) not in ("1", "-1")):
         raise UserError(
@@ -187,7 +191,31 @@ def parse_target(name: Any, value: Any) -> Target:
     levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
     within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
     checked = convert_to(bool, f"protocol.{where}.check_unit", given.get("check_unit", True))
-    return Target(name, low, high, levels, unit, None if flip is None else int(flip), None if checked else False)
+    flip = None if flip is None else int(flip)
+    return Target(name, low, high, levels, unit, flip, None if checked else False, period)
+
+
+def parse_range(where: str, given: Mapping[str, Any]) -> tuple[float, float, float | None]:
+    """Return low, high and period of a target; with a period it spans one, so that `high` may be left out.
+
+    Raises `UserError`.
+    """
+    low = convert_to(float, f"{where}.low", given.get("low"))
+    if "period" not in given:
+        high = convert_to(float, f"{where}.high", given.get("high"))
+        if not (low < high and math.isfinite(high - low)):
+            raise UserError(f"{where}.low must be below its high, got low {low:g} and high {high:g}")
+        return low, high, None
+    period = convert_to(float, f"{where}.period", given["period"])
+    if not (period > 0 and low < low + period < math.inf):
+        raise UserError(f"{where}.period must be above 0, the length of one turn such as 360, got {period:g}")
+    high = convert_to(float, f"{where}.high", given.get("high", low + period))
+    if not math.isclose(high - low, period, rel_tol=1e-9):
+        raise UserError(
+            f"{where} must span one period, from low {low:g} to {low + period:g}, got high {high:g} and period {period:g}: "
+            "leave high out, or leave period out where the target does not wrap"
+        )
+    return low, low + period, period
 
 
 def text(key: str, value: Any) -> str:
