@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bel.angles import differences
 from bel.codes.library import CODES
 from bel.config import TrainConfig
 from bel.heads import HEADS
@@ -29,21 +30,28 @@ ROUNDED = 0.5  # degrees, mean over images: by how much predictions may change w
 
 
 def configs(head: str, *axes: int) -> Iterator[TrainConfig]:
-    """Yield the configs in which a head is checked: every loss and code, for 1 to 3 axes or the given numbers of them."""
+    """Yield the configs in which a head is checked: every loss and code, for 1 to 3 axes or the given numbers of them.
+
+    A head that is `circular` is checked on an axis with a period too, where one axis is among them.
+    """
     kind = HEADS[head]
     for code in CODES if "code" in kind.options else (None,):
         for loss in kind.losses:
             for count in axes or (1, 2, 3):
                 if count == len(RANGES) or not kind.pose_only:
                     yield example_config(head, code, loss, count)
+            if kind.circular and 1 in (axes or (1,)):
+                yield example_config(head, code, loss, 1, circle=True)
 
 
 def example_config(
-    head: str, code: str | None = None, loss: str | None = None, axes: int = 3, **options: Any
+    head: str, code: str | None = None, loss: str | None = None, axes: int = 3, circle: bool = False, **options: Any
 ) -> TrainConfig:
-    """Return a config with the first `axes` of `RANGES`; all three are a pose."""
+    """Return a config with the first `axes` of `RANGES`; all three are a pose. On a `circle` their ranges are periods."""
     ranges = [*RANGES.items()][:axes]
     targets = {name: {"low": low, "high": low + span, "levels": span, "unit": "deg"} for name, (low, span) in ranges}
+    if circle:
+        targets = {name: target | {"period": target["levels"]} for name, target in targets.items()}
     protocol = {"name": "csv", "train": "labels.csv", "targets": targets, "pose": axes == len(RANGES)}
     rate = {"lr": HEADS[head].overfit[0]}
     return TrainConfig.make({"protocol": protocol, "head": head, "code": code, "loss": loss} | rate | options)
@@ -115,10 +123,11 @@ def check_perfect_outputs(config: TrainConfig) -> None:
     targets = torch.stack(
         [axis.to_value(level.double()) for axis, level in zip(config.axes, levels.T, strict=True)], -1
     )
-    outputs = head.perfect_outputs(targets)
+    outputs, none = head.perfect_outputs(targets), torch.zeros_like(targets)
     assert [x.shape for x in outputs] == [x.shape for x in head(torch.zeros(len(targets), FEATURES))]
     for name, decoded in head.decode(outputs).items():
-        torch.testing.assert_close(decoded, targets, atol=1e-3, rtol=0, msg=f"{name} gives {decoded}, not {targets}")
+        message = f"{name} gives {decoded}, not {targets}"
+        torch.testing.assert_close(errors(decoded, targets, config), none, atol=1e-3, rtol=0, msg=message)
     assert not any(wrong.any() for wrong in head.wrong_bits(outputs, targets)), "perfect outputs have wrong bits"
 
 
@@ -134,6 +143,7 @@ def check_extreme_outputs(config: TrainConfig) -> None:
             for values, axis in zip(decoded.T, config.axes, strict=True):
                 inside = values.min() >= axis.low and values.max() <= axis.low + axis.span
                 assert inside or not bounded, f"decoder {name} leaves axis {axis}: set bounded to False"
+                assert torch.equal(axis.wrap(values), values), f"decoder {name} leaves a period of {axis}: wrap its levels"
 
 
 def check_posteriors(config: TrainConfig) -> None:
@@ -168,12 +178,33 @@ def check_overfit(config: TrainConfig) -> None:
         optimiser.step()
         rate.step()
     exact, outputs = headline(model, images), model(images)[0]
-    error = (exact - targets).abs().mean()
+    error = errors(exact, targets, config).abs().mean()
     assert error < 1, f"the error after {steps} steps on two batches is {error:.2f} degrees: see `overfit`"
     with torch.autocast("cpu", torch.bfloat16):
         assert not torch.equal(model(images)[0], outputs), "the trunk does not compute in bf16"
-        moved = (headline(model, images) - exact).abs().mean()
+        moved = errors(headline(model, images), exact, config).abs().mean()
     assert moved < ROUNDED, f"predictions move by {moved:.2f} degrees where the trunk computes in bf16"
+
+
+def check_turns(config: TrainConfig) -> None:
+    """Check that on axes with a period a target and the same after a turn are one: in loss, gradients and posteriors."""
+    if not all(axis.period for axis in config.axes):
+        return
+    images, targets = example_batch(len(config.axes), 15)
+    turn = torch.tensor([axis.period for axis in config.axes], dtype=targets.dtype)
+    found = []
+    for labels in (targets, targets + turn, targets - turn):
+        model = example_model(config)
+        loss = model.head.loss(model(images), labels)
+        loss.backward()
+        found.append([loss, *(parameter.grad for parameter in model.head.parameters())])
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-4, msg="a turn more is another target: wrap it")
+
+
+def errors(ours: Tensor, true: Tensor, config: TrainConfig) -> Tensor:
+    """Return predictions minus targets (B, axes), the shorter way round on an axis with a period."""
+    return differences(ours, true, [axis.period for axis in config.axes])
 
 
 def headline(model: Model, images: Tensor) -> Tensor:
@@ -189,5 +220,6 @@ CHECKS: tuple[Callable[[TrainConfig], None], ...] = (
     check_perfect_outputs,
     check_extreme_outputs,
     check_posteriors,
+    check_turns,
     check_overfit,
 )

@@ -22,6 +22,7 @@ class HopenetHead(ClassificationHead):
     """
 
     losses = ("ce_mse",)
+    circular = True
     options: ClassVar[Mapping[str, Any]] = {"alpha": 1.0}
 
     @classmethod

@@ -18,6 +18,7 @@ def test_unary_by_hand():
         transitions=(0, 0.75, 1),
         distances={1: (1, 1.0), 2: (2, 2.0), 3: (3, 3.0)},
         min_distance=1,
+        seam=3,
     )
 
 
@@ -31,6 +32,7 @@ def test_johnson_by_hand():
         transitions=(1, 1.75, 2),
         distances={1: (1, 1.0), 2: (2, 2.0), 3: (3, 3.0), 4: (4, 4.0)},
         min_distance=1,
+        seam=1,
     )
 
 
@@ -45,6 +47,7 @@ def test_gray_by_hand():
         transitions=(1, 7 / 3, 4),
         distances={1: (1, 1.0), 2: (2, 2.0), 3: (1, 9 / 5), 4: (2, 2.0)},
         min_distance=1,
+        seam=1,
     )
     assert properties(np.vstack([matrix, matrix[:1]])).flips == (1, 1.0, 1)
 
@@ -77,6 +80,7 @@ def by_hand(matrix):
         transitions=(min(changes), pytest.approx(sum(changes) / len(changes)), max(changes)),
         distances=distances,
         min_distance=min(between.values()),
+        seam=between[0, levels - 1],
     )
 
 
@@ -112,6 +116,13 @@ def test_equal_rows_are_counted():
 def test_level_distances_stop_below_the_number_of_levels():
     expected = {2: [1], 3: [1, 2], 4: [1, 2, 3], 5: [1, 2, 3, 4], 8: [1, 2, 3, 4], 9: [1, 2, 3, 4, 8]}
     assert {levels: level_distances(levels) for levels in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "seam"), [("u", 71), ("j", 1), ("b1jdj", 1), ("b2jdj", 1), ("gray", 3), ("hex16", 11)]
+)
+def test_the_seam_is_the_bits_that_flip_from_the_last_level_to_the_first(name, seam):
+    assert properties(code_matrix(name, 72)).seam == seam
 
 
 @pytest.mark.slow

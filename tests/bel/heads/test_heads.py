@@ -16,7 +16,7 @@ CONFIGS = [config for head in HEADS for config in configs(head)]
 
 
 def name(config):
-    return f"{config.head}-{config.code}-{config.loss}-{len(config.axes)}"
+    return f"{config.head}-{config.code}-{config.loss}-{'circle' if config.axes[0].period else len(config.axes)}"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)

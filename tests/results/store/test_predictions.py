@@ -12,7 +12,8 @@ from pyarrow import parquet
 from bel.errors import UserError
 from bel.heads import HEADS
 from bel.run_layout import PREDICTIONS, SWEEP_FILE
-from bel.training.evaluate import Evaluation, summary
+from bel.training.evaluate import Evaluation
+from bel.training.posterior import summary
 from results.store import predictions
 from results.store.runs import fetch_predictions, section_of
 from results.store.ui_links import varied_parameters
