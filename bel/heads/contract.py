@@ -143,7 +143,9 @@ def check_extreme_outputs(config: TrainConfig) -> None:
             for values, axis in zip(decoded.T, config.axes, strict=True):
                 inside = values.min() >= axis.low and values.max() <= axis.low + axis.span
                 assert inside or not bounded, f"decoder {name} leaves axis {axis}: set bounded to False"
-                assert torch.equal(axis.wrap(values), values), f"decoder {name} leaves a period of {axis}: wrap its levels"
+                assert torch.equal(axis.wrap(values), values), (
+                    f"decoder {name} leaves a period of {axis}: wrap its levels"
+                )
 
 
 def check_posteriors(config: TrainConfig) -> None:
