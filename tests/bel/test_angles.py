@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from bel.angles import Axis, euler_to_matrix, least_turned, matrix_to_euler, other_triple, with_levels
+from bel.angles import (
+    Axis,
+    circular,
+    circular_median,
+    differences,
+    euler_to_matrix,
+    least_turned,
+    matrix_to_euler,
+    other_triple,
+    with_levels,
+    wrap,
+    wrap_axes,
+)
 from bel.data.protocols import PROTOCOLS
 from bel.errors import UserError
 from bel.heads.rotation6d import gram_schmidt
@@ -106,3 +118,57 @@ def test_code_bits_is_the_number_of_levels_on_the_widest_axis(protocol, code_bit
 def test_one_level_is_refused():
     with pytest.raises(UserError, match="at least 2"):
         with_levels(PROTOCOLS["biwi"].axes, 1)
+
+
+CIRCLE = Axis("roll", -180, 360, 72, period=360)
+
+
+def test_values_of_a_circle_wrap_into_its_range():
+    values = torch.tensor([-180.0, 180, 179.5, 540, -181, 0, 725], dtype=torch.float64)
+    assert CIRCLE.wrap(values).tolist() == [-180, -180, 179.5, -180, 179, 0, 5]
+    assert wrap(values.numpy(), -180, 360).tolist() == CIRCLE.wrap(values).tolist()
+    assert wrap(np.array([-1e-20, 360 - 1e-20]), 0, 360).tolist() == [0, 0]  # rounding reaches no upper end
+    assert wrap(torch.tensor([-1e-9]), 0, 72).tolist() == [0]
+
+
+def test_levels_of_a_circle_wrap():
+    values = torch.tensor([-180.0, -177.4, 174, 177.4, 177.6, 180, 361], dtype=torch.float64)
+    assert CIRCLE.to_index(values).tolist() == [0, 1, 71, 71, 0, 0, 36]
+    assert CIRCLE.to_value(torch.tensor([0.0, 71, 72, -1, 36.5])).tolist() == [-180, 175, -180, 175, 2.5]
+    turned = with_levels([CIRCLE], 360)[0]
+    assert (turned.levels, turned.period, turned.step) == (360, 360, 1)
+    assert turned.to_index(torch.tensor([179.4, 179.6, 900.0])).tolist() == [359, 0, 0]
+
+
+def test_radians_wrap_too():
+    axis = Axis("angle", 0, 2 * np.pi, 100, "rad", period=2 * np.pi)
+    values = torch.tensor([-0.01, 2 * np.pi, 7.0, 6.2831], dtype=torch.float64)
+    assert axis.wrap(values).numpy() == pytest.approx([2 * np.pi - 0.01, 0, 7 - 2 * np.pi, 6.2831])
+    assert axis.to_index(values).tolist() == [0, 0, 11, 0]
+
+
+def test_differences_take_the_shorter_way_round_on_axes_with_a_period_only():
+    ours, true = np.array([[350.0, 350], [10, 10], [180, 180]]), np.array([[10.0, 10], [350, 350], [0, 0]])
+    expected = [[-20, 340], [20, -340], [180, 180]]
+    assert differences(ours, true, [360, None]).tolist() == expected
+    assert differences(torch.from_numpy(ours), torch.from_numpy(true), [360, None]).tolist() == expected
+    assert circular(torch.tensor([359.0, -359, 181, 720]), 360).tolist() == [-1, 1, -179, 0]
+
+
+def test_without_a_period_nothing_is_computed_otherwise():
+    values = torch.rand(50, 2, dtype=torch.float64)
+    axes = PROTOCOLS["biwi"].axes[:2]
+    assert wrap_axes(values, axes) is values
+    assert torch.equal(differences(values, values.flip(0), [None, None]), values - values.flip(0))
+
+
+def test_the_circular_median_has_the_least_mean_distance():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 10, 57):
+        values = rng.normal(170, 60, n)
+        found = circular_median(values, -180, 360)
+        grid = np.concatenate([np.linspace(-180, 180, 2001), values])
+        mean = np.abs(circular(values - grid[:, None], 360)).mean(1)
+        assert np.abs(circular(values - found, 360)).mean() == pytest.approx(mean.min(), abs=1e-9)
+        assert -180 <= found < 180 and np.abs(circular(values - found, 360)).min() < 1e-9
+    assert circular_median(np.array([179.0, -179, -178, 178, 176]), -180, 360) == 179

@@ -8,7 +8,7 @@ import torch
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS, PerAxisHead
-from bel.heads.contract import CHECKS, check_overfit, configs, example_batch, example_config, example_model
+from bel.heads.contract import CHECKS, check_overfit, check_turns, configs, example_batch, example_config, example_model
 from bel.heads.direct import DirectHead
 from bel.training.build import optimiser_groups
 
@@ -51,7 +51,7 @@ class Unfit(DirectHead):
         return Unweighted([cls(features, axis, config) for axis in config.axes], config)
 
     def loss_inputs(self, loss, output, target):
-        return output.detach()[:, 0] + 0 * output.sum(), self.axis.to_level(target)
+        return output.detach()[:, 0] + 0 * output.sum(), (target - self.axis.low) / self.axis.step
 
     def perfect_output(self, target):
         return super().perfect_output(target) + 1
@@ -63,8 +63,9 @@ class Unfit(DirectHead):
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_head_that_breaks_the_contract_is_told(check, monkeypatch):
     monkeypatch.setitem(HEADS, "unfit", Unfit)
+    circle = check is check_turns
     with pytest.raises(AssertionError):
-        check(example_config("unfit"))
+        check(example_config("unfit", axes=1 if circle else 3, circle=circle))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,37 @@ def test_hopenet_has_the_published_bins_of_a_pose_and_as_many_of_another_target(
 def test_a_rotation_is_refused_where_the_targets_are_none():
     with pytest.raises(UserError, match="head rotation6d is for poses, and protocol csv is none: choose another head"):
         example_config("rotation6d", axes=2)
+
+
+@pytest.mark.parametrize("head", ["ordinal", "stagewise"])
+def test_a_head_without_a_meaning_on_a_circle_is_refused_with_a_period(head):
+    message = (
+        rf"head {head} has no meaning on a circle, and yaw of the protocol has a period: choose a head of \['bel', "
+    )
+    with pytest.raises(UserError, match=message):
+        example_config(head, axes=1, circle=True)
+
+
+def test_an_angle_across_the_seam_is_near_for_every_loss_that_knows_how_far():
+    """Perfect outputs of the last level cost as much for the first one's label as for the one before it."""
+    for head, loss, code in [
+        ("bel", "l1", "j"), ("bel", "mse", "j"), ("bel", "bce", "j"), ("direct", "mse", None),
+        ("direct", "smooth_l1", None), ("soft_label", "kl", None), ("hopenet", "ce_mse", None),
+    ]:  # fmt: skip
+        config = example_config(head, code, loss, 1, circle=True)
+        module, axis = example_model(config).head, config.axes[0]
+        levels = torch.arange(axis.levels, dtype=torch.float64)
+        outputs = module.perfect_outputs(axis.to_value(levels[-1:])[:, None])
+        costs = [module.loss(outputs, axis.to_value(level.reshape(1, 1))).item() for level in levels]
+        assert costs[0] == pytest.approx(costs[-3 + 1], rel=1e-3), (head, loss)
+        assert costs[1] == pytest.approx(costs[-3], rel=1e-3), (head, loss)
+
+
+def test_a_direct_head_on_a_circle_is_read_by_the_direction_of_sine_and_cosine():
+    config = example_config("direct", axes=1, circle=True)  # -40..20
+    module = example_model(config).head
+    quarter = [torch.tensor([[2.0, 0.0], [0.0, -3.0], [-0.5, 0.0], [0.0, 0.0]])]
+    assert module.decode(quarter)["direct"][:, 0].tolist() == pytest.approx([-25, -10, 5, -40], abs=1e-4)
 
 
 def test_a_learned_code_has_its_own_learning_rate_and_width():

@@ -100,10 +100,23 @@ def test_defaults_are_filled_in() -> None:
     }
 
 
+ROLL = {**AGE, "targets": {"roll": {"low": -180.5, "period": 360, "levels": 72, "unit": "deg", "flip": -1}}}
 POSED = {**AGE, "test": "t.csv", "pose": True, "targets": dict.fromkeys(("roll", "yaw", "pitch"), ANGLE)}
 
 
-@pytest.mark.parametrize("mapping", [AGE, FULL, POSED])
+def test_a_target_with_a_period_spans_one() -> None:
+    (axis,) = parse_table(ROLL).axes
+    assert (axis.low, axis.span, axis.period, axis.levels) == (-180.5, 360, 360, 72)
+    with_high = parse_table({**AGE, "targets": {"roll": {**ROLL["targets"]["roll"], "high": 179.5}}})
+    assert with_high == parse_table(ROLL) and with_high.as_dict()["targets"]["roll"]["high"] == 179.5
+
+
+def test_a_table_without_a_period_has_the_normal_form_of_before() -> None:
+    assert parse_table(AGE).as_dict()["targets"] == {"age": {"low": 0.0, "high": 100.0, "levels": 100, "unit": ""}}
+    assert "period" not in json.dumps([parse_table(mapping).as_dict() for mapping in (AGE, FULL, POSED)])
+
+
+@pytest.mark.parametrize("mapping", [AGE, FULL, POSED, ROLL])
 def test_a_spec_goes_through_plain_values_and_through_pickle(mapping: dict[str, Any]) -> None:
     spec = parse_table(mapping)
     plain = spec.as_dict()
@@ -480,7 +493,7 @@ def target(**changes: Any) -> dict[str, Any]:
         ({"targets": {"age": [0, 100]}}, r"protocol.targets.age must be a mapping such as .*, got \[0, 100\]"),
         (
             target(max=3),
-            r"unknown key of protocol.targets.age 'max': choose from \['low', 'high', 'levels', 'unit', 'flip', 'check_unit'\]",
+            r"unknown key of protocol.targets.age 'max': choose from \['low', 'high', 'levels', 'unit', .*'period'\]",
         ),
         (target(low=None), "protocol.targets.age.low must be a finite number, got None"),
         (target(high=math.inf), "protocol.targets.age.high must be a finite number, got inf"),
@@ -499,6 +512,19 @@ def target(**changes: Any) -> dict[str, Any]:
         (target(flip=True), "protocol.targets.age.flip must be 1 or -1, got True"),
         (target(unit="u" * 101), "protocol.targets.age.unit must have 100 characters at most, got 101"),
         (target(unit=5), "protocol.targets.age.unit must be text, got 5"),
+        (target(period=0), "protocol.targets.age.period must be above 0, the length of one turn such as 360, got 0"),
+        (target(period=-360), "protocol.targets.age.period must be above 0, .* got -360"),
+        (target(period=math.inf), "protocol.targets.age.period must be a finite number, got inf"),
+        (target(low=1e300, high=None, period=1), "protocol.targets.age.period must be above 0"),
+        (
+            target(high=180, period=360),
+            "protocol.targets.age must span one period, from low 0 to 360, got high 180 and period 360: leave high out, or",
+        ),
+        (target(low=None, high=180, period=180), "protocol.targets.age.low must be a finite number, got None"),
+        (
+            POSED | {"targets": POSED["targets"] | {"roll": {"low": -180, "period": 360}}},
+            "protocol.targets.roll.period is not for a pose, whose angles are of one rotation: give low and high, or leave",
+        ),
         (target(check_unit="no"), "protocol.targets.age.check_unit must be true or false, got 'no'"),
     ],
 )
