@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -34,10 +34,11 @@ class TrainConfig(ConfigFields):
         """Convert, fill in what the head decides, and check every rule."""
         self._set({f.name: convert(f, getattr(self, f.name)) for f in fields(self)})
         for f in fields(self):
-            if f.metadata["choices"] is not None:
-                one_of(f.name, getattr(self, f.name), f.metadata["choices"])
-            elif f.metadata["bounds"] != (-math.inf, math.inf):
-                within(f.name, getattr(self, f.name), *f.metadata["bounds"])
+            value, bounds = getattr(self, f.name), f.metadata["bounds"]
+            if f.metadata["choices"] is not None and value is not None:
+                one_of(f.name, value, f.metadata["choices"])
+            elif bounds != (-math.inf, math.inf) and not isinstance(value, str):  # a word instead of a number
+                within(f.name, value, *bounds)
         self._complete_head()
         self._complete_data()
         self._check_recipe()
@@ -133,13 +134,14 @@ class TrainConfig(ConfigFields):
 
 
 def convert(f: Field[Any], value: Any) -> Any:
-    """Convert a value to the type of its field; null may be text. Raises `UserError`."""
+    """Convert a value to the type of its field; null may be text, and a word that the field takes stays. Raises `UserError`."""
     if f.name == "protocol":
         return normal_form(value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
     if value in (None, "null") and type(None) in kinds:
         return None
-    return convert_to(kinds[0], f.name, value)
+    words = [word for kind in kinds[1:] if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
+    return convert_to(kinds[0], f.name, value, words)
 
 
 HINTS = typing.get_type_hints(TrainConfig)

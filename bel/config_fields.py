@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from bel.angles import MOST_LEVELS
 from bel.data.prepare.crops import CENTERS, CROPS
@@ -63,8 +63,8 @@ class ConfigFields:
     head: str = option("bel", "kind of output", choices=HEADS)
     code: str | None = option(None, "label encoding of head bel: a name, random:SEED or file:PATH of a 0/1 matrix")
     code_bits: int | None = option(None, "levels on the widest axis (not the matrix width); default: one per degree")
-    theta: int | None = option(
-        None, "width of the linear bottleneck of heads bel and rlel; default 10", low=1, high=MOST_LEVELS
+    theta: int | Literal["none"] | None = option(
+        None, "width of the linear bottleneck of heads bel and rlel, or none; default 10", low=1, high=MOST_LEVELS
     )
     bits: int | None = option(
         None, "width of head rlel's learned code; default: as many as levels", low=1, high=MOST_LEVELS
@@ -77,7 +77,28 @@ class ConfigFields:
     )
     alpha: float | None = option(None, "weight of head hopenet's squared error; default 1", low=0, high=1e6)
     sigma: float | None = option(
-        None, "standard deviation in levels of head soft_label's labels; default 2", low=0.1, high=1e4
+        None,
+        "standard deviation in levels of the labels of heads soft_label and dldl_v2 (default 2) and hl_gauss (0.75)",
+        low=0.1,
+        high=1e4,
+    )
+    phi: str | None = option(
+        None, "distance in head sord's labels: l1 (default), or its square, l2", choices=("l1", "l2")
+    )
+    mean_weight: float | None = option(
+        None, "weight of the squared error of head mean_variance's expectation; default 0.2", low=0, high=1e6
+    )
+    variance_weight: float | None = option(
+        None, "weight of the variance in head mean_variance; default 0.05", low=0, high=1e6
+    )
+    expectation_weight: float | None = option(
+        None, "weight of the absolute error of head dldl_v2's expectation; default 1", low=0, high=1e6
+    )
+    unimodal_weight: float | None = option(
+        None, "weight of head unimodal's loss of a single peak; default 1000", low=0, high=1e6
+    )
+    beta: float | None = option(
+        None, "power of the variance that weights head gaussian's likelihood; default 0.5", low=0, high=1
     )
     loss: str | None = option(None, "training loss; default: the head's own first one")
     backbone: str = option("resnet50", "trunk, by its torchvision name", choices=BACKBONES)

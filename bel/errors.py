@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,17 @@ def setting_of(pair: str) -> tuple[str, str | None]:
     return key, value or None
 
 
-def convert_to(kind: type, what: str, value: Any) -> Any:
-    """Convert a value, or its text (YAML reads 1e-4 as text), to str, bool, int or float. Raises `UserError`."""
+def convert_to(kind: type, what: str, value: Any, words: Sequence[str] = ()) -> Any:
+    """Convert a value, or its text (YAML reads 1e-4 as text), to str, bool, int or float. Raises `UserError`.
+
+    One of `words` stays as it is.
+    """
+    if isinstance(value, str) and value in words:
+        return value
     try:
         return CONVERT[kind](value)
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} must be {NOUNS[kind]}, got {value!r}") from None
+        raise UserError(f"{what} must be {' or '.join([NOUNS[kind], *words])}, got {value!r}") from None
 
 
 def absolute(what: str, path: str) -> Path:

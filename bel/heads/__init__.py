@@ -7,11 +7,18 @@ from bel.codes.library import normal_code
 from bel.errors import UserError, one_of
 from bel.heads.base import BaseHead, Head, PerAxisHead, SingleAxisHead
 from bel.heads.binary import BelHead
-from bel.heads.classification import ClassificationHead, SoftLabelHead
-from bel.heads.direct import DirectHead
-from bel.heads.hopenet import HopenetHead
+from bel.heads.classification import ClassificationHead, HopenetHead
+from bel.heads.direct import DirectHead, GaussianHead
+from bel.heads.distributions import (
+    DldlV2Head,
+    HlGaussHead,
+    MeanVarianceHead,
+    SoftLabelHead,
+    SordHead,
+    UnimodalHead,
+)
 from bel.heads.learned import RlelHead
-from bel.heads.ordinal import OrdinalHead
+from bel.heads.ordinal import CornHead, OrCnnHead, OrdinalHead
 from bel.heads.rotation6d import Rotation6dHead
 from bel.heads.stagewise import StagewiseHead
 from bel.text import listed
@@ -26,6 +33,14 @@ HEADS: dict[str, type[BaseHead]] = {
     "soft_label": SoftLabelHead,
     "rotation6d": Rotation6dHead,
     "stagewise": StagewiseHead,
+    "mean_variance": MeanVarianceHead,
+    "dldl_v2": DldlV2Head,
+    "sord": SordHead,
+    "unimodal": UnimodalHead,
+    "hl_gauss": HlGaussHead,
+    "or_cnn": OrCnnHead,
+    "corn": CornHead,
+    "gaussian": GaussianHead,
 }
 
 # Fields that only some heads use.

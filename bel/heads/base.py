@@ -21,6 +21,16 @@ from bel.heads.losses import LOSSES
 CodeMatrix = NDArray[np.uint8] | NDArray[np.float32]
 LOGIT, SCORE = 40.0, 1e3  # of a bit and of a level in perfect outputs: their probabilities are 1 in float32
 
+NO_BOTTLENECK = "none"  # as theta
+
+
+def bottleneck(features: int, theta: int | str) -> tuple[nn.Module, int]:
+    """Return a linear layer to `theta` outputs, and their number; with theta none the features themselves."""
+    if theta == NO_BOTTLENECK:
+        return nn.Identity(), features
+    width = int(theta)
+    return nn.Linear(features, width), width
+
 
 class HeadConfig(Protocol):
     """What every head needs of a config; a head's own fields are those that its `options` name."""

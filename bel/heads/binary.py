@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.codes.library import code_matrix
-from bel.heads.base import LOGIT, CodeMatrix, HeadConfig, SingleAxisHead
+from bel.heads.base import LOGIT, CodeMatrix, HeadConfig, SingleAxisHead, bottleneck
 from bel.heads.decoders import CIRCULAR, DECODERS, scores
 
 
 class BelHead(SingleAxisHead):
-    """Binary-encoded labels: Linear to theta, Linear to the code's bits, nothing between (BEL, section 3.1)."""
+    """Binary-encoded labels: Linear to theta, Linear to the code's bits, nothing between (BEL, section 3.1).
+
+    With theta none there is one Linear, from the features to the bits.
+    """
 
     losses = ("bce", "ce", "mse", "l1")
     circular = True
@@ -42,8 +45,8 @@ class BelHead(SingleAxisHead):
         self.code_name = options["code"]
         matrix = torch.from_numpy(code_matrix(self.code_name, axis.levels)).float()
         self.register_buffer("matrix", matrix, persistent=False)  # (levels, bits)
-        self.bottleneck = nn.Linear(features, options["theta"])
-        self.bits = nn.Linear(options["theta"], matrix.shape[1])
+        self.bottleneck, width = bottleneck(features, options["theta"])
+        self.bits = nn.Linear(width, matrix.shape[1])
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, features) -> logits (B, bits)."""

@@ -1,15 +1,17 @@
-"""Classification over the levels: against the level (hard), or against a Gaussian around it (soft labels)."""
+"""Classification over the levels, and HopeNet, which adds the error of the expectation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bel.angles import Axis, circular
+from bel.angles import Axis
 from bel.heads.base import SCORE, HeadConfig, SingleAxisHead
 from bel.heads.decoders import argmax
+
+BINS, LOW, SPAN = 66, -99.0, 198.0  # of hopenet, of 3 degrees each (section 3.2)
 
 
 class ClassificationHead(SingleAxisHead):
@@ -45,28 +47,38 @@ class ClassificationHead(SingleAxisHead):
         return output.softmax(-1)
 
 
-class SoftLabelHead(ClassificationHead):
-    """Label distribution learning: a Gaussian of `sigma` levels around the label, KL divergence, expectation.
+class HopenetHead(ClassificationHead):
+    """Scores of 66 bins: cross-entropy with the label's bin, and `alpha` times the squared error of the expectation.
 
-    (Gao, Xing, Xie, Wu, Geng: Deep Label Distribution Learning with Label Ambiguity, IEEE TIP 2017, section III.)
+    (Ruiz, Chong, Rehg: Fine-Grained Head Pose Estimation Without Keypoints, CVPR Workshops 2018.) A pose's bins are of 3
+    degrees from -99 to 99, those of another target divide its range. As published a label falls into the bin below it, and
+    bin k is decoded to its lower end (section 3.2).
     """
 
-    losses = ("kl",)
-    options: ClassVar[Mapping[str, Any]] = {"code_bits": None, "sigma": 2.0}
+    losses = ("ce_mse",)
+    options: ClassVar[Mapping[str, Any]] = {"alpha": 1.0}
+
+    @classmethod
+    def adapt_axes(cls, axes: tuple[Axis, ...], pose: bool) -> tuple[Axis, ...]:
+        """Return the axes in 66 bins."""
+        if pose:
+            return tuple(replace(axis, low=LOW, span=SPAN, levels=BINS) for axis in axes)
+        return tuple(replace(axis, levels=BINS) for axis in axes)
 
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
-        self.sigma = self.options_of(config)["sigma"]
+        self.alpha = self.options_of(config)["alpha"]
 
     def loss_inputs(self, loss: str, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        """Scores and label distributions (B, levels), around the label within the levels."""
-        label = self.axis.to_level(target).to(output.dtype)
-        label = label if self.axis.period else label.clamp(0, self.axis.levels - 1)
-        level = torch.arange(self.axis.levels, dtype=label.dtype, device=label.device)
-        apart = level - label[:, None]
-        apart = circular(apart, self.axis.levels) if self.axis.period else apart
-        return output, (-0.5 * (apart / self.sigma) ** 2).softmax(-1)
+        """Scores, bins, expected and true values in bins' units, and the weight of their squared error."""
+        level = self.axis.to_level(target)
+        below = level.floor().clamp(0, self.axis.levels - 1).long()
+        value = self.axis.step * self.near(self.expected(output), level.to(output.dtype))
+        return output, below, value, (self.axis.wrap(target) - self.axis.low).to(output.dtype), self.alpha
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
-        """The posterior mean, as published, and the most probable level."""
+        """The posterior mean, as published, and the most probable bin."""
         return {"expected": self.expected(output), "argmax": argmax(output)}
+
+    def posterior(self, output: Tensor) -> None:
+        """None: here the value of a bin is its lower end, not its middle as a level's is."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bel.angles import wrap
+from bel.angles import circular, wrap
 
 
 def scores(logits: Tensor, matrix: Tensor) -> Tensor:
@@ -49,6 +49,18 @@ def circular_expected(scores: Tensor) -> Tensor:
 def argmax(scores: Tensor) -> Tensor:
     """Most probable level (B,) (BEL: GEN)."""
     return scores.argmax(-1).to(scores.dtype)
+
+
+def median(scores: Tensor) -> Tensor:
+    """Median level (B,): the first up to which half of the probability lies, which has the least expected distance."""
+    return (scores.softmax(-1).cumsum(-1) < 0.5).sum(-1).to(scores.dtype)
+
+
+def circular_median(scores: Tensor) -> Tensor:
+    """Level (B,) with the least expected distance round a circle; of equal ones the first."""
+    level = torch.arange(scores.shape[-1], dtype=scores.dtype, device=scores.device)
+    apart = circular(level[:, None] - level, scores.shape[-1]).abs()
+    return (scores.softmax(-1) @ apart).argmin(-1).to(scores.dtype)
 
 
 def native_unary(logits: Tensor) -> Tensor:
@@ -98,4 +110,4 @@ CIRCULAR: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {  # the same whe
     "native": lambda logits, scores, code: native_ring(logits) if code == "j" else native(logits, scores, code),
 }
 
-STEPPED = ("argmax", "native", "rank")  # decoders that give whole levels
+STEPPED = ("argmax", "native", "rank", "median")  # decoders that give whole levels

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bel.angles import Axis
-from bel.heads.base import SCORE, CodeMatrix, HeadConfig, SingleAxisHead
+from bel.heads.base import SCORE, CodeMatrix, HeadConfig, SingleAxisHead, bottleneck
 from bel.heads.decoders import argmax, scores
 
 
@@ -36,8 +36,8 @@ class RlelHead(SingleAxisHead):
         super().__init__(features, axis, config)
         options, bits = self.options_of(config), self.code_width(axis, config)
         self.weights = options["distance_weight"], options["difference_weight"]
-        self.bottleneck = nn.Linear(features, options["theta"])
-        self.bits = nn.Linear(options["theta"], bits)
+        self.bottleneck, width = bottleneck(features, options["theta"])
+        self.bits = nn.Linear(width, bits)
         self.matrix = nn.Parameter(torch.rand(axis.levels, bits))
 
     def forward(self, features: Tensor) -> Tensor:

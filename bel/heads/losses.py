@@ -125,6 +125,82 @@ def squared_differences(matrix: Tensor, turn: int | None = None) -> Tensor:
     return F.pad(matrix, (0, 0, 1, 1)).diff(dim=0).square().sum()
 
 
+def ranks_clamped(logits: Tensor, above: Tensor, weights: Tensor | None = None) -> Tensor:
+    """As `ranks`, but from probabilities, of which logarithms are clamped at -100 (public code of OR-CNN)."""
+    each = F.binary_cross_entropy(logits.sigmoid(), above, reduction="none").sum(-1)
+    return average(each, weights)
+
+
+def conditional_ranks(logits: Tensor, above: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Rank logits against ranks (B, levels - 1), each of the images above the rank before it: mean over pairs (CORN, eq. 6)."""
+    asked = F.pad(above, (1, 0), value=1.0)[:, :-1]
+    each = (asked * F.binary_cross_entropy_with_logits(logits, above, reduction="none")).sum(-1)
+    return average(each * (len(each) / asked.sum()), weights)
+
+
+def ce_distribution(scores: Tensor, distribution: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Scores against label distributions (B, levels): cross-entropy, mean over images (SORD, HL-Gauss, section 3)."""
+    return average(F.cross_entropy(scores, distribution, reduction="none"), weights)
+
+
+def moments(scores: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and distances of the levels to the label (B, levels) -> signed error of the mean, and variance (B,)."""
+    p = scores.softmax(-1)
+    error = (p * distance).sum(-1)
+    return error, (p * (distance - error[:, None]) ** 2).sum(-1)
+
+
+def ce_l1(
+    scores: Tensor, distribution: Tensor, distance: Tensor, expectation_weight: float, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy with label distributions, and the weighted absolute error of the mean (DLDL-v2, section 3).
+
+    The paper's divergence has the same gradient.
+    """
+    error, _ = moments(scores, distance)
+    each = F.cross_entropy(scores, distribution, reduction="none") + expectation_weight * error.abs()
+    return average(each, weights)
+
+
+def mean_variance(
+    scores: Tensor,
+    index: Tensor,
+    distance: Tensor,
+    mean_weight: float,
+    variance_weight: float,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy with levels, half the squared error of the mean, and the variance: weighted (Pan et al., section 3)."""
+    error, variance = moments(scores, distance)
+    each = F.cross_entropy(scores, index, reduction="none") + mean_weight * error**2 / 2 + variance_weight * variance
+    return average(each, weights)
+
+
+def unimodal(
+    scores: Tensor, distance: Tensor, unimodal_weight: float, wraps: bool = False, weights: Tensor | None = None
+) -> Tensor:
+    """Concentration on the label, and weighted steps of the distribution away from it that go up (Li et al., section 3).
+
+    Where levels wrap there is a step from the last to the first.
+    """
+    error, variance = moments(scores, distance)
+    concentration = (variance + 1e-10).log() / 2 + error**2 / (2 * variance + 1e-10)
+    p = scores.softmax(-1)
+    step = p.diff(dim=-1, append=p[:, :1] if wraps else None)
+    wrong = torch.where(distance[:, : step.shape[-1]] < -0.5, -step, step).relu().sum(-1)
+    return average(concentration + unimodal_weight * wrong, weights)
+
+
+def beta_nll(mean: Tensor, variance: Tensor, target: Tensor, beta: float, weights: Tensor | None = None) -> Tensor:
+    """Means, variances and targets (B,): normal likelihood, each times its variance to `beta` (Seitzer et al., section 4)."""
+    each = variance.detach() ** beta * 0.5 * ((target - mean) ** 2 / variance + variance.log())
+    return average(each, weights)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    loss.__name__: loss for loss in (bce, ce, mse, l1, smooth_l1, ce_mse, ranks, kl, geodesic, soft_ce)
-}
+    loss.__name__: loss
+    for loss in (
+        bce, ce, mse, l1, smooth_l1, ce_mse, ranks, kl, geodesic, soft_ce,
+        ranks_clamped, conditional_ranks, ce_distribution, ce_l1, mean_variance, unimodal, beta_nll,
+    )
+}  # fmt: skip

@@ -23,6 +23,12 @@ def test_the_head_decides_its_options(make, small):
     assert TrainConfig.make(small | {"head": "classification", "code_bits": 76}).loss == "ce"
 
 
+def test_a_word_stands_where_a_number_would(make):
+    config = make(theta="none")
+    assert config.theta == "none" and TrainConfig.make(config.as_dict()) == config
+    assert make(theta=None).theta == make(theta="null").theta == make(theta="10").theta == 10
+
+
 def test_images_are_prepared_with_the_published_margin(make):
     assert make(image_size=224).prepared_size == 240
 
@@ -68,6 +74,17 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"flip": 1.1}, "flip must be from 0 to 1"),
         ({"code_bits": 1}, "at least 2 levels"),
         ({"theta": 0}, "theta must be from 1 to 10000"),
+        ({"theta": "None"}, "theta must be a whole number or none, got 'None'"),
+        ({"theta": 2.5}, "theta must be a whole number or none, got 2.5"),
+        ({"head": "sord", "code": None, "theta": "none"}, "theta belongs to head bel or rlel, not to sord"),
+        ({"head": "sord", "code": None, "phi": "l3"}, r"phi must be one of \['l1', 'l2'\], got 'l3'"),
+        (
+            {"head": "sord", "code": None, "sigma": 2},
+            "sigma belongs to head soft_label or dldl_v2 or hl_gauss, not to sord",
+        ),
+        ({"head": "gaussian", "code": None, "beta": 1.1}, "beta must be from 0 to 1, got 1.1"),
+        ({"head": "unimodal", "code": None, "unimodal_weight": -1}, "unimodal_weight must be from 0"),
+        ({"head": "gaussian", "code": None, "code_bits": 76}, "code_bits belongs to head .*, not to gaussian"),
         ({"data_root": 7}, "data_root must be text"),
         ({"device": "gpu"}, "device must be one of"),
         ({"colour": 1}, "unknown config field 'colour'"),

@@ -8,8 +8,20 @@ import torch
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS, PerAxisHead
-from bel.heads.contract import CHECKS, check_overfit, check_turns, configs, example_batch, example_config, example_model
-from bel.heads.direct import DirectHead
+from bel.heads.contract import (
+    CHECKS,
+    check_extreme_outputs,
+    check_gradients,
+    check_overfit,
+    check_perfect_outputs,
+    check_posteriors,
+    check_turns,
+    configs,
+    example_batch,
+    example_config,
+    example_model,
+)
+from bel.heads.direct import DirectHead, variance
 from bel.training.build import optimiser_groups
 
 CONFIGS = [config for head in HEADS for config in configs(head)]
@@ -30,6 +42,32 @@ def test_contract(check, config):
 )
 def test_contract_of_learning(config):
     check_overfit(config)
+
+
+@pytest.mark.parametrize(("head", "code"), [("bel", "j"), ("rlel", None)])
+@pytest.mark.parametrize("check", CHECKS)
+def test_contract_without_a_bottleneck(check, head, code):
+    check(example_config(head, code, theta="none"))
+
+
+@pytest.mark.parametrize("head", sorted(head for head, kind in HEADS.items() if "code_bits" in kind.options))
+def test_an_axis_of_two_levels(head):
+    config = example_config(head, "u" if head == "bel" else None, axes=1, code_bits=2)
+    module, targets = example_model(config).head, torch.tensor([[-40.0], [-10.0], [-11.0]])
+    assert [axis.levels for axis in config.axes] == [2]
+    for check in (check_gradients, check_perfect_outputs, check_extreme_outputs, check_posteriors):
+        check(config)
+    outputs = module.perfect_outputs(targets)
+    assert all(
+        decoded.flatten().tolist() == pytest.approx([-40, -10, -10]) for decoded in module.decode(outputs).values()
+    )
+
+
+def test_without_a_bottleneck_there_is_one_layer_from_features_to_bits():
+    heads = [example_model(example_config("bel", "j", theta=theta)).head for theta in (None, 10, "none", 5)]
+    shapes = [[tuple(p.shape) for p in head.axis_heads()[0].parameters()] for head in heads]
+    assert shapes[0] == shapes[1] == [(10, 32), (10,), (30, 10), (30,)]
+    assert shapes[2] == [(30, 32), (30,)] and shapes[3][0] == (5, 32)
 
 
 class Unweighted(PerAxisHead):
@@ -94,19 +132,22 @@ def test_head_widths_follow_the_code_and_the_axis():
         ("rlel", None),
         ("hopenet", None),
         ("ordinal", None),
+        ("or_cnn", None),
+        ("gaussian", None),
     ]:
         outputs = example_model(example_config(head, code))(torch.randn(2, 3, 4, 4))
         widths[code or head] = [output.shape[1] for output in outputs]
     assert widths == {
         "u": [60, 40, 60], "j": [30, 20, 30], "hex16": [16, 16, 16], "rlel": [60, 40, 60], "hopenet": [66, 66, 66],
-        "ordinal": [59, 39, 59],
+        "ordinal": [59, 39, 59], "or_cnn": [59, 39, 59], "gaussian": [2, 2, 2],
     }  # fmt: skip
 
 
-def test_an_untrained_direct_head_starts_in_the_middle_of_its_axis():
-    config = example_config("direct")
+@pytest.mark.parametrize(("head", "decoder"), [("direct", "direct"), ("gaussian", "mean")])
+def test_an_untrained_direct_head_starts_in_the_middle_of_its_axis(head, decoder):
+    config = example_config(head)
     module = example_model(config).head
-    decoded = module.decode(module(torch.zeros(1, 32)))["direct"][0]
+    decoded = module.decode(module(torch.zeros(1, 32)))[decoder][0]
     for value, axis in zip(decoded, config.axes, strict=True):
         assert abs(value - (axis.low + axis.span / 2)) < axis.span / 4
 
@@ -170,3 +211,28 @@ def test_published_weights_of_the_regularisers_follow_the_protocol():
     }
     assert weights == {"biwi": (0.5, 1.0), "aflw2000": (2.0, 0.0)}
     assert TrainConfig(head="rlel", distance_weight=0).distance_weight == 0
+
+
+def test_the_posterior_of_a_normal_distribution_is_its_integral_over_the_levels():
+    config = example_config("gaussian", axes=1)  # 60 levels of a degree from -40 on: half a range is 30 levels
+    head = example_model(config).head.double()
+    output = torch.tensor([[0.0, 0.0], [0.5, -5.0], [-40.0, -40.0], [40.0, -40.0]], dtype=torch.float64)
+    posterior = head.posteriors([output])[0]
+    normal = torch.distributions.Normal(torch.tensor([30.0, 45.0]).double(), 30 * variance(output[:2, 1]).sqrt())
+    mass = normal.cdf(torch.arange(-0.5, 60, dtype=torch.float64)[:, None]).diff(dim=0).T
+    torch.testing.assert_close(posterior[:2], mass / mass.sum(-1, keepdim=True))
+    assert posterior[2, 0] == 1 == posterior[3, -1]  # of what lies beyond the range
+
+
+@pytest.mark.parametrize("head", ["gaussian", "corn"])
+def test_a_temperature_divides_the_logarithms_of_a_posterior(head):
+    module = example_model(example_config(head, axes=1)).head
+    output = module(2 * torch.randn(6, 32, generator=torch.Generator().manual_seed(4)))
+    before, after = module.posteriors(output)[0], module.posteriors(output, [2.5])[0]
+    wanted = (before.log() / 2.5).softmax(-1)
+    torch.testing.assert_close(after, wanted, rtol=1e-9 if head == "corn" else 2e-2, atol=1e-12)  # integrals: nearly
+
+
+def test_an_option_that_heads_share_has_the_default_of_each():
+    sigma = {head: example_config(head).sigma for head in HEADS if head != "bel"}
+    assert {head: value for head, value in sigma.items() if value} == {"soft_label": 2, "dldl_v2": 2, "hl_gauss": 0.75}

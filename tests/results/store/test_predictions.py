@@ -108,7 +108,8 @@ def test_a_calibrated_posterior_has_targets_spread_evenly(config):
     assert counts.sum() == 4000 and ((counts - 400).abs() < 80).all() and pit.mean() == pytest.approx(0.5, abs=0.02)
 
 
-POSTERIOR = ("classification", "rlel", "soft_label")
+POSTERIOR = ("classification", "rlel", "soft_label", "mean_variance", "dldl_v2", "sord", "unimodal", "hl_gauss")
+POSTERIOR += ("corn", "gaussian")
 
 
 @pytest.mark.parametrize("head", sorted(set(HEADS) - {"bel"}))
