@@ -3,9 +3,11 @@
 And its CUDA graphs: the kernels of a step, captured once and launched together, without the overhead of Python.
 """
 
+import ctypes
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Generic, TypeVar
 
 import torch
@@ -15,6 +17,22 @@ from bel.errors import UserError
 
 # Streams of ended runs, for reuse: libraries keep memory for each stream that they have seen.
 IDLE_STREAMS: list[torch.cuda.Stream] = []
+
+# Parameters of glibc's `mallopt` and their values in bytes: when freed memory goes back to the system, how much more than is
+# asked for is taken from it, and from which size on an allocation is a mapping of its own.
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = (-1, 2**31 - 1), (-2, 2**28), (-3, 2**30)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library reuse freed memory in place of giving it back, where it is glibc.
+
+    The activations of every step are freed and allocated again; pages that come from the system are zeroed each time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in (TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD):
+            mallopt(parameter, value)
 
 
 class RunContext:
@@ -28,6 +46,8 @@ class RunContext:
         self.device = device
         self.generator = torch.Generator(device)
         self.stream: torch.cuda.Stream | None = None
+        if device.type == "cpu":
+            keep_freed_memory()
         if device.type == "cuda":
             self.stream = IDLE_STREAMS.pop() if IDLE_STREAMS else torch.cuda.Stream(device)
             weakref.finalize(self, IDLE_STREAMS.append, self.stream)

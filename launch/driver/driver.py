@@ -1,7 +1,6 @@
 """One call's work on a sweep: stage by stage, until it is done, its budget is spent or it is stopped."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
-from bel.config import TrainConfig
 from bel.run_layout import DATA_DIGEST
 from bel.source import code_version
 from launch.console.progress import ProgressDisplay
@@ -23,8 +21,8 @@ from launch.runs import Run
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
-from launch.schedule.suggestions import ListSource, Source, StudySource, database_url, open_study
-from launch.schedule.workload import Workload, best_per_contender, repeats
+from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
+from launch.schedule.workload import Workload
 from launch.spec.combinations import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
@@ -93,16 +91,15 @@ class Driver:
         return written
 
     def run_stages(self) -> None:
-        """Run each protocol that is searched by itself; then the folds of a tuned sweep."""
+        """Run each protocol that is searched by itself."""
         for number, plan in enumerate(self.workload.plans):
             if not self.stopper.reason:
-                self.run_stage(plan, self.source(number, plan), self.workload.repeats)
-        if self.sweep.search.tune and not self.stopper.reason:
-            best = best_per_contender(self.sweep, self.workload.configs, self.sweep_runs)
-            self.run_stage(self.workload.plan, ListSource(best), lambda config: repeats(self.sweep, config))
+                self.run_stage(plan, self.source(number, plan))
 
     def source(self, number: int, plan: Plan) -> Source:
         """Return what suggests the configurations of a stage."""
+        if self.sweep.search.tune:
+            return TunedSource(self.workload.contenders(number), self.workload.best_on_folds)
         if not self.sweep.method.suggests:
             return ListSource(self.workload.drawn[number])
         database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
@@ -111,12 +108,18 @@ class Driver:
         study = open_study(self.sweep, name, database_url(database))
         return StudySource(self.sweep, plan, study, self.sweep.search.trials or 0)
 
-    def run_stage(self, plan: Plan, source: Source, repeated: Callable[[TrainConfig], list[TrainConfig]]) -> None:
+    def run_stage(self, plan: Plan, source: Source) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""
         for config in source.before:
-            self.sweep_runs.restore_known(repeated(config))
+            self.sweep_runs.restore_known(self.workload.repeats(config))
         searcher = TrialSearcher(
-            self.sweep, source, repeated, self.sweep_runs, self.stopper, self.logger.adopt, self.worker_config
+            self.sweep,
+            source,
+            self.workload.repeats,
+            self.sweep_runs,
+            self.stopper,
+            self.logger.adopt,
+            self.worker_config,
         )
         if not searcher.fill_queue():
             return

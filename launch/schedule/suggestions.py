@@ -42,6 +42,36 @@ class ListSource:
         """Do nothing: a list does not depend on results."""
 
 
+class TunedSource:
+    """Configurations of a tuned sweep, contender by contender: each value on the hold-out, and the best of them on all folds.
+
+    `decide` gives the best configuration of a contender, on its first fold; none where no value has finished. A contender is
+    decided once its last value is; those after it go on meanwhile.
+    """
+
+    past: Sequence[float] = ()
+
+    def __init__(
+        self, contenders: Sequence[list[TrainConfig]], decide: Callable[[list[TrainConfig]], list[TrainConfig]]
+    ) -> None:
+        self.before = [config for contender in contenders for config in contender]
+        self.left, self.decide = deque(self.before), decide
+        self.on_folds: deque[TrainConfig] = deque()
+        self.undecided = [(contender, {str(config) for config in contender}) for contender in contenders]
+
+    def ask(self) -> TrainConfig | None:
+        """Return the next configuration: of the contenders that are decided first."""
+        source = self.on_folds or self.left
+        return source.popleft() if source else None
+
+    def tell(self, config: TrainConfig, runs: list[Run]) -> None:
+        """Queue the best configuration of a contender on its folds, once all its values on the hold-out have ended."""
+        for contender, waiting in self.undecided:
+            if str(config) in waiting:
+                waiting.remove(str(config))
+                self.on_folds.extend([] if waiting else self.decide(contender))
+
+
 class StudySource:
     """At most `most` configurations that an Optuna study suggests; trials that an earlier driver left open come first."""
 
@@ -113,7 +143,7 @@ class StudySource:
         self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
 
 
-Source = ListSource | StudySource
+Source = ListSource | TunedSource | StudySource
 
 
 def database_url(path: Path) -> str:

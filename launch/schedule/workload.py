@@ -8,6 +8,7 @@ from launch.runs import SweepRuns, mean
 from launch.spec.combinations import Plan
 from launch.spec.sampling import draw, plans_by_protocol
 from launch.spec.sweep_file import Sweep
+from results.analysis.ranking import grouped
 
 
 def on_folds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
@@ -32,18 +33,14 @@ def contender_key(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...
     return tuple((name, str(value)) for name, value in config.as_dict().items() if name != tuned)
 
 
-def best_per_contender(sweep: Sweep, configs: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
-    """Return each contender's config with the least mean error on the hold-out, among those that finished with every seed."""
-    assert sweep.search.tune is not None
-    objective = sweep.search.objectives[0]
-    best: dict[tuple[tuple[str, str], ...], tuple[float, TrainConfig]] = {}
-    for config in configs:
+def best_of(sweep: Sweep, contender: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
+    """Return a contender's config of least mean error on the hold-out, of those that finished with every seed; or none."""
+    errors = []
+    for config in contender:
         runs = [sweep_runs.run(seed) for seed in on_seeds(sweep, config)]
         if all(run.outcome == Outcome.FINISHED for run in runs):
-            key, error = contender_key(config, sweep.search.tune), round(mean(runs, objective), 9)
-            if key not in best or error < best[key][0]:
-                best[key] = error, config
-    return [config for _, config in best.values()]
+            errors.append((round(mean(runs, sweep.search.objectives[0]), 9), config))
+    return [min(errors, key=lambda one: one[0])[1]] if errors else []
 
 
 class Workload:
@@ -61,8 +58,19 @@ class Workload:
         return [config for drawn in self.drawn for config in drawn]
 
     def repeats(self, config: TrainConfig) -> list[TrainConfig]:
-        """Return the runs of a configuration; without folds in a tuned sweep, which runs them last."""
-        return (on_seeds if self.sweep.search.tune else repeats)(self.sweep, config)
+        """Return the runs of a configuration; in a tuned sweep on the folds only where it is on the first one."""
+        on_hold_out = self.sweep.search.tune and config.folds is None
+        return (on_seeds if on_hold_out else repeats)(self.sweep, config)
+
+    def contenders(self, number: int) -> list[list[TrainConfig]]:
+        """Return the configurations of the plan `number` of a tuned sweep, by contender."""
+        tune = self.sweep.search.tune
+        assert tune is not None
+        return list(grouped(self.drawn[number], lambda config: contender_key(config, tune)).values())
+
+    def best_on_folds(self, contender: list[TrainConfig]) -> list[TrainConfig]:
+        """Return a contender's best configuration on the first fold; none where no value has finished with every seed."""
+        return [on_folds(self.sweep, config)[0] for config in best_of(self.sweep, contender, self.sweep_runs)]
 
     @property
     def total(self) -> int:

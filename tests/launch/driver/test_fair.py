@@ -55,6 +55,16 @@ def test_each_contender_goes_on_to_all_folds_with_its_best_value(tuned):
 
 
 @pytest.mark.slow
+def test_a_contender_is_whole_before_the_last_one_begins(tuned):
+    with working_in(tuned):
+        _, trials = children("tuned")
+    starts = {}
+    for run in trials:
+        starts.setdefault((run.data.params["head"], on_fold(run)), []).append(run.info.start_time)
+    assert max(starts["direct", True]) < min(starts["rlel", False])
+
+
+@pytest.mark.slow
 def test_the_same_tuned_sweep_again_runs_nothing(tuned, capsys):
     with working_in(tuned):
         assert sweep.main([str(tuned / "tuned.yaml")]) == 0
