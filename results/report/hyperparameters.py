@@ -39,9 +39,10 @@ class Hyperparameter:
 
     @cached_property
     def choices(self) -> list[str]:
-        """The different values, numbers in their order."""
-        found = {value for value in self.values if value is not None}
-        return sorted(found, key=float) if all(map(is_finite, found)) else sorted(found)
+        """The different values: numbers in their order, then words."""
+        found = sorted({value for value in self.values if value is not None})
+        numbers = [value for value in found if is_finite(value)]
+        return sorted(numbers, key=float) + [value for value in found if value not in numbers]
 
     @property
     def numeric(self) -> bool:
@@ -146,7 +147,7 @@ def dimension(column: Hyperparameter) -> dict[str, Any]:
         texts = [f"{10**tick if column.logarithmic else tick:.{4 if few else 3}g}" for tick in ticks]
     without = lower - 0.12 * (upper - lower or 1.0)
     if column.conditional:
-        ticks, texts = [without, *ticks], ["none", *texts]
+        ticks, texts = [without, *ticks], ["(has none)", *texts]
     values = np.where(np.isnan(numbers), without, numbers)
     if few:
         step = min(np.diff(np.unique(values)), default=1.0)

@@ -58,9 +58,12 @@ def test_a_yaml_and_flags_together(flags, tmp_path, small):
     import yaml
 
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(small | {"code": "j", "epochs": 1}))
-    assert train.main([str(tmp_path / "c.yaml"), "--code", "had", "--out", str(tmp_path / "run")]) == 0
-    config = torch.load(tmp_path / "run" / LAST, weights_only=True)["config"]
-    assert (config["code"], config["epochs"]) == ("had", 1)
+    flags = ["--code", "had", "--theta", "none", "--out", str(tmp_path / "run")]
+    assert train.main([str(tmp_path / "c.yaml"), *flags]) == 0
+    state = torch.load(tmp_path / "run" / LAST, weights_only=True)
+    assert [state["config"][name] for name in ("code", "theta", "epochs")] == ["had", "none", 1]
+    assert not any("bottleneck" in name for name in state["weights"])
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run" / LAST)]) == 0
 
 
 def test_what_a_user_gets_wrong(flags, tmp_path, capsys):

@@ -8,8 +8,9 @@ import pytest
 
 from bel.errors import UserError
 from launch.spec.combinations import lower_bounds, make_config, make_plan
-from launch.spec.dimensions import Interval
+from launch.spec.dimensions import Finite, Interval
 from launch.spec.sampling import draw, suggest
+from launch.tracking.params import label
 from tests.launch.spec.test_sweep_file_and_sampling import BASE, CONDITIONAL, sweep
 
 INTERVALS = [
@@ -38,6 +39,20 @@ def test_every_kind_of_interval_is_drawn_and_suggested_in_itself(name, kind, exp
             count = round((dimension.high - dimension.low) / (dimension.step or 1)) + 1
             assert len(set(found)) == count and {min(found), max(found)} == {dimension.low, dimension.high}
     assert all(getattr(make_config(tpe, values), name) == values[name] for values in suggested[:5])
+
+
+def test_a_word_may_be_among_numbers():
+    space = {"theta": {"grid": ["5", "none"]}, "lr": {"grid": [1e-3, 1e-2], "when": {"theta": "none"}}}
+    s = sweep(space, BASE | {"lr": 5e-4})
+    plan = make_plan(s)
+    assert s.space["theta"] == Finite((5, "none"))
+    assert [(config.theta, config.lr) for config in plan.configs] == [(5, 5e-4), ("none", 1e-3), ("none", 1e-2)]
+    names = [label(config, s) for config in plan.configs]
+    assert "theta=5" in names[0] and "theta=none" in names[1]
+    heads = sweep({"head": {"grid": ["direct", "bel"]}, "theta": {"grid": [None, "none"]}})
+    assert [config.theta for config in make_plan(heads).configs] == [None, 10, "none"]
+    with pytest.raises(UserError, match="theta must be a whole number or none, got 'all'"):
+        sweep({"theta": {"grid": [5, "all"]}})
 
 
 def test_numbers_on_steps_are_those_that_a_user_writes():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from results.analysis.leaderboard import boards
-from results.report.hyperparameters import ENCODING, Hyperparameter, importances, varied_hyperparameters
+from results.report.hyperparameters import ENCODING, Hyperparameter, dimension, importances, varied_hyperparameters
 
 
 def test_what_varies_is_what_the_space_says(swept_runs):
@@ -22,6 +22,12 @@ def test_a_field_knows_its_scale():
     assert rate.numbers()[:3] == pytest.approx([-3, -4, -3]) and np.isnan(rate.numbers()[3]) and rate.conditional
     assert not Hyperparameter("epochs", ["4", "8"]).logarithmic and not Hyperparameter("loss", ["ce", "4"]).numeric
     assert Hyperparameter("loss", ["l1", "ce", "l1"]).numbers().tolist() == [1, 0, 1]
+
+
+def test_a_word_among_numbers_is_told_from_a_field_that_is_not_there():
+    theta = Hyperparameter("theta", ["10", "none", "5", None])
+    assert theta.choices == ["5", "10", "none"] and theta.numbers()[:3].tolist() == [1, 2, 0]
+    assert dimension(theta)["ticktext"] == ["(has none)", "5", "10", "none"]
 
 
 class Known:

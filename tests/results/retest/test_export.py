@@ -98,9 +98,13 @@ def metadata(to, path):
     return json.loads(extra["metadata.json"])
 
 
+SAME_DECODER = ("mean_variance", "dldl_v2", "sord", "unimodal", "hl_gauss", "or_cnn")  # as soft_label's, ordinal's
+BY_HEAD = [pytest.param(h, marks=[pytest.mark.slow] if h in SAME_DECODER else []) for h in HEADS]
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("to", SUFFIXES)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", BY_HEAD)
 def test_a_file_alone_predicts_what_torch_predicts(written, tmp_path, capfd, recwarn, head, to):
     source = written(head=head)
     out = tmp_path / "new" / f"model{SUFFIXES[to]}"
