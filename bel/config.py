@@ -21,6 +21,7 @@ from bel.data.protocols import Protocol, normal_form, protocol_of, published_fie
 from bel.errors import UserError, absolute, convert_to, one_of, refuse_unknown, within
 from bel.heads import HEADS, OPTIONS, head_fields, refuse_circles
 from bel.model import weights_rule
+from bel.regularisers import NONE, REGULARISERS, weight_rule
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class TrainConfig(ConfigFields):
             object.__setattr__(self, name, value)
 
     def _complete_head(self) -> None:
-        """Fill in the options and the loss of the head, and raise `UserError` for those that it does not have."""
+        """Fill in the options and the loss of the head, and the weight of the regulariser.
+
+        Raises `UserError` for those that head or regulariser do not have.
+        """
         head, given = HEADS[self.head], {name: getattr(self, name) for name in ("loss", *OPTIONS)}
         self._set(head_fields(self.head, given, self.definition.options, self.recipe))
         if head.pose_only and not self.definition.pose:
@@ -60,6 +64,7 @@ class TrainConfig(ConfigFields):
             )
         refuse_circles(self.head, [axis.name for axis in self.definition.axes if axis.period])
         head.validate(self)
+        self._set({"regulariser_weight": weight_rule(self.regulariser, self.regulariser_weight)})
 
     def _complete_data(self) -> None:
         """Fill in what crop and selection decide, and raise `UserError` where the protocol does not allow a value."""
@@ -109,6 +114,11 @@ class TrainConfig(ConfigFields):
     def axes(self) -> tuple[Axis, ...]:
         """Axes of the protocol with the levels that `code_bits` asks for, or that the head has."""
         return HEADS[self.head].adapt_axes(with_levels(self.definition.axes, self.code_bits), self.definition.pose)
+
+    @property
+    def views(self) -> int:
+        """How often a training batch has each image, each time augmented on its own."""
+        return 1 if self.regulariser == NONE else REGULARISERS[self.regulariser].views
 
     @property
     def prepared_size(self) -> int:

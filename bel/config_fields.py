@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bel.angles import MOST_LEVELS
+from bel.data.balance import BALANCES
 from bel.data.prepare.crops import CENTERS, CROPS
 from bel.errors import TINY
 from bel.heads import HEADS
 from bel.model import BACKBONES
+from bel.regularisers import NONE, REGULARISERS
 
 
 def option(
@@ -101,6 +103,15 @@ class ConfigFields:
         None, "power of the variance that weights head gaussian's likelihood; default 0.5", low=0, high=1
     )
     loss: str | None = option(None, "training loss; default: the head's own first one")
+    regulariser: str = option(
+        NONE, "what else the features of a batch should be, given its targets, beside the loss", (NONE, *REGULARISERS)
+    )
+    regulariser_weight: float | None = option(
+        None, "weight of the regulariser beside the loss; default: its source's", low=TINY, high=1e6
+    )
+    balance: str = option(
+        NONE, "weight of a training image in the loss: 1, or lds, one over the density of its labels", BALANCES
+    )
     backbone: str = option("resnet50", "trunk, by its torchvision name", choices=BACKBONES)
     weights: str = option("imagenet", "initial trunk: imagenet, none, or a file with a state dict")
     lr: float = option(1e-4, "Adam's learning rate of the trunk", low=TINY, high=10)

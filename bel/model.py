@@ -56,6 +56,20 @@ class Model(nn.Module):
         return outputs
 
 
+class WithFeatures(nn.Module):
+    """A network whose outputs are followed by the features (B, F) that its head sees, in fp32."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) -> outputs of the head, then features."""
+        features = self.model.trunk(images).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return [*self.model.head(features), features]
+
+
 def probe(trunk: nn.Module, backbone: str, side: int) -> None:
     """Raise `UserError` where a trunk fails on images (1, 3, side, side)."""
     try:

@@ -62,6 +62,11 @@ class Draws:
         return Draws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
+def joined(parts: Sequence[Draws]) -> Draws:
+    """Return the draws of several sets of images as those of one."""
+    return Draws(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Draws)})
+
+
 def draw(n: int, margin: tuple[int, int], generator: torch.Generator) -> Draws:
     """Draw random numbers for n images with crop corners from 0 to `margin` pixels (height, width), both included.
 

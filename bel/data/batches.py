@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bel.config import TrainConfig
-from bel.data.augment import augment, augment_targets, draw, within_axes
+from bel.data.augment import augment, augment_targets, draw, joined, within_axes
 from bel.data.prepare.crops import center
 from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.errors import UserError
@@ -45,27 +45,32 @@ def train_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in random order: images (B, 3, S, S) and targets in units (B, axes) on the device.
 
-    Order, crops and augmentations come from `generator` alone.
+    Order, crops and augmentations come from `generator` alone. A batch of two views has the images of a batch of one, and
+    then the same ones with draws of their own.
     """
     count = len(rows) // config.batch_size * config.batch_size
     order = rows[torch.randperm(len(rows), generator=generator)][:count]
     settings = config.augmentation
     axes = config.definition.axes  # not those of the head, so that every head sees the same images
     height, width = data.images.shape[1:3]
-    draws = draw(count, (height - config.image_size, width - config.image_size), generator)
+    margin = height - config.image_size, width - config.image_size
+    draws = joined([draw(count, margin, generator) for _ in range(config.views)])
+    together = torch.arange(len(draws.corners)).view(config.views, -1, config.batch_size).transpose(0, 1).flatten()
+    order, draws = order.repeat(config.views)[together], draws[together]
     draws = within_axes(data.targets[order], draws, settings, axes)
-    size = config.batch_size * batches_at_once(config, device)
-    parts = [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    batch = config.views * config.batch_size
+    size = batch * batches_at_once(config, device)
+    parts = [slice(i, min(i + size, len(order))) for i in range(0, len(order), size)]
     wanted = [(order[part], draws[part].corners) for part in parts]
     for part, pixels in zip(parts, gathered(data, config.image_size, device, wanted), strict=True):
         targets = to_device(augment_targets(data.targets[order[part]], draws[part], settings, axes), device)
         images = normalise(augment(pixels.permute(0, 3, 1, 2), draws[part], settings), config.layout)
-        yield from zip(images.split(config.batch_size), targets.split(config.batch_size), strict=True)
+        yield from zip(images.split(batch), targets.split(batch), strict=True)
 
 
 def batches_at_once(config: TrainConfig, device: torch.device) -> int:
     """Return how many batches are made at once: on a GPU several, as each kernel is launched from Python."""
-    batch = config.batch_size * 3 * config.image_size**2 * 4
+    batch = config.views * config.batch_size * 3 * config.image_size**2 * 4
     return max(1, AT_ONCE // batch) if device.type == "cuda" else 1
 
 

@@ -71,7 +71,9 @@ def steps(config: TrainConfig, data: Prepared, resume: dict[str, Any] | None = N
         held_out = on_device if parts.held is data else placed(parts.held, config, device)
     # A resumed run computes as it began, on any machine.
     progress: dict[str, Any] = {"epoch": 0, "best": {}, "chunks": 1, "bf16": None} | (resume or {})
-    step = Step(model, optimiser, config, Chunks(config, progress["chunks"]), progress["bf16"])
+    step = Step(
+        model, optimiser, config, Chunks(config, progress["chunks"]), progress["bf16"], data.targets[parts.train]
+    )
     progress = {"epoch": progress["epoch"], "best": progress["best"], "data": facts}
     return epochs(config, on_device, step, replace(parts, held=held_out), progress, context)
 
@@ -86,7 +88,7 @@ def epochs(
         for number in range(progress["epoch"] + 1, config.epochs + 1):
             start = time.perf_counter()
             with enough_memory("training", config):
-                loss = yield from train_epoch(step, data, parts.train, config, number, context)
+                losses = yield from train_epoch(step, data, parts.train, config, number, context)
             speed = len(parts.train) // config.batch_size * config.batch_size / (time.perf_counter() - start)
             with enough_memory("validating", config), context.active():
                 validation = evaluate(step.model, parts.held, parts.val, config, forward)
@@ -96,7 +98,7 @@ def epochs(
             is_best = config.selection == "last" or measured[f"val/{name}"] < best.get(f"val/best_{name}", math.inf)
             if is_best:
                 best = best_epoch(number, measured, best)
-            metrics = measured | {"train/loss": loss, "lr": learning_rate(config, number - 1), "images_per_s": speed}
+            metrics = measured | losses | {"lr": learning_rate(config, number - 1), "images_per_s": speed}
             metrics |= best | step.facts()
             description = progress | {"config": config.as_dict(), "epoch": number, "best": best, "metrics": measured}
             description |= {"chunks": step.chunks.count, "bf16": step.bf16}
@@ -125,8 +127,11 @@ def best_epoch(number: int, measured: dict[str, float], before: dict[str, float]
 
 def train_epoch(
     step: Step, data: Prepared, rows: Tensor, config: TrainConfig, number: int, context: RunContext
-) -> Generator[None, None, float]:
-    """Train on the rows (n,) once, yielding after each step; return the mean loss. Raises `Diverged` if it is not finite."""
+) -> Generator[None, None, dict[str, float]]:
+    """Train on the rows (n,) once, yielding after each step; return mean losses. Raises `Diverged` if one is not finite.
+
+    `train/loss` is all that is minimised: the head's loss and the weighted regulariser; `train/regulariser` is without weight.
+    """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
     context.seed(config.seed * 1_000_003 + number)  # for dropout
     count = len(rows) // config.batch_size
@@ -136,6 +141,7 @@ def train_epoch(
     batches = train_batches(data, rows, config, generator, context.device)
     with context.active():
         total = torch.zeros((), dtype=torch.float64, device=context.device)
+        step.begin()
     for done in range(count):
         with context.active(), plain_fp32():
             step.optimiser.set_rate(learning_rate(config, number - 1 + done / count))
@@ -144,7 +150,7 @@ def train_epoch(
                 refuse_divergence("training loss", total_loss := total.item(), number)
         yield
     refuse_changed(data)
-    return total_loss / count
+    return {"train/loss": total_loss / count} | step.means(count)
 
 
 def refuse_divergence(what: str, value: float, number: int) -> None:

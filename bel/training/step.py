@@ -19,6 +19,7 @@ from bel.errors import UserError
 from bel.model import Model
 from bel.precision import autocasts
 from bel.training.build import Optimiser
+from bel.training.objective import Objective
 from bel.training.run_context import Replay
 
 WARM_UP = 3  # steps before one is captured: they load libraries, which a capture cannot
@@ -51,9 +52,10 @@ class Chunks:
     def double(self) -> None:
         """Halve the chunks. Raises `UserError` where one would hold a single image."""
         c = self.config
-        if c.batch_size // (2 * self.count) < SMALLEST:
+        images = c.views * c.batch_size
+        if images // (2 * self.count) < SMALLEST:
             raise UserError(
-                f"memory runs out with {-(-c.batch_size // self.count)} images at once (batch_size {c.batch_size}, image_size "
+                f"memory runs out with {-(-images // self.count)} images at once (batch_size {c.batch_size}, image_size "
                 f"{c.image_size}, backbone {c.backbone}): lower image_size, choose a smaller backbone, or share the GPU less"
             )
         self.count *= 2
@@ -97,15 +99,27 @@ def enough_memory(phase: str, config: TrainConfig) -> Iterator[None]:
 
 
 class Step:
-    """The step of one run: images (B, 3, S, S) and targets in units (B, axes) on the device -> loss ()."""
+    """The step of one run: images (B, 3, S, S) and targets in units (B, axes) on the device -> loss ().
+
+    `targets` are those of all training images, by which `balance` weights them; without them none has a weight.
+    """
 
     def __init__(
-        self, model: Model, optimiser: Optimiser, config: TrainConfig, chunks: Chunks, bf16: bool | None = None
+        self,
+        model: Model,
+        optimiser: Optimiser,
+        config: TrainConfig,
+        chunks: Chunks,
+        bf16: bool | None = None,
+        targets: Tensor | None = None,
     ) -> None:
         self.model, self.optimiser, self.config, self.chunks = model, optimiser, config, chunks
         self.device = next(model.parameters()).device
         self.bf16 = autocasts(config, self.device) if bf16 is None else bf16
-        self.replays = config.cuda_graph and self.device.type == "cuda"
+        self.objective = Objective(config, targets, self.device)
+        self.network = self.objective.network(model)
+        self.penalty = torch.zeros((), dtype=torch.float64, device=self.device)  # of the regulariser, since `begin`
+        self.replays = config.cuda_graph and self.objective.graph and self.device.type == "cuda"
         self.replay: Replay[Tensor] | None = None
         self.warm = 0
 
@@ -154,10 +168,20 @@ class Step:
         """Return the loss () of a batch and set the gradients of the parameters."""
         self.optimiser.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.chunks.outputs(self.model, images)
-        loss = self.model.head.loss(outputs, targets)
+            outputs = self.chunks.outputs(self.network, images)
+        loss, penalty = self.objective(self.model.head, outputs, targets)
         loss.backward()
+        if penalty is not None:
+            self.penalty += penalty
         return loss.detach()
+
+    def begin(self) -> None:
+        """Begin the mean of the regulariser anew."""
+        self.penalty.zero_()
+
+    def means(self, count: int) -> dict[str, float]:
+        """Return the mean of the regulariser over the `count` steps since `begin`, without its weight, if there is one."""
+        return {} if self.objective.regulariser is None else {"train/regulariser": self.penalty.item() / count}
 
     def facts(self) -> dict[str, float]:
         """Return metrics on how the steps were computed."""

@@ -64,9 +64,10 @@ def print_costs(workload: Workload) -> None:
         f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
     )
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
-    for (backbone, image_size, batch_size), p in probes.items():
+    for (backbone, image_size, batch_size, views), p in probes.items():
+        twice = f" of {views} views" if views > 1 else ""
         print(
-            f"{backbone}, {image_size} px, batch {batch_size}: {1 / p.seconds:.0f} images/s, "
+            f"{backbone}, {image_size} px, batch {batch_size}{twice}: {1 / p.seconds:.0f} images/s, "
             f"{p.peak / GB:.2f} of {p.memory / GB:.1f} GB memory, weights {p.weights / 1e6:.1f} MB"
         )
         if p.peak > part * p.memory:

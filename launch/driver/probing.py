@@ -33,7 +33,7 @@ MOST_TRIALS = 16  # at once on a GPU
 MEASURED = 1.0  # seconds over which speed on a GPU is measured
 PATIENCE = 30.0  # seconds that several probers wait for resources on one machine
 
-Network = tuple[str, int, int]
+Network = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Prober:
         """Build the network and warm it up. Raises `UserError` where two images do not fit into memory."""
         torch.set_num_threads(threads)
         self.context = RunContext(pick_device(config.device))
-        shape = (config.batch_size, 3, config.image_size, config.image_size)
+        self.batch_size = config.batch_size
+        shape = (config.views * config.batch_size, 3, config.image_size, config.image_size)
         with self.context.active():
             model = build_model(config, initial=False)
             model.to(device=self.context.device, memory_format=config.layout)  # type: ignore[call-overload]
@@ -83,11 +84,11 @@ class Prober:
         return time.perf_counter() - start
 
     def speed(self, seconds: float) -> float:
-        """Return images/s, measured over some seconds and two steps at least."""
+        """Return images/s, each view of an image being none, measured over some seconds and two steps at least."""
         took = [self.train(), self.train()]
         while sum(took) < seconds:
             took.append(self.train())
-        return len(self.images) * len(took) / sum(took)
+        return self.batch_size * len(took) / sum(took)
 
     def probe(self) -> Probe:
         """Return the measurements. On a CPU the memory is that of the process, libraries included."""
@@ -135,8 +136,8 @@ def results(references: list[Any]) -> list[Any]:
 
 
 def network(config: TrainConfig) -> Network:
-    """Return what determines the time of a step: backbone, image size in pixels, batch size."""
-    return config.backbone, config.image_size, config.batch_size
+    """Return what determines the time of a step: backbone, image size in pixels, batch size, views of each image."""
+    return config.backbone, config.image_size, config.batch_size, config.views
 
 
 def measure(configs: list[TrainConfig], cpu: float, gpu: float) -> dict[Network, Probe]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.heads import HEADS, OPTIONS
-from launch.spec.dimensions import Conditions, as_text, holds
+from bel.heads import HEADS
+from bel.regularisers import NONE
+from launch.spec.dimensions import OWNERS, Conditions, as_text, holds
 from launch.spec.sweep_file import Sweep
 
 MAX_COMBINATIONS = 50_000  # combinations of a space
@@ -41,9 +42,14 @@ def varies(sweep: Sweep, name: str, values: Values) -> bool:
 
 
 def belongs(sweep: Sweep, name: str, values: Values) -> bool:
-    """Return whether a field applies to the head of `values`; it always does where the head does not vary."""
-    kind = HEADS.get(str(values.get("head", TrainConfig.head)))
-    return "head" not in sweep.space or name not in OPTIONS or kind is None or name in kind.options
+    """Return whether a field applies to the head or the regulariser of `values`; it does where its owner does not vary."""
+    owner = OWNERS.get(name)
+    if owner is None or owner not in sweep.space:
+        return True
+    chosen = str(values.get(owner, getattr(TrainConfig, owner)))
+    if owner == "regulariser":
+        return chosen != NONE
+    return chosen not in HEADS or name in HEADS[chosen].options
 
 
 def combinations(sweep: Sweep) -> list[Values]:
@@ -97,9 +103,9 @@ def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values
     """Raise `UserError` for a dimension that varies in no valid combination, and for a value in none."""
     for name, dimension in sweep.space.items():
         if not any(varies(sweep, name, values) for values in valid):
-            without_head = f"space.{name} belongs to no head of this sweep"
+            without_owner = f"space.{name} belongs to no {OWNERS.get(name)} of this sweep"
             without_when = f"space.{name}.when {as_text(dimension.when)} holds in no valid combination"
-            raise UserError(f"{without_when if dimension.when else without_head}: leave it out")
+            raise UserError(f"{without_when if dimension.when else without_owner}: leave it out")
     for name, values in sweep.finite.items():
         used = [some[name] for some in valid if name in some]
         for value in values:

@@ -13,6 +13,7 @@ from bel.heads import OPTIONS
 from launch.spec.sections import mapping
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
+OWNERS = dict.fromkeys(OPTIONS, "head") | {"regulariser_weight": "regulariser"}  # of fields that only some of them use
 STEP_TOLERANCE = 1e-8  # of a step: the rounding error of a number on a step
 
 Conditions = dict[str, tuple[Any, ...]]  # field -> the values with which the condition holds
@@ -109,9 +110,8 @@ def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, D
 
 
 def in_order(space: dict[str, Dimension]) -> dict[str, Dimension]:
-    """Return the dimensions in their order, but each after the fields of its `when`, and options of a head after the head."""
-    heads = {"head"} & space.keys()
-    needs = {n: (d.when.keys() & space.keys()) | (heads if n in OPTIONS else set()) for n, d in space.items()}
+    """Return the dimensions in their order, but each after the fields of its `when`, and an option after its owner."""
+    needs = {n: (d.when.keys() | {OWNERS.get(n, n)} - {n}) & space.keys() for n, d in space.items()}
     ordered: dict[str, Dimension] = {}
     while rest := [name for name in space if name not in ordered]:
         ready = next((name for name in rest if needs[name] <= ordered.keys()), None)
