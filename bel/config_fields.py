@@ -104,7 +104,7 @@ class ConfigFields:
     )
     loss: str | None = option(None, "training loss; default: the head's own first one")
     regulariser: str = option(
-        NONE, "what else the features of a batch should be, given its targets, beside the loss", (NONE, *REGULARISERS)
+        NONE, f"what the features should be, given the targets of a batch: none, {', '.join(REGULARISERS)}"
     )
     regulariser_weight: float | None = option(
         None, "weight of the regulariser beside the loss; default: its source's", low=TINY, high=1e6

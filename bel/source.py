@@ -14,6 +14,7 @@ LEFT_OUT = (
     "deploy/module.py",
     "files.py",
     "heads/contract.py",
+    "regularisers/contract.py",
     "run_layout.py",
     "text.py",
 )

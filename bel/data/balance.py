@@ -11,6 +11,7 @@ from scipy.ndimage import convolve1d, gaussian_filter1d
 from torch import Tensor
 
 from bel.angles import Axis
+from bel.errors import UserError
 
 BALANCES = ("none", "lds")
 FEWEST, MOST = 5, 1000  # images of a level that are counted, at least and at most
@@ -23,28 +24,35 @@ def kernel() -> NDArray[np.float64]:
     return np.asarray(blurred / blurred.max())
 
 
-def lds(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Images of each level (levels,) -> weights (levels,), whose mean over these images is 1.
+def lds(counts: NDArray[np.int64], circle: bool = False) -> NDArray[np.float64]:
+    """Images of each level (levels,), on a circle or not -> weights (levels,), whose mean over these images is 1.
 
     Label distribution smoothing (Yang, Zha, Chen, Wang, Katabi: Delving into Deep Imbalanced Regression, ICML 2021, section
     3.1) in the variant `inverse`: one over the clipped counts, smoothed, in whole numbers, with nothing beyond both ends.
     """
     clipped = np.clip(counts, FEWEST, MOST).astype(np.float64)
-    density = np.trunc(convolve1d(clipped, kernel(), mode="constant"))
+    density = np.trunc(convolve1d(clipped, kernel(), mode="wrap" if circle else "constant"))
     return np.asarray(counts.sum() / (counts / density).sum() / density)
 
 
 class Balance:
     """The weights of images by the level of each target, from training targets in units (n, axes).
 
-    Levels are those of the protocol, whatever head is trained.
+    Levels are those of the protocol, whatever head is trained. Raises `UserError` where all would count alike.
     """
 
     def __init__(self, targets: Tensor, axes: Sequence[Axis]) -> None:
         self.axes = tuple(axes)
-        columns = zip(targets.cpu().unbind(-1), self.axes, strict=True)
-        counts = [np.bincount(axis.to_index(y).numpy(), minlength=axis.levels) for y, axis in columns]
-        self.tables = [torch.from_numpy(lds(levels)) for levels in counts]
+        self.tables, most = [], 0
+        for y, axis in zip(targets.cpu().unbind(-1), self.axes, strict=True):
+            counts = np.bincount(axis.to_index(y).numpy(), minlength=axis.levels)
+            self.tables.append(torch.from_numpy(lds(counts, axis.period is not None)))
+            most = max(most, int(counts.max()))
+        if most <= FEWEST:
+            raise UserError(
+                f"balance lds counts a level of fewer than {FEWEST} images as {FEWEST}, and none of the training "
+                "images' levels has more, so that all would weigh alike: give the targets fewer levels, or set balance to none"
+            )
 
     def to(self, device: torch.device) -> Balance:
         """Move to a device."""

@@ -1,9 +1,10 @@
 """How far apart the labels of two images are, and which of them are the same: what every regulariser asks of targets.
 
-Both are in levels of the protocol's axes, whatever head is trained: in years for ages with one level a year. With several
-axes a distance is the sum over axes of differences over the span of the axis, times the largest number of levels: all axes
-count alike, and one axis alone gives the differences in levels for which the constants of the sources are made. Labels
-are the same where their levels are on every axis, as real-valued targets never repeat.
+Both are in levels of the protocol's axes, whatever head is trained: in years for ages with one level a year. One axis gives
+the differences in levels for which the constants of the sources are made. With several axes a distance is the sum over
+axes of differences, each over the span of its axis and over the number of axes, times the largest number of levels: all
+axes count alike, and distances run over the same levels as with one. Labels are the same where their levels are on every
+axis, as real-valued targets never repeat.
 """
 
 from collections.abc import Sequence
@@ -11,16 +12,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bel.angles import Axis
+from bel.angles import Axis, differences
 
 EXACT = "donot_use_mm_for_euclid_dist"  # a matrix product would lose the digits of small distances
 
 
 def label_distances(targets: Tensor, axes: Sequence[Axis]) -> Tensor:
-    """Targets in units (n, axes) -> distances (n, n) between them, in levels of the axis with the most."""
-    most = max(axis.levels for axis in axes)
-    columns = zip(targets.unbind(-1), axes, strict=True)
-    return torch.stack([(y[:, None] - y).abs() / (axis.span / most) for y, axis in columns]).sum(0)
+    """Targets in units (n, axes) -> distances (n, n) between them, in levels of the axis with the most; shorter way round."""
+    most = max(axis.levels for axis in axes) / len(axes)
+    apart = differences(targets[:, None], targets, [axis.period for axis in axes]).abs()
+    return torch.stack([d / (axis.span / most) for d, axis in zip(apart.unbind(-1), axes, strict=True)]).sum(0)
 
 
 def levels_of(targets: Tensor, axes: Sequence[Axis]) -> Tensor:

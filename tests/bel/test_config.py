@@ -29,6 +29,14 @@ def test_a_word_stands_where_a_number_would(make):
     assert make(theta=None).theta == make(theta="null").theta == make(theta="10").theta == 10
 
 
+def test_a_regulariser_has_the_weight_of_its_source(make):
+    names = ("none", "ordinal_entropy", "ranksim", "conr", "rnc")
+    weights = {name: make(regulariser=name).regulariser_weight for name in names}
+    assert weights == {"none": None, "ordinal_entropy": 1, "ranksim": 100, "conr": 4, "rnc": 1}
+    assert make(regulariser="conr", regulariser_weight="0.5").regulariser_weight == 0.5
+    assert [make(regulariser=name).views for name in names] == [1, 1, 1, 2, 2]
+
+
 def test_images_are_prepared_with_the_published_margin(make):
     assert make(image_size=224).prepared_size == 240
 
@@ -47,6 +55,10 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"head": "direct", "code": None, "loss": "ce"}, "loss of head direct must be one of .*'ce'"),
         ({"head": "direct", "code": None, "code_bits": 76}, "code_bits belongs to head bel or rlel or classification"),
         ({"head": "classification", "code": None, "loss": "l1"}, "loss of head classification"),
+        ({"regulariser": "rank"}, "regulariser must be one of .'none', 'ordinal_entropy', 'ranksim', 'conr', 'rnc'."),
+        ({"regulariser_weight": 1}, "regulariser_weight belongs to a regulariser, and regulariser is none: leave"),
+        ({"regulariser": "conr", "regulariser_weight": 0}, "regulariser_weight must be above 0"),
+        ({"balance": "inverse"}, "balance must be one of .*'lds'"),
         ({"loss": "huber"}, "loss of head bel must be one of"),
         ({"protocol": "300w"}, "protocol must be one of"),
         ({"backbone": "resnet51"}, "backbone must be one of"),

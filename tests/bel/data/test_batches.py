@@ -31,6 +31,23 @@ def test_an_epoch_has_every_row_once_in_a_seeded_order(make):
     assert torch.equal(first, epoch(config, data)[1]) and not torch.equal(first, epoch(config, data, seed=1)[1])
 
 
+@pytest.mark.parametrize("fields", [{}, {"flip": 0.5, "jitter": 0.3, "rotate": 5}])
+def test_a_batch_of_two_views_has_that_of_one_and_then_the_same_rows_with_other_draws(make, fields):
+    one, two = make(batch_size=4, **fields), make(batch_size=4, regulariser="rnc", **fields)
+    data = load(one, "train")
+    generators = (torch.Generator().manual_seed(0) for _ in range(2))
+    batches, both = (
+        list(train_batches(data, torch.arange(26), config, generator, CPU))
+        for config, generator in zip((one, two), generators, strict=True)
+    )
+    assert len(batches) == len(both) == 6
+    for (images, targets), (views, labels) in zip(batches, both, strict=True):
+        assert views.shape == (8, 3, 32, 32) and views.is_contiguous(memory_format=two.layout)
+        assert torch.equal(views[:4], images) and torch.equal(labels[:4], targets)
+        assert not torch.equal(views[4:], images)
+        torch.testing.assert_close(labels[4:].abs(), targets.abs(), atol=30 if fields else 0, rtol=0)
+
+
 @pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
 def test_evaluation_batches_are_normalised_center_crops(make, memory_format):
     config = make(memory_format=memory_format, eval_batch_size=5)

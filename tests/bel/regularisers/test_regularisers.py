@@ -134,7 +134,7 @@ def test_distances_are_in_levels_of_one_axis_and_alike_over_several():
     targets = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 5.0], [4.0, 5.0]]).double()
     assert label_distances(targets[:, :1], [yaw])[0].tolist() == [0, 2, 0, 2]
     assert label_distances(targets[:, 1:], [distance])[0].tolist() == [0, 0, 10, 10]
-    assert label_distances(targets, [yaw, distance])[0].tolist() == [0, 2, 45, 47]
+    assert label_distances(targets, [yaw, distance])[0].tolist() == [0, 1, 22.5, 23.5]
 
 
 def test_levels_are_in_order_of_the_first_axis():

@@ -47,6 +47,19 @@ def test_dropped_combinations_are_counted_with_their_reason():
     assert any("even number" in reason for reason in dropped) and any("at most 256" in reason for reason in dropped)
 
 
+def test_the_weight_of_a_regulariser_varies_only_where_there_is_one():
+    space = {"regulariser_weight": {"grid": [0.1, 1, 10]}, "regulariser": {"grid": ["none", "ranksim"]}}
+    base = BASE | {"head": "direct"}
+    plan = make_plan(sweep(space, base, search={"method": "grid"}))
+    assert [(c.regulariser, c.regulariser_weight) for c in plan.configs] == [
+        ("none", None), ("ranksim", 0.1), ("ranksim", 1.0), ("ranksim", 10.0),
+    ]  # fmt: skip
+    fixed = make_plan(sweep({"regulariser": space["regulariser"]}, base | {"regulariser_weight": 3}, search={}))
+    assert [(c.regulariser, c.regulariser_weight) for c in fixed.configs] == [("none", None), ("ranksim", 3.0)]
+    with pytest.raises(UserError, match=r"space.regulariser_weight belongs to no regulariser of this sweep"):
+        make_plan(sweep(space | {"regulariser": {"grid": ["none"]}}, base, search={}))
+
+
 def test_every_sweep_file_of_the_project_loads_and_plans():
     files = sorted((PROJECT / "sweeps").glob("*.yaml"))
     assert {"demo", "biwi", "aflw2000", "both", "biwi_small"} <= {path.stem for path in files}
