@@ -80,6 +80,17 @@ def check_order(config: TrainConfig) -> None:
     torch.testing.assert_close(again, value, msg=f"it is {value} in one order and {again} in another")
 
 
+def check_graph(config: TrainConfig) -> None:
+    """Check that, with `graph`, no value decides a shape and none is read: forward and back on tensors without values."""
+    if not regulariser_of(config).graph:
+        return
+    features, targets = (values.to("meta") for values in example_features(config))
+    try:
+        value_of(config, features.requires_grad_(), targets).backward()
+    except (RuntimeError, NotImplementedError) as error:
+        raise AssertionError(f"a step with it cannot be captured ({str(error).splitlines()[0]}): set graph") from None
+
+
 def check_step(config: TrainConfig) -> None:
     """Check that a step adds the weighted regulariser to the loss of the head, that it repeats, and moves every weight."""
     images, targets = (values.repeat(config.views, *[1] * (values.ndim - 1)) for values in batch_of(config))
@@ -130,6 +141,7 @@ CHECKS: tuple[Callable[[TrainConfig], None], ...] = (
     check_values,
     check_order,
     check_gradients,
+    check_graph,
     check_step,
     check_descent,
 )

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from bel.data.loading import load, split
+from bel.regularisers import REGULARISERS
 from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.build import Optimiser, optimiser_groups
@@ -33,6 +34,11 @@ def test_an_augmented_run_repeats_on_every_trunk(make, backbone, precision, grap
 @pytest.mark.parametrize(("head", "loss"), LOSSES)
 def test_a_run_repeats_with_every_head_and_loss(make, head, loss):
     assert not (found := twice(make(head=head, loss=loss, epochs=1, cuda_graph=False))), found
+
+
+@pytest.mark.parametrize("regulariser", REGULARISERS)
+def test_a_run_repeats_with_every_regulariser(make, regulariser):
+    assert not (found := twice(make(regulariser=regulariser, epochs=1, **AUGMENTED))), found
 
 
 @pytest.mark.parametrize("place", ["device", "host"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bel.regularisers import REGULARISERS
 from bel.run_layout import LAST
 from bel.training import checkpoint
 from bel.training.step import Step
@@ -28,6 +29,11 @@ def as_one(epochs):
 @pytest.mark.parametrize(("head", "loss"), LOSSES)
 def test_every_head_and_loss(make, head, loss):
     assert not (found := beside(make, head=head, loss=loss, epochs=1)), found
+
+
+@pytest.mark.parametrize("regulariser", [name for name, kind in REGULARISERS.items() if kind.graph])
+def test_every_regulariser_that_says_so(make, regulariser):
+    assert not (found := beside(make, regulariser=regulariser, epochs=1)), found
 
 
 TRUNKS = [("mobilenet_v2", 32, "bf16"), ("mobilenet_v2", 32, "fp32"), ("resnet50", 64, "bf16")]

@@ -53,4 +53,8 @@ def test_each_axis_has_its_own_weights_of_mean_one_over_the_training_targets():
         UserError, match=r"balance lds counts a level of fewer than 5 images as 5, and none .* set balance"
     ):
         Balance(targets[:5], axes)
+    on_meta = Balance(targets, axes).to(torch.device("meta"))(
+        targets.to("meta")
+    )  # no value is read: as a CUDA graph wants
+    assert on_meta.shape == (500, 2)
     assert Balance(targets, axes)(torch.tensor([[99.0, 270.0]]).double()).isfinite().all()  # beyond the levels

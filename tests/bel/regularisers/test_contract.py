@@ -23,8 +23,8 @@ class Unfit(Regulariser):
     calls = itertools.count()
 
     def __call__(self, features, targets, predictions=None, weights=None):
-        different = (targets[:, 0] != targets[0, 0]).sum()
-        return next(self.calls) + 0 * features.sum() / different
+        different = len(targets[targets[:, 0] != targets[0, 0]])  # a shape that values decide
+        return next(self.calls) + 0 * features.sum() / (different or float("nan"))
 
 
 @pytest.mark.parametrize("check", CHECKS)
