@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "one HTML page with the leaderboard and pictures",
     "best": "the best configuration's run id, config and next commands; --register puts it into the registry",
     "folds": "out-of-fold errors of a tuned sweep, and test beside them",
+    "study": "tables and pictures of a study over several tasks",
 }
 
 

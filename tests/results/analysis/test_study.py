@@ -1,0 +1,127 @@
+"""A study keeps what its tables need, and puts together only what belongs together."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bel.errors import UserError
+from results.analysis.configurations import Configuration
+from results.analysis.folds import Contender, Tuned
+from results.analysis.study import (
+    CONTENDERS,
+    GROUPS,
+    PREDICTIONS,
+    read_study,
+    read_task,
+    vars_of,
+    with_contenders,
+    write_task,
+)
+from results.store.predictions import concatenated
+from results.store.runs import fetch_predictions
+from tests.results.made import GROUPS as GROUPS_OF
+from tests.results.made import evaluation_of, made_run, run_with
+
+NAMES = [f"{i:05d}.png" for i in range(len(GROUPS_OF))]
+TARGETS = np.random.default_rng(1).uniform(-70, 70, (len(NAMES), 3))
+
+
+def contender(folder, code, error, tuning, seed=0, params=None, targets=TARGETS):
+    """A contender of two folds whose predictions are wrong by `error`, tuned on lr as `tuning` says."""
+    value, own = min(tuning, key=tuning.get), {"code": code, "seed": str(seed), "folds": "2"} | (params or {})
+    runs = []
+    for fold in (0, 1):
+        rows = np.flatnonzero(fold == GROUPS_OF % 2)
+        errors = np.full((len(rows), 3), error + 0.01 * fold)
+        evaluation = evaluation_of({"expected": errors}, GROUPS_OF[rows], [NAMES[i] for i in rows], targets[rows])
+        name = f"{code}-150 ce lr={value} s{seed} fold={fold}"
+        (folder / code).mkdir(exist_ok=True, parents=True)
+        runs.append(run_with(folder / code, name, evaluation, params=own | {"fold": str(fold), "lr": value}))
+    whole = concatenated([fetch_predictions(run) for run in runs])
+    tried = [made_run(f"{code} {lr}", params=own | {"lr": lr}, error=e, metrics={"val/best_mae_groups": e})
+             for lr, e in tuning.items()]  # fmt: skip
+    found = Configuration(f"{code}-150 ce lr={value} s{seed}", tuple(runs), (whole,), "expected")
+    tests = [fetch_predictions(run) for run in runs]
+    return Contender(Tuned("lr", value, False, tried), found, tests)
+
+
+def test_a_task_is_read_as_it_was_written(tmp_path):
+    found = [contender(tmp_path, "j", 2.0, {"0.1": 3.0, "0.01": 4.0}), contender(tmp_path, "u", 1.0, {"0.1": 3.0})]
+    task = with_contenders(None, "pose", found)
+    assert [one.name for one in task.contenders] == ["u-150 ce", "j-150 ce"]
+    write_task(task, tmp_path / "pose")
+    again = read_task(tmp_path / "pose", "pose")
+    for ours, theirs in zip(task.contenders, again.contenders, strict=True):
+        plain = [{**vars_of(one), "seeds": len(one.seeds)} for one in (ours, theirs)]
+        assert plain[0] == plain[1]
+        np.testing.assert_array_equal(ours.errors.group_errors, theirs.errors.group_errors)
+    j = again.find("j ce")
+    assert j.errors.mae == pytest.approx(found[0].out_of_fold.mae, abs=1e-5) and j.at_end and j.value == "0.1"
+    assert not again.find("u ce").at_end and again.find("had ce") is None
+    table = pd.read_csv(tmp_path / "pose" / GROUPS)
+    assert table["j-150 ce"].mean() == pytest.approx(j.errors.mae, abs=1e-5)
+    assert set(read_study(tmp_path)) == {"pose"}
+    write_task(again, tmp_path / "again")
+    for name in (CONTENDERS, PREDICTIONS, GROUPS):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "pose" / name).read_bytes()
+
+
+def test_seeds_are_one_contender(tmp_path):
+    found = [contender(tmp_path, "j", 1.0 + seed, {"0.1": 3.0 + seed}, seed) for seed in (0, 1)]
+    task = with_contenders(None, "pose", found)
+    assert len(task.contenders) == 1 and len(task.contenders[0].seeds) == 2 and len(task.contenders[0].runs) == 4
+    assert task.contenders[0].tuning == {"0.1": 3.5}
+    assert task.contenders[0].errors.mae == pytest.approx(np.mean([one.out_of_fold.mae for one in found]), abs=1e-5)
+
+
+def test_values_of_two_sweeps_are_put_together(tmp_path):
+    first = with_contenders(None, "pose", [contender(tmp_path / "a", "j", 2.0, {"0.01": 4.0, "0.1": 3.0})])
+    assert first.contenders[0].at_end
+    worse = with_contenders(first, "pose", [contender(tmp_path / "b", "j", 2.0, {"0.1": 3.0, "1.0": 5.0})])
+    (one,) = worse.contenders
+    assert not one.at_end and one.value == "0.1" and list(one.tuning) == ["0.01", "0.1", "1.0"]
+    better = with_contenders(first, "pose", [contender(tmp_path / "c", "j", 1.5, {"1.0": 2.0})])
+    assert better.contenders[0].value == "1.0" and better.contenders[0].errors.mae == pytest.approx(1.505, abs=1e-2)
+    with pytest.raises(UserError, match=r"has no folds at its best lr, 0\.01: sweep it"):
+        with_contenders(first, "pose", [lowered(contender(tmp_path / "d", "j", 1.5, {"1.0": 2.5}))])
+
+
+def lowered(one):
+    """The contender, on whose hold-out a value without folds was the best."""
+    best = made_run("j 0.01", params={"code": "j", "lr": "0.01"}, metrics={"val/best_mae_groups": 1.0})
+    return Contender(Tuned("lr", "1.0", False, [*one.tuned.runs, best]), one.out_of_fold, one.tests)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"params": {"epochs": "5"}}, "u-150 ce has epochs 5, task pose has 4: add it to a folder of its own"),
+        ({"targets": TARGETS + 1}, "u-150 ce was not measured on the images of task pose"),
+    ],
+)
+def test_what_was_measured_otherwise_is_refused(tmp_path, changes, message):
+    task = with_contenders(None, "pose", [contender(tmp_path, "j", 2.0, {"0.1": 3.0})])
+    with pytest.raises(UserError, match=message):
+        with_contenders(task, "pose", [contender(tmp_path, "u", 2.0, {"0.1": 3.0}, **changes)])
+
+
+@pytest.mark.parametrize("damage", ["no json", "{}", "parquet"])
+def test_damaged_files_are_refused(tmp_path, damage):
+    write_task(with_contenders(None, "pose", [contender(tmp_path, "j", 2.0, {"0.1": 3.0})]), tmp_path / "pose")
+    (tmp_path / "pose" / (PREDICTIONS if damage == "parquet" else CONTENDERS)).write_text(damage)
+    with pytest.raises(UserError, match="pose holds no task of a study"):
+        read_study(tmp_path)
+    with pytest.raises(UserError, match="add a sweep with --add TASK=SWEEP"):
+        read_study(tmp_path / "nowhere")
+
+
+def test_common_parameters_are_written_once(tmp_path):
+    found = [contender(tmp_path, code, 2.0, {"0.1": 3.0}) for code in ("j", "u")]
+    write_task(with_contenders(None, "pose", found), tmp_path / "pose")
+    content = json.loads((tmp_path / "pose" / CONTENDERS).read_text())
+    assert content["params"]["epochs"] == "4" and [one["params"] for one in content["contenders"]] == [
+        {"code": "j"},
+        {"code": "u"},
+    ]
