@@ -5,6 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from bel.angles import circular
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS, PerAxisHead
@@ -164,7 +165,7 @@ def test_a_rotation_is_refused_where_the_targets_are_none():
         example_config("rotation6d", axes=2)
 
 
-@pytest.mark.parametrize("head", ["ordinal", "stagewise"])
+@pytest.mark.parametrize("head", ["ordinal", "or_cnn", "corn", "gaussian", "stagewise"])
 def test_a_head_without_a_meaning_on_a_circle_is_refused_with_a_period(head):
     message = (
         rf"head {head} has no meaning on a circle, and yaw of the protocol has a period: choose a head of \['bel', "
@@ -236,3 +237,19 @@ def test_a_temperature_divides_the_logarithms_of_a_posterior(head):
 def test_an_option_that_heads_share_has_the_default_of_each():
     sigma = {head: example_config(head).sigma for head in HEADS if head != "bel"}
     assert {head: value for head, value in sigma.items() if value} == {"soft_label": 2, "dldl_v2": 2, "hl_gauss": 0.75}
+
+
+@pytest.mark.parametrize("head", ["mean_variance", "dldl_v2", "sord", "unimodal", "hl_gauss", "soft_label"])
+def test_on_a_circle_a_distribution_has_no_seam(head):
+    module = example_model(example_config(head, axes=1, circle=True)).head.double()  # 60 levels of a degree from -40 on
+    generator = torch.Generator().manual_seed(6)
+    scores = 2 * torch.randn(5, 60, dtype=torch.float64, generator=generator)
+    targets = -40 + 60 * torch.rand(5, 1, dtype=torch.float64, generator=generator)
+    loss, decoded = module.loss([scores], targets), module.decode([scores])
+    apart = (torch.arange(60.0)[:, None] - torch.arange(60.0)).abs().double()
+    distance = scores.softmax(-1) @ torch.minimum(apart, 60 - apart)
+    assert torch.equal(decoded["median"][:, 0], distance.argmin(-1) - 40.0)
+    for turned in (17, 31):
+        torch.testing.assert_close(module.loss([scores.roll(turned, -1)], targets + turned), loss)
+        for name, value in module.decode([scores.roll(turned, -1)]).items():
+            torch.testing.assert_close(circular(value - decoded[name] - turned, 60), torch.zeros(5, 1).double())
