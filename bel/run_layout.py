@@ -48,6 +48,7 @@ ERROR = "error"  # why a trial failed
 OBJECTIVE = "val/best_mae_groups"  # the error of a run: of its best epoch, each group counted once
 BY_IMAGE = "val/best_mae"  # the same over images
 BEST_EPOCH = "val/best_epoch"
+CALIBRATED = "calibration/{}_{}_{}"  # coverage, width or nll; of raw, tempered or conformal; on groups left_out or test
 PROGRESS = "progress"  # of a parent run: share of its trials that ended, a step a trial
 BEST_SO_FAR = "best/{}_mae_groups"  # of a parent run: error of its best configuration so far, by val or test
 
@@ -66,6 +67,7 @@ CONFIG = "config.yaml"  # the config as it was resolved
 SPLIT = "split.json"  # how the images were split
 PREDICTIONS = {"val": "val_predictions.parquet", "test": "test_predictions.parquet"}  # by split, image by image
 MEANING = "bel"  # key in the metadata of a file of predictions: JSON of what its columns mean
+CALIBRATION = "calibration.json"  # temperatures and intervals of its predictions, by `bel-results calibrate`
 LONG_PARAMETERS = "long_parameters.json"  # parameters that MLflow would cut, of which the run has digests
 LABELS_FIGURE = "labels.png"  # the training labels on their levels
 CODE_FIGURE = "code.png"  # the code matrices

@@ -158,6 +158,11 @@ class Commands:
         options = [part for name, value in small.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         self.call(SCRIPTS["bel-train"], [*words, *options])
 
+    def bel_results(self, words: list[str]) -> None:
+        """Intervals of a small run are of a level for which its few validation groups are enough."""
+        few = ["--level", "0.5"] if words[0] == "calibrate" else []
+        self.call(SCRIPTS["bel-results"], [*words, *few])
+
     def bel_eval(self, words: list[str]) -> None:
         """A published file is a random network in its layout, measured on small images."""
         published = any(word.endswith(".pth") for word in words)

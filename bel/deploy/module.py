@@ -10,44 +10,82 @@ import torch
 from torch import Tensor, nn
 
 from bel.data.batches import constants
+from bel.deploy.calibration import Calibration
+from bel.errors import UserError
 from bel.model import Model
 
 METADATA = "metadata.json"  # the extra file in both formats of torch
+OUTPUTS = ("predictions", "lower", "upper")  # names of a file's outputs, the last two of a calibrated network
 
 
 class Deployed(nn.Module):
-    """Normalisation, network and headline decoder in one module, in evaluation mode, on the CPU until it is moved."""
+    """Normalisation, network and headline decoder in one module, in evaluation mode, on the CPU until it is moved.
+
+    `calibration` says how wide the intervals around its predictions are, where that is known.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, calibration: Calibration | None = None) -> None:
         super().__init__()
+        self.calibration = calibration
         scale, shift = constants(torch.device("cpu"))
         self.register_buffer("scale", scale[:, None, None].clone())
         self.register_buffer("shift", shift[:, None, None].clone())
         self.model = model
         self.eval()
 
+    def outputs(self, images: Tensor) -> list[Tensor]:
+        """Images, uint8 RGB (B, 3, S, S) -> outputs of the head (B, width) by axis."""
+        normal = images * self.scale + self.shift
+        outputs: list[Tensor] = self.model.head(self.model.trunk(normal))  # not Model.forward, with its autocast
+        return outputs
+
     def decode(self, images: Tensor) -> dict[str, Tensor]:
         """Images, uint8 RGB (B, 3, S, S) -> predictions in units (B, axes), float64, by decoder, the headline first."""
-        normal = images * self.scale + self.shift
-        features = self.model.trunk(normal)  # not Model.forward, with its autocast
-        return self.model.head.decode(self.model.head(features))
+        return self.model.head.decode(self.outputs(images))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, uint8 RGB (B, 3, S, S) -> predictions of the headline decoder in units (B, axes), float64."""
         return next(iter(self.decode(images).values()))
 
+    def intervals(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, uint8 RGB (B, 3, S, S) -> predictions, lower and upper ends of their intervals, in units (B, axes).
 
-def write_torchscript(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+        Raises `UserError` without a calibration.
+        """
+        if self.calibration is None:
+            raise UserError(
+                "the network has no calibration, so no intervals: run `bel-results calibrate` on its run first"
+            )
+        outputs = self.outputs(images)
+        predictions = next(iter(self.model.head.decode(outputs).values()))
+        half = self.calibration.half_widths(self.model.head, outputs)
+        return predictions, *self.calibration.bounds(predictions, half)
+
+
+class WithIntervals(nn.Module):
+    """A calibrated network whose outputs are those of `intervals`."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        super().__init__()
+        self.deployed = deployed
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, uint8 RGB (B, 3, S, S) -> predictions, lower and upper ends of their intervals, in units (B, axes)."""
+        return self.deployed.intervals(images)
+
+
+def write_torchscript(deployed: nn.Module, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
     """Write a trace, with the metadata in an extra file."""
     with torch.inference_mode():
         traced = torch.jit.trace(deployed, images, check_trace=False)  # the exported file is compared when it is read
     torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
 
 
-def write_pt2(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+def write_pt2(deployed: nn.Module, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
     """Write an exported program, with the metadata in an extra file, without paths of this machine."""
     program = exported(deployed, images)
     for node in program.graph.nodes:
@@ -55,7 +93,7 @@ def write_pt2(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path
     torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
 
 
-def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
+def write_onnx(deployed: nn.Module, images: Tensor, metadata: dict[str, Any], path: Path) -> None:
     """Write ONNX of the default opset in one file, the metadata as properties (text or JSON), without paths."""
     program = exported(deployed, images).run_decompositions(FOR_ONNX)
     onnx = torch.onnx.export(
@@ -63,7 +101,7 @@ def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], pat
         dynamo=True,
         verbose=False,
         input_names=["images"],
-        output_names=["predictions"],
+        output_names=[*OUTPUTS] if isinstance(deployed, WithIntervals) else [OUTPUTS[0]],
         dynamic_shapes=({0: "batch"},),
     )
     assert onnx is not None
@@ -74,7 +112,7 @@ def write_onnx(deployed: Deployed, images: Tensor, metadata: dict[str, Any], pat
     onnx.save(path, external_data=False)
 
 
-def exported(deployed: Deployed, images: Tensor) -> torch.export.ExportedProgram:
+def exported(deployed: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
     """Export a module for any batch size."""
     return torch.export.export(deployed, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 

@@ -14,10 +14,10 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.run_layout import BY_IMAGE
 from bel.text import is_number
-from results.analysis.configurations import Configuration, error_of, is_ranked
+from results.analysis.configurations import Configuration, error_of, identity, is_ranked
 from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.predictions import Predictions, concatenated
-from results.store.runs import existing_predictions, on_fold, section_of, trials
+from results.store.runs import existing_predictions, on_fold, parent_of, section_of, trials
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
 MAY_DIFFER = {
@@ -81,6 +81,24 @@ def in_order(found: list[Contender]) -> list[Contender]:
     maes = {name: fmean(one.out_of_fold.mae for one in seed) for name, seed in seeds.items()}
     keys = {name: rank_key(mae, name, len(seeds[name]) < most) for name, mae in maes.items()}
     return sorted(found, key=lambda one: (keys[configuration_name(one.name)], rank_key(one.out_of_fold.mae, one.name)))
+
+
+def runs_of_all_folds(run: Run) -> list[Run]:
+    """Return the runs of a run's configuration and seed on all folds, in their order; of a run on no fold, itself.
+
+    Raises `UserError` where a fold has no finished run.
+    """
+    if not on_fold(run):
+        return [run]
+    who, seed = identity(run), run.data.params["seed"]
+    found = [one for one in trials([parent_of(run)]) if is_ranked(one) and on_fold(one) and identity(one) == who]
+    by_fold = {int(one.data.params["fold"]): one for one in found if one.data.params["seed"] == seed}
+    if sorted(by_fold) != list(range(int(run.data.params["folds"]))):
+        raise UserError(
+            f"run {run.info.run_id} is on one of {run.data.params['folds']} folds, and its configuration has finished "
+            f"{sorted(by_fold)} only: run the sweep again to go on"
+        )
+    return [by_fold[fold] for fold in sorted(by_fold)]
 
 
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:

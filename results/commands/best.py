@@ -22,7 +22,7 @@ from bel.run_layout import CHECKPOINT, CONFIG, SELECTION_SPLIT
 from bel.text import harmless, selection
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.leaderboard import Board, boards, method
-from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, settings, validation_repeats
+from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, repeated_validation, settings
 from results.retest.loaded_checkpoint import fetch_state, load_network
 from results.store import registry
 from results.store.runs import find_sweeps, trials
@@ -207,7 +207,7 @@ def register(best_run: BestRun, name: str, changes: dict[str, object]) -> int:
     print()
     loaded = load_network(fetch_state(best_run.run), changes, best_run.run)
     train = load(loaded.config, "train")
-    if not validation_repeats(loaded, train, split(loaded.config, train)):
+    if repeated_validation(loaded, train, split(loaded.config, train)) is None:
         print(f"error: {NOT_REPEATED}; nothing is registered", file=sys.stderr)
         return 1
     version, new = registry.register(best_run.run, best_run.sweep_name, name)

@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": "runs against each other: by angle, by sequence, by bit",
     "report": "one HTML page with the leaderboard and pictures",
     "best": "the best configuration's run id, config and next commands; --register puts it into the registry",
+    "calibrate": "temperatures and intervals that hold, of a trial, and how far they hold on other groups",
     "folds": "out-of-fold errors of a tuned sweep, and test beside them",
     "study": "tables and pictures of a study over several tasks",
 }

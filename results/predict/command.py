@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from bel.config import TrainConfig
+from bel.deploy.calibration import Calibration
 from bel.errors import UserError, within
 from bel.files import replacing
 from bel.text import harmless
@@ -25,6 +26,7 @@ from results.predict.output import Output
 from results.predict.source import Source, open_source
 from results.retest.evaluate import add_settings, settings
 from results.retest.loaded_checkpoint import LoadedCheckpoint, load_network, read_state
+from results.store.calibration import stored_calibration
 from results.store.faults import store_command
 
 FOLDER = Path("runs/predict")
@@ -44,11 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes = settings(arguments.set, FREE)
     state, run = read_state(arguments.run_id, arguments.checkpoint)
     loaded = load_network(state, changes, run)
+    calibration = None if run is None else stored_calibration(run, state["epoch"], loaded.config.axes)
     print_notes(loaded.config, find is not None)
     start = time.monotonic()
     out = make_folder(arguments.out)
     with replaced_folder(out) as folder:
-        counts = predict_all(loaded, source, find, folder)
+        counts = predict_all(loaded, source, find, folder, calibration)
     print_summary(counts, source, out, time.monotonic() - start)
     return int(bool(counts.failed))
 
@@ -59,8 +62,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="bel-predict",
         description="Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
         "network's training images were, and turned upright as its EXIF says if those were.",
-        epilog="Written: predictions.csv (units, and std_: the posterior's standard deviation, of heads that have "
-        "one), pictures/ or annotated.mp4, of a folder sheet.jpg, and not_predicted.txt where there is such. "
+        epilog="Written: predictions.csv (units, std_: the posterior's standard deviation, of heads that have one, and "
+        "lower_, upper_: the ends of intervals, of runs with a calibration), pictures/ or annotated.mp4, of a folder "
+        "sheet.jpg, and not_predicted.txt where there is such. "
         "Exit code 1: some pictures could not be used; 2: nothing was written.",
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="image, folder of images (and those below), video")
@@ -153,21 +157,26 @@ def replaced_folder(out: Path) -> Iterator[Path]:
 
 
 def predict_all(
-    loaded: LoadedCheckpoint, source: Source, find: inference.FindBoxes | None, folder: Path
+    loaded: LoadedCheckpoint,
+    source: Source,
+    find: inference.FindBoxes | None,
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> inference.Counts:
     """Predict every picture of a source into a folder. Raises `UserError` where there is nothing to predict."""
     counts, config = inference.Counts(), loaded.config
     bar = tqdm(total=source.count, unit=" pictures", delay=0.5, disable=None)
-    with bar, closing(Output(folder, source, config)) as output:
+    with bar, closing(Output(folder, source, config, calibration is not None)) as output:
         pictures = source.pictures(counts.failed.append, config.exif or "apply")
         for batch in inference.batches(pictures, config.eval_batch_size):
             cropped = [crops for picture in batch if (crops := inference.crop(picture, find, loaded, counts))]
             inputs = [pixels for crops in cropped for pixels in crops.inputs]
-            values, std = inference.predict(loaded, inputs) if inputs else (torch.empty(0, len(config.axes)), None)
+            nothing = inference.Predicted(torch.empty(0, len(config.axes)))
+            found = inference.predict(loaded, inputs, calibration) if inputs else nothing
             first = 0
             for crops in cropped:
                 rows = slice(first, first := first + len(crops.boxes))
-                output.add(crops, values[rows].tolist(), None if std is None else std[rows].tolist())
+                output.add(crops, found.take(rows))
             counts.pictures += len(cropped)
             counts.predictions += first
             bar.update(len(batch))

@@ -1,5 +1,7 @@
 """The boxes of pictures, from a file or a face detector, what a network sees of them, and what it predicts from that."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from bel.data.batches import normalise
 from bel.data.prepare.crops import center, cut, expanded_box, part, refuse_outside, resized_shape
 from bel.data.readers.base import Box, Entry, Label
 from bel.data.readers.boxes import named_boxes
+from bel.deploy.calibration import Calibration
 from bel.errors import UserError
 from bel.precision import plain_fp32
 from bel.training.evaluate import stacked
@@ -152,14 +155,34 @@ def crop(picture: Picture, find: FindBoxes | None, loaded: LoadedCheckpoint, cou
     return Crops(picture, boxes, regions, inputs)
 
 
-def predict(loaded: LoadedCheckpoint, inputs: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor | None]:
-    """Return predictions (n, axes) in units from images (S, S, 3), and the posterior's standard deviations if any."""
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions (n, axes) in units; the posterior's standard deviations if any, and of a calibrated network intervals."""
+
+    values: Tensor
+    std: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    def take(self, rows: slice) -> Predicted:
+        """Return some rows."""
+        bounds = self.bounds and (self.bounds[0][rows], self.bounds[1][rows])
+        return Predicted(self.values[rows], None if self.std is None else self.std[rows], bounds)
+
+
+def predict(
+    loaded: LoadedCheckpoint, inputs: Sequence[NDArray[np.uint8]], calibration: Calibration | None = None
+) -> Predicted:
+    """Return predictions in units from images (S, S, 3), with intervals where there is a calibration."""
     model, config = loaded.model.eval(), loaded.config
     device = next(model.parameters()).device
-    predictions, posteriors = [], []
+    predictions, posteriors, halves = [], [], []
     with torch.inference_mode(), plain_fp32():
         for images in torch.from_numpy(np.stack(inputs)).split(config.eval_batch_size):
             outputs = model(normalise(images.to(device).permute(0, 3, 1, 2), config.layout))
             predictions.append(next(iter(model.head.decode(outputs).values())).cpu())
             posteriors.append(summary([p.cpu() for p in model.head.posteriors(outputs)], None, config.axes))
-    return torch.cat(predictions), stacked(posteriors).get("std")
+            if calibration is not None:
+                halves.append(calibration.half_widths(model.head, outputs).cpu())
+    values = torch.cat(predictions)
+    bounds = None if calibration is None else calibration.bounds(values, torch.cat(halves))
+    return Predicted(values, stacked(posteriors).get("std"), bounds)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from bel.angles import Axis
 from bel.config import TrainConfig
@@ -13,7 +14,7 @@ from bel.data.checking.sheet import LEGEND, PICKED, TILE, WHITE, draw_axes, grid
 from bel.data.prepare.crops import square
 from bel.data.readers.base import Box
 from bel.text import cell, listed
-from results.predict.inference import Crops, network_input
+from results.predict.inference import Crops, Predicted, network_input
 from results.predict.source import Source, VideoWriter
 
 TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"
@@ -23,7 +24,7 @@ KEPT = (".jpg", ".jpeg", ".png")  # suffixes of pictures that are written in the
 class Output:
     """The files of a folder, written picture by picture; the sheet, of a folder's pictures in equal steps, at the end."""
 
-    def __init__(self, folder: Path, source: Source, config: TrainConfig) -> None:
+    def __init__(self, folder: Path, source: Source, config: TrainConfig, calibrated: bool = False) -> None:
         self.folder, self.config = folder, config
         self.axes, self.pose = config.axes, config.definition.pose
         self.tiles: list[Image.Image] = []
@@ -34,15 +35,18 @@ class Output:
         self.file = (folder / TABLE).open("w", newline="", encoding="utf-8")
         self.table = csv.writer(self.file, lineterminator="\n")
         names = [axis.name for axis in self.axes]
-        self.table.writerow(["file", "frame", "x0", "y0", "x1", "y1", *names, *(f"std_{name}" for name in names)])
+        more = [f"{kind}_{name}" for kind in ("std", "lower", "upper")[: 3 if calibrated else 1] for name in names]
+        self.table.writerow(["file", "frame", "x0", "y0", "x1", "y1", *names, *more])
 
-    def add(self, crops: Crops, values: list[list[float]], std: list[list[float]] | None) -> None:
-        """Write a picture with the predictions and their standard deviations in units, both (boxes, axes)."""
+    def add(self, crops: Crops, found: Predicted) -> None:
+        """Write a picture with what was predicted for each of its boxes."""
         picture = crops.picture
+        values: list[list[float]] = found.values.tolist()
         for i, (box, row) in enumerate(zip(crops.boxes, values, strict=True)):
-            deviations = [""] * len(row) if std is None else [f"{x:.6f}" for x in std[i]]
+            deviations = [""] * len(row) if found.std is None else numbers(found.std[i])
+            ends = [text for bound in found.bounds or () for text in numbers(bound[i])]
             frame = "" if picture.frame is None else picture.frame
-            self.table.writerow([cell(picture.name), frame, *box, *(f"{x:.6f}" for x in row), *deviations])
+            self.table.writerow([cell(picture.name), frame, *box, *numbers(found.values[i]), *deviations, *ends])
         drawn = annotate(picture.image, crops.boxes, values, self.axes, self.pose)
         if self.video:
             self.video.write(drawn)
@@ -62,6 +66,11 @@ class Output:
         if self.tiles:
             title = f"{len(self.tiles)} of {self.number}, as the network saw them    {LEGEND if self.pose else ''}"
             grid(self.tiles, title).save(self.folder / SHEET, quality=92)
+
+
+def numbers(row: Tensor) -> list[str]:
+    """Return numbers (axes,) as cells of the table."""
+    return [f"{x:.6f}" for x in row.tolist()]
 
 
 def save(image: Image.Image, path: Path) -> None:

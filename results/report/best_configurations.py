@@ -1,5 +1,8 @@
 """The sections of a report about the best configurations, image by image; a reason where predictions or images are missing."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from bel.data.checking.sheet import LEGEND
@@ -9,6 +12,7 @@ from results.report import figures, pictures
 from results.report.figures import Highlight, coverage
 from results.report.page import NAME, Block, Content, Figure, Picture, Row, Table, Text, plural
 from results.report.report_data import ReportData
+from results.store.calibration import fetch_calibration
 
 MOST_CODES = 4
 NO_PREDICTIONS = "the runs have stored no predictions"
@@ -65,8 +69,9 @@ def code_caption(rank: int, one: Configuration) -> str:
 def calibration(data: ReportData) -> Content:
     """Return whether posteriors say how wrong they are."""
     best = [one for one in data.with_predictions if "pit" in one.configuration.seeds[0].values]
+    measured = intervals(data.with_predictions)
     if not best:
-        return "none of the first configurations gives a posterior"
+        return measured or "none of the first configurations gives a posterior"
     text = (
         "Above, the posterior probability below the target (PIT), by rank: flat where the posterior is calibrated, a U where "
         "it is too narrow, a hill where it is too wide. Below, how many targets lie in central intervals of a nominal "
@@ -75,7 +80,32 @@ def calibration(data: ReportData) -> Content:
     titles = [f"in {level:.0%}" for level in NOMINAL]
     lines = {one: [f"{share:.1%}" for share in coverage(one.configuration, NOMINAL)] for one in best}
     caption = "Share of targets in central intervals of 50, 80 and 95% of the posterior."
-    return [Figure(text, figures.calibration(best)), table_of(lines, titles, caption)]
+    return [Figure(text, figures.calibration(best)), table_of(lines, titles, caption), *measured]
+
+
+def intervals(best: Sequence[Highlight]) -> list[Block]:
+    """Return the coverage of the intervals of `bel-results calibrate` beside the posterior's; nothing without a calibration."""
+    found = {one: facts for one in best for facts in map(fetch_calibration, one.configuration.runs[:1]) if facts}
+    rows = [
+        Row([one.configuration.name, f"{facts['level']:.0%}", *interval_cells(place, measured)], color=one.color)
+        for one, facts in found.items()
+        for place, measured in facts["measured"].items()
+    ]
+    caption = (
+        "Intervals by bel-results calibrate: share of targets in the interval of a nominal level, of the posterior (raw), of "
+        "the posterior at its temperature (tempered), and of conformal prediction over groups, with its mean width; means over "
+        "axes and over groups that did not calibrate: each left out, or those of the test split."
+    )
+    titles = ["level", "measured on", "raw", "tempered", "conformal", "width"]
+    return [Table([NAME, *titles], [rows], caption)] if rows else []
+
+
+def interval_cells(place: str, measured: dict[str, Any]) -> list[str]:
+    """Return the groups, the coverage by each kind of interval and the width of the last one, means over axes."""
+    coverage = [measured["coverage"].get(kind, {}) for kind in ("raw", "tempered", "conformal")]
+    shares = ["" if not by_axis else f"{np.mean([*by_axis.values()]):.1%}" for by_axis in coverage]
+    width = np.mean([*measured["width"]["conformal"].values()])
+    return [f"{place.replace('_', ' ')}, {plural(measured['groups'], 'group')}", *shares, f"{width:.2f}"]
 
 
 def error_distribution(data: ReportData) -> Content:

@@ -8,13 +8,14 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mlflow.entities import Metric, Run, RunTag
 from mlflow.tracking import MlflowClient
+from torch import Tensor
 
 from bel.data.loading import Split, load, request, split
 from bel.data.prepare.prepared import Prepared, is_here
@@ -92,7 +93,7 @@ def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
     if is_here(request(config, "train")):
         train = load(config, "train")
         parts = split(config, train)
-        if not validation_repeats(loaded, train, parts):
+        if repeated_validation(loaded, train, parts) is None:
             print(f"error: {NOT_REPEATED}; test is not measured", file=sys.stderr)
             return 1
         targets = train.targets[parts.train]
@@ -147,10 +148,13 @@ def print_origin(loaded: LoadedCheckpoint) -> None:
             print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
 
 
-def validation_repeats(loaded: LoadedCheckpoint, train: Prepared, parts: Split) -> bool:
-    """Measure validation again; return whether it is the logged value, within what this device and batch size allow.
+def repeated_validation(
+    loaded: LoadedCheckpoint, train: Prepared, parts: Split, forward: Callable[[Tensor], list[Tensor]] | None = None
+) -> Evaluation | None:
+    """Measure validation again; None where it is not the logged value, within what this device and batch size allow.
 
-    Raises `UserError` where the data gives another split than the checkpoint's.
+    `forward` computes the network's outputs, by default the network itself. Raises `UserError` where the
+    data gives another split than the checkpoint's.
     """
     if train.digest != loaded.state["data"]["data_digest"]:
         print(
@@ -161,7 +165,7 @@ def validation_repeats(loaded: LoadedCheckpoint, train: Prepared, parts: Split) 
             f"the data in {loaded.config.data_root} gives the split {parts.digest}, the checkpoint had {trained}: "
             "other images or lists; set data_root to its data"
         )
-    again = evaluate(loaded.model, parts.held, parts.val, loaded.config)
+    again = evaluate(loaded.model, parts.held, parts.val, loaded.config, forward)
     error, allowed = again.mae(again.headline), tolerance(loaded, again)
     difference = abs(error - loaded.logged)
     holds = difference <= allowed
@@ -170,7 +174,7 @@ def validation_repeats(loaded: LoadedCheckpoint, train: Prepared, parts: Split) 
         f"{'repeats' if holds else 'DOES NOT REPEAT'} the logged {loaded.logged:.6f}: difference {difference:.1e}, allowed "
         f"{allowed:.0e}; mean over {len(set(again.groups))} groups {again.mae_groups(again.headline):.6f}"
     )
-    return holds
+    return again if holds else None
 
 
 def log_test(loaded: LoadedCheckpoint, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mlflow.entities import Run
-from torch import Tensor
+from torch import Tensor, nn
 
 from bel.angles import Axis, differences
-from bel.deploy.module import Deployed, write_onnx, write_pt2, write_torchscript
+from bel.deploy.module import OUTPUTS, Deployed, WithIntervals, write_onnx, write_pt2, write_torchscript
 from bel.errors import UserError
 from bel.files import refuse_file, replacing
 from bel.precision import plain_fp32
@@ -23,13 +23,15 @@ from bel.text import listed
 from bel.training import checkpoint
 from results.retest.evaluate import FREE
 from results.retest.loaded_checkpoint import read_state
+from results.store.calibration import stored_calibration
 from results.store.faults import store_command
 
 FOLDER = Path("runs/export")
 ALLOWED = 1e-3  # degrees by which a file's predictions may differ from torch's
 BATCHES = (1, 5)  # sizes that a file is tried with, neither of them the traced one
 
-Predict = Callable[[Tensor], Tensor]
+Found = Tensor | Sequence[Tensor]  # predictions (B, axes), of a calibrated network with lower and upper ends
+Predict = Callable[[Tensor], Found]
 
 
 class Differs(Exception):  # noqa: N818 - it ends the writing of a file, it is not shown
@@ -47,6 +49,16 @@ class ExportedModel:
     metadata: dict[str, Any]
 
     @property
+    def module(self) -> nn.Module:
+        """What is written: predictions, of a calibrated network with their intervals."""
+        return self.deployed if self.deployed.calibration is None else WithIntervals(self.deployed)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of its outputs."""
+        return OUTPUTS[:1] if self.deployed.calibration is None else OUTPUTS
+
+    @property
     def allowed(self) -> str:
         """How much a file's predictions may differ, as text."""
         degrees = all(axis.unit == "deg" for axis in self.axes)
@@ -58,7 +70,7 @@ class Format:
     """How to write a file (module, images (B, 3, S, S), metadata, path), read it back and use it; the packages it needs."""
 
     suffix: str
-    write: Callable[[Deployed, Tensor, dict[str, Any], Path], None]
+    write: Callable[[nn.Module, Tensor, dict[str, Any], Path], None]
     read: Callable[[Path], Predict]
     usage: str
     needs: tuple[str, ...] = ()
@@ -102,7 +114,8 @@ def refuse_target(out: Path, source: Path | None) -> None:
 def load_module(state: dict[str, Any], name: str, run: Run | None = None) -> ExportedModel:
     """Return a checkpoint's network on the CPU, with its decoder."""
     config = checkpoint.config_of(state, {"weights": "none", "device": "cpu"})
-    deployed = Deployed(checkpoint.restore(state, config))
+    calibration = None if run is None else stored_calibration(run, state["epoch"], config.axes)
+    deployed = Deployed(checkpoint.restore(state, config), calibration)
     with torch.inference_mode():
         decoder = next(iter(deployed.decode(smooth_images(1, config.image_size))))
     metadata = {
@@ -114,7 +127,7 @@ def load_module(state: dict[str, Any], name: str, run: Run | None = None) -> Exp
         "epoch": state["epoch"],
         "code_version": state["environment"]["code_version"],
         "config": {key: value for key, value in checkpoint.config_values(state).items() if key not in FREE},
-    }
+    } | ({} if calibration is None else {"interval": calibration.level})
     return ExportedModel(name, deployed, config.axes, config.image_size, metadata)
 
 
@@ -143,7 +156,7 @@ def write_and_compare(model: ExportedModel, to: str, path: Path) -> float:
     """Write a file and return by how much its predictions differ from torch's. Raises `UserError` where that fails."""
     kind, example = FORMATS[to], smooth_images(3, model.side)
     try:
-        kind.write(model.deployed, example, model.metadata, path)
+        kind.write(model.module, example, model.metadata, path)
         return greatest_difference(kind.read(path), model)
     except Exception as error:  # torch and onnxruntime raise many kinds on what a format cannot say
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -164,9 +177,15 @@ def greatest_difference(predict: Predict, model: ExportedModel) -> float:
     with torch.inference_mode(), plain_fp32():
         for batch in BATCHES:
             images = smooth_images(batch, model.side)
-            apart = differences(predict(images), model.deployed(images), [axis.period for axis in model.axes])
-            greatest.append((apart.abs() * scale).max())
+            for theirs, ours in zip(tensors(predict(images)), tensors(model.module(images)), strict=True):
+                apart = differences(theirs, ours, [axis.period for axis in model.axes])
+                greatest.append((apart.abs() * scale).max())
     return torch.stack(greatest).max().item()
+
+
+def tensors(found: Found) -> Sequence[Tensor]:
+    """Return the outputs of a network as a sequence, of one, too."""
+    return [found] if isinstance(found, Tensor) else found
 
 
 def smooth_images(count: int, side: int) -> Tensor:
@@ -182,11 +201,14 @@ def print_usage(model: ExportedModel, to: str, out: Path, difference: float) -> 
     title = f"run {facts['run_id']}" if facts["run_id"] else "checkpoint"
     print(f"{title}: {config['backbone']}, head {config['head']}, decoder {facts['decoder']}, epoch {facts['epoch']}")
     columns = listed(f"{axis.name} ({axis.unit or 'own unit'})" for axis in model.axes)
+    level = facts.get("interval")
+    each = "" if level is None else f" each, lower and upper the ends of intervals that hold {level:.0%} of the targets"
     print(f"in:  images, uint8 (batch, 3, {side}, {side}), RGB 0..255, any batch size")
-    print(f"out: predictions, float64 (batch, {len(model.axes)}): {columns}")
+    print(f"out: {', '.join(model.outputs)}, float64 (batch, {len(model.axes)}){each}: {columns}")
     print(f"greatest difference from torch at batch sizes {BATCHES}: {difference:.1e}, allowed {model.allowed}")
     print(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with axes, units, config and code version in it\n")
-    print(FORMATS[to].usage.format(file=out.as_posix()))
+    names, first = ", ".join(model.outputs), "[0]" if len(model.outputs) == 1 else ""
+    print(FORMATS[to].usage.format(file=out.as_posix(), outputs=names, first=first))
 
 
 def read_onnx(path: Path) -> Predict:
@@ -196,7 +218,7 @@ def read_onnx(path: Path) -> Predict:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return lambda images: [torch.from_numpy(found) for found in session.run(None, {"images": images.numpy()})]
 
 
 FORMATS = {
@@ -205,20 +227,20 @@ FORMATS = {
         write_onnx,
         read_onnx,
         'import onnxruntime\nsession = onnxruntime.InferenceSession("{file}")\n'
-        'predictions = session.run(None, {{"images": images}})[0]  # of a numpy array',
+        '{outputs} = session.run(None, {{"images": images}}){first}  # of a numpy array',
         needs=("onnx", "onnxscript", "onnxruntime"),
     ),
     "torchscript": Format(
         ".pt",
         write_torchscript,
         lambda path: torch.jit.load(path, map_location="cpu"),
-        'import torch\nmodel = torch.jit.load("{file}")\npredictions = model(images)  # of a torch tensor on the CPU',
+        'import torch\nmodel = torch.jit.load("{file}")\n{outputs} = model(images)  # of a torch tensor on the CPU',
     ),
     "pt2": Format(
         ".pt2",
         write_pt2,
         lambda path: torch.export.load(path).module(),
         'import torch\nmodel = torch.export.load("{file}").module()\n'
-        "predictions = model(images)  # of a torch tensor on the CPU",
+        "{outputs} = model(images)  # of a torch tensor on the CPU",
     ),
 }

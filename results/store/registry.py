@@ -5,6 +5,7 @@
     >>> model = load_model("heads@champion")  # or "heads/2", a version
     >>> degrees = model(images)  # uint8 RGB (B, 3, S, S) -> float64 (B, axes), of the decoder that was selected
     >>> degrees = model.decode(images)["expected"]  # of another decoder of the same head
+    >>> degrees, lower, upper = model.intervals(images)  # of a run with a calibration
 
 It needs neither the images that it was trained on nor the sweep's file; S is `model.config.image_size`.
 """
@@ -20,11 +21,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from bel.config import TrainConfig
+from bel.deploy.calibration import Calibration
 from bel.deploy.module import Deployed
 from bel.errors import UserError
 from bel.run_layout import BY_IMAGE, CHECKPOINT, CODE_VERSION, OBJECTIVE, REGISTERED, SELECTION_SPLIT
 from bel.text import selection
 from bel.training import checkpoint
+from results.store.calibration import calibration_at
 from results.store.connect import connect
 from results.store.runs import NOT_FOUND
 
@@ -36,8 +39,8 @@ REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P
 class RegisteredModel(Deployed):
     """A registered network in evaluation mode, on the CPU until it is moved, with the config of its training."""
 
-    def __init__(self, state: dict[str, object], config: TrainConfig) -> None:
-        super().__init__(checkpoint.restore(state, config))
+    def __init__(self, state: dict[str, object], config: TrainConfig, calibration: Calibration | None = None) -> None:
+        super().__init__(checkpoint.restore(state, config), calibration)
         self.config = config
         self.to(memory_format=config.layout)  # as where it was measured, to the last bit
 
@@ -59,7 +62,8 @@ def load_model(reference: str) -> RegisteredModel:
                 f"{str(error).splitlines()[0]}"
             ) from error
         state = checkpoint.load(Path(path))
-    return RegisteredModel(state, checkpoint.config_of(state, {"weights": "none", "device": "cpu"}))
+    config = checkpoint.config_of(state, {"weights": "none", "device": "cpu"})
+    return RegisteredModel(state, config, calibration_at(version.source, state["epoch"], config.axes))
 
 
 def find_version(reference: str) -> ModelVersion:
