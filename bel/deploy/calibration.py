@@ -49,7 +49,8 @@ def scales(head: Head, outputs: list[Tensor], axes: Sequence[Axis], temperatures
     A level's probability is spread evenly over its width, so that no posterior, however sure, is of width 0.
     """
     if temperatures is None:
-        return torch.ones(len(outputs[0]), len(axes), dtype=torch.float64, device=outputs[0].device)
+        one = torch.ones_like(outputs[0][:, :1], dtype=torch.float64)  # of any batch size, also in an exported network
+        return torch.cat([one] * len(axes), -1)
     std = summary(head.posteriors(outputs, temperatures), None, axes)["std"]
     steps = std.new_tensor([axis.step for axis in axes])
     return (std.square() + steps.square() / 12).sqrt()

@@ -20,12 +20,13 @@ from bel.run_layout import CALIBRATED, CALIBRATION, CODE_VERSION, SELECTION_SPLI
 from bel.text import columns, harmless
 from bel.training.evaluate import constant_median, evaluate
 from results.analysis.folds import runs_of_all_folds
+from results.analysis.leaderboard import find_runs
 from results.retest.calibration import FIGURES, INTERVALS, Measured, likelihoods, on_left_out, on_others, refuse_few
 from results.retest.calibration import calibrate as calibrated
 from results.retest.evaluate import FREE, NOT_REPEATED, add_settings, log_test, repeated_validation, settings
 from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, one_run
 from results.retest.outputs import Outputs, Recorder, joined
-from results.store.runs import RUN_ID, find_sweeps
+from results.store.runs import RUN_ID, find_sweeps, on_fold
 
 LEVEL = 0.9
 LEFT_OUT, TEST = PLACES = ("left_out", "test")
@@ -49,8 +50,7 @@ def calibrate(a: argparse.Namespace) -> int:
     """Calibrate a trial, of a fold with all folds of its configuration; print and store what that gives."""
     within("--level", a.level, 0.5, 0.999)
     changes = settings(a.set, FREE)
-    found = one_run(a.trial if RUN_ID.fullmatch(a.trial) else find_sweeps([a.trial])[0].info.run_id)
-    runs = runs_of_all_folds(found)
+    runs = runs_of_all_folds(find_trial(a.trial))
     refuse_run(runs, a.level)
     networks = [load_network(fetch_state(run), changes, run) for run in runs]
     with torch.inference_mode():
@@ -67,6 +67,16 @@ def calibrate(a: argparse.Namespace) -> int:
         store(network, stored_facts(networks, outputs, calibration, measured))
     print(f"\n{CALIBRATION} and metrics are in run {', '.join(run.info.run_id for run in runs)}")
     return 0
+
+
+def find_trial(name: str) -> Run:
+    """Return the trial of an id, or the best one of a sweep, of a tuned sweep the best one on folds.
+
+    Raises `UserError` where a sweep has several tables.
+    """
+    run_id = name if RUN_ID.fullmatch(name) else find_sweeps([name])[0].info.run_id
+    on_folds = [run for run in find_runs(run_id) if on_fold(run)]
+    return on_folds[0] if len(on_folds) == 1 else one_run(run_id)
 
 
 def refuse_run(runs: Sequence[Run], level: float) -> None:
