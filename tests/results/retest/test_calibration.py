@@ -63,6 +63,39 @@ def test_each_group_is_measured_by_the_others():
     assert measured.groups == 12 and measured.values["coverage", "conformal"][0] <= 11 / 12
 
 
+def test_where_a_circle_is_cut_changes_nothing():
+    config = example_config("classification", axes=1, circle=True)
+    (axis,) = config.axes
+    found = []
+    for turn in (0, 17, 55):
+        plain = outputs_of(2.0, groups=12, images=30)
+        (part,), moved = plain.parts, axis.step * turn
+        near = plain.targets + (plain.targets - plain.targets.mean()) * 0.01
+        part = Part(example_model(config).head, [part.outputs[0].roll(turn, -1)])
+        targets, guess = axis.wrap(plain.targets + moved), axis.wrap(near + moved)
+        outputs = Outputs(config.axes, "argmax", plain.groups, targets, guess, [part])
+        calibration = calibrate(outputs, 0.9, likelihoods(outputs))
+        lower, upper = calibration.bounds(guess, calibration.half_widths(part.head, part.outputs))
+        assert axis.low <= lower.min() and upper.max() < axis.low + axis.period
+        found.append(on_others([outputs], calibration).values)
+    assert (lower > upper).any(), "some interval is across the seam"
+    for values in found[1:]:
+        for key, value in values.items():
+            assert value == pytest.approx(found[0][key], abs=1e-6), key
+    assert found[0]["coverage", "tempered"][0] == pytest.approx(0.9, abs=0.05)
+
+
+def test_an_interval_is_no_wider_than_its_circle():
+    axes = example_config("direct", axes=1, circle=True).axes
+    calibration = Calibration(0.9, axes, (1000.0,))
+    half = calibration.half_widths(
+        example_model(example_config("direct", axes=1, circle=True)).head, [torch.ones(1, 2)]
+    )
+    assert half.item() == axes[0].period / 2
+    lower, upper = calibration.bounds(torch.zeros(1, 1, dtype=torch.float64), half)
+    assert lower == upper, "all of it"
+
+
 def test_a_posterior_that_is_sure_has_the_width_of_a_level():
     config = example_config("classification", axes=1)
     head, score = example_model(config).head, torch.zeros(1, 60)
