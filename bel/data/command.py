@@ -60,6 +60,9 @@ def add_synth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=100, help="images of each (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="everything random (%(default)s)")
+    parser.add_argument(
+        "--roll", type=float, help="turn heads up to so many degrees either way, 180: a whole turn (layout csv)"
+    )
     parser.set_defaults(run=synth)
 
 
@@ -71,7 +74,7 @@ def synth(a: argparse.Namespace) -> int:
             progress.total = total
             progress.update(done - progress.n)
 
-        synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show)
+        synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show, roll=a.roll)
     print(f"{a.layout} data of {a.subjects} subjects: data_root {a.out}")
     return 0
 

@@ -23,13 +23,17 @@ AFLW = ((17, 17), (19, 19), (21, 21), (22, 22), (24, 24), (26, 26), (36, 36), (7
 
 @dataclass(frozen=True)
 class Request:
-    """What to render: `frames` square pictures of `size` pixels for each of `subjects` identities."""
+    """What to render: `frames` square pictures of `size` pixels for each of `subjects` identities.
+
+    With a `roll` the pictures of layout csv are of heads and bodies turned evenly up to so many degrees either way.
+    """
 
     layout: str
     subjects: int
     frames: int
     size: int
     seed: int
+    roll: float | None = None
 
     def generator(self, *place: int) -> np.random.Generator:
         """Return the random generator of one part of the set."""
@@ -81,7 +85,10 @@ def plan_csv(request: Request) -> tuple[list[Sitter], dict[str, list[str]]]:
         stems = [f"CSV/images/{number + 1:02d}/{frame + 1:03d}" for frame in range(request.frames)]
         stream = 200_000_000 + number
         rng = request.generator(stream, 1)
-        sitters.append(Sitter(stream, stems, np.array([wild_pose(rng) for _ in stems])))
+        poses = np.array([wild_pose(rng) for _ in stems])
+        if request.roll is not None:
+            poses[:, 2] = request.generator(stream, 3).uniform(-request.roll, request.roll, len(stems))
+        sitters.append(Sitter(stream, stems, poses))
     return sitters, {TABLE: listed(sitters, "")}
 
 

@@ -14,8 +14,8 @@ from bel.data.synthetic.render import FOCAL, Light, render
 class Scene:
     """Where a sitter is photographed: the lamp's angles (rad), light, backdrop (size, size, 3), framing.
 
-    `fill` is the head's height over the picture's, `body_turn` the share of the head's yaw that the body takes,
-    `fills` the range that `fill` stays in when it jitters.
+    `fill` is the head's height over the picture's, `body_turn` and `body_roll` the shares of the head's yaw and roll that
+    the body takes, `fills` the range that `fill` stays in when it jitters.
     """
 
     azimuth: float
@@ -25,6 +25,7 @@ class Scene:
     fill: float
     body_turn: float
     fills: tuple[float, float] = (0.56, 0.84)
+    body_roll: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def shoot(head: Head, scene: Scene, pose: np.ndarray, rng: np.random.Generator) 
     distance = head.height * FOCAL / np.clip(scene.fill + rng.normal(0, 0.015), *scene.fills)
     shift = distance * np.append(np.clip(rng.normal(0, 0.02, 2), -0.05, 0.05) / FOCAL, 1)
     rotation = euler_to_matrix(pose)
-    body = euler_to_matrix(pose * (scene.body_turn, 0, 0.15) + rng.normal(0, 3, 3))
+    body = euler_to_matrix(pose * (scene.body_turn, 0, scene.body_roll) + rng.normal(0, 3, 3))
     cut_out, depth = render(head, rotation, shift, body, size, scene.light)
     picture = cut_out[..., :3] + (1 - cut_out[..., 3:]) * scene.backdrop
     picture += rng.uniform(0.003, 0.014) * rng.standard_normal(picture.shape, np.float32)

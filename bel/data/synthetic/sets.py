@@ -14,7 +14,7 @@ from bel.data.synthetic.layouts import COLUMNS, ENDINGS, LAYOUTS, PLANS, TABLE, 
 from bel.data.synthetic.mesh import build_head
 from bel.data.synthetic.render import FOCAL
 from bel.data.synthetic.scene import Scene, draw_scene, relight, shoot
-from bel.errors import UserError, one_of
+from bel.errors import UserError, one_of, within
 from bel.files import replacing
 
 RENDERER = 1  # raise it whenever the same arguments would give other files
@@ -30,15 +30,17 @@ def synthesise(
     size: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
+    roll: float | None = None,
 ) -> Path:
     """Render `frames` pictures of `size` pixels for each of `subjects` identities below `out`; return the manifest.
 
     `layout` is `biwi` (30 % of the subjects are the test list), `300w_lp` (AFLW2000 is added with 30 % as many
-    pictures) or `csv` (one table, with the distance in cm and a box). A whole set of the same arguments is left as it
-    is. `progress(done, total)` is called after each picture. Raises `UserError` for wrong arguments, for a set of other
-    arguments and for files that are not of this set.
+    pictures) or `csv` (one table, with the distance in cm and a box; with a `roll` turned up to so many degrees either way,
+    180 for a whole turn, the body too). A whole set of the same arguments is left as it is. `progress(done, total)` is
+    called after each picture. Raises `UserError` for wrong arguments, for a set of other arguments and for files that are
+    not of this set.
     """
-    request = Request(layout, subjects, frames, size, seed)
+    request = Request(layout, subjects, frames, size, seed, roll)
     check(request, out)
     sitters, lists = PLANS[layout](request)
     stems = [stem for sitter in sitters for stem in sitter.stems]
@@ -58,7 +60,8 @@ def synthesise(
             progress(done, len(stems))
     for name, lines in lists.items():
         (out / name).write_text("\n".join(rows if name == TABLE else lines) + "\n")
-    described = {**wanted, "images": {name: len(lines) for name, lines in lists.items()}, "focal_over_size": FOCAL}
+    given = {name: value for name, value in wanted.items() if value is not None}  # as before there was `roll`
+    described = {**given, "images": {name: len(lines) for name, lines in lists.items()}, "focal_over_size": FOCAL}
     with replacing(manifest) as unfinished:  # last: where there is a manifest, the set is complete
         unfinished.write_text(json.dumps(described, indent=2) + "\n")
     return manifest
@@ -71,6 +74,10 @@ def check(request: Request, out: Path) -> None:
         value = getattr(request, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if request.roll is not None and request.layout != "csv":
+        raise UserError(f"roll is of layout csv, got layout {request.layout}: leave roll out, or set layout to csv")
+    if request.roll is not None:
+        within("roll", request.roll, 0, 180)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,18 +121,21 @@ def photograph(sitter: Sitter, request: Request) -> Iterator[tuple[str, np.ndarr
     head, scene = build_head(traits, rng), draw_scene(rng, request.size, wild=request.layout != "biwi")
     for frame, (stem, pose) in enumerate(zip(sitter.stems, sitter.poses, strict=True)):
         rng = request.generator(sitter.stream, 2, frame)
-        shot = shoot(head, restage(scene, request.layout, rng), pose, rng)
+        shot = shoot(head, restage(scene, request, rng), pose, rng)
         yield stem, shot.picture, label(request.layout, stem, head, shot)
 
 
-def restage(scene: Scene, layout: str, rng: np.random.Generator) -> Scene:
+def restage(scene: Scene, request: Request, rng: np.random.Generator) -> Scene:
     """Return the scene of one picture: the same for views of a photograph, else with other light, for csv and distance."""
-    if layout == "300w_lp":
+    if request.layout == "300w_lp":
         return scene
     lit = replace(scene, light=relight(scene, rng))
-    if layout == "biwi":
+    if request.layout == "biwi":
         return lit
-    return replace(lit, fill=rng.uniform(SMALLEST_HEAD, LARGEST_HEAD), fills=(SMALLEST_HEAD, LARGEST_HEAD))
+    roll = scene.body_roll if request.roll is None else 1.0  # whole, so that a turn ends where it began
+    return replace(
+        lit, body_roll=roll, fill=rng.uniform(SMALLEST_HEAD, LARGEST_HEAD), fills=(SMALLEST_HEAD, LARGEST_HEAD)
+    )
 
 
 def write(out: Path, layout: str, stem: str, picture: np.ndarray, label: bytes) -> None:

@@ -221,6 +221,36 @@ def test_other_arguments_and_other_renderer_are_refused(written: Written, monkey
     assert contents(written["biwi"]) == before
 
 
+def test_a_whole_turn_of_roll_changes_nothing_else_and_has_no_seam() -> None:
+    turned = replace(CSV, roll=180.0)
+    usual, poses = (np.concatenate([s.poses for s in layouts.PLANS["csv"](r)[0]]) for r in (CSV, turned))
+    assert np.array_equal(usual[:, :2], poses[:, :2]) and (abs(poses[:, 2]) <= 180).all()
+    assert (abs(poses[:, 2]) > 60).mean() > 0.4 and (abs(usual[:, 2]) <= 60).all()
+    rng = np.random.default_rng(0)
+    head, view = build_head(draw_traits(rng), rng), scene.draw_scene(rng, 64, wild=True)
+    view = sets.restage(view, turned, np.random.default_rng(0))
+    ends = [scene.shoot(head, view, np.array([20.0, 5, roll]), np.random.default_rng(1)) for roll in (-180, 180, 150)]
+    first, last, other = (end.picture.astype(int) for end in ends)
+    assert abs(first - last).mean() < 0.5 < 3 < abs(first - other).mean()
+
+
+@pytest.mark.parametrize(("layout", "roll", "message"), [
+    ("biwi", 180, "roll is of layout csv, got layout biwi: leave roll out, or set layout to csv"),
+    ("csv", 181, "roll must be from 0 to 180, got 181"),
+    ("csv", -1, "roll must be from 0 to 180, got -1"),
+])  # fmt: skip
+def test_a_roll_that_cannot_be_rendered_is_refused(tmp_path: Path, layout: str, roll: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        synthesise(layout, tmp_path, 4, 5, 48, 3, roll=roll)
+
+
+def test_a_set_of_another_roll_is_refused_and_one_of_an_earlier_version_is_whole(tmp_path: Path) -> None:
+    manifest = synthesise("csv", tmp_path, 2, 1, 32, 3)
+    assert "roll" not in json.loads(manifest.read_text())
+    with pytest.raises(UserError, match="'roll': None.*asked for.*'roll': 90"):
+        synthesise("csv", tmp_path, 2, 1, 32, 3, roll=90)
+
+
 def test_interrupted_run_is_no_set_and_is_completed(written: Written, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         assert total == 20
