@@ -247,7 +247,7 @@ def test_a_roll_that_cannot_be_rendered_is_refused(tmp_path: Path, layout: str, 
 def test_a_set_of_another_roll_is_refused_and_one_of_an_earlier_version_is_whole(tmp_path: Path) -> None:
     manifest = synthesise("csv", tmp_path, 2, 1, 32, 3)
     assert "roll" not in json.loads(manifest.read_text())
-    with pytest.raises(UserError, match="'roll': None.*asked for.*'roll': 90"):
+    with pytest.raises(UserError, match=r"'roll': None.*asked for.*'roll': 90"):
         synthesise("csv", tmp_path, 2, 1, 32, 3, roll=90)
 
 
