@@ -63,7 +63,9 @@ def near_seam(targets: Tensor) -> Tensor:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train every contender, and print its error near the seam and elsewhere."""
-    parser = argparse.ArgumentParser(description="Error of angles that wrap, near the seam of their levels and elsewhere.")
+    parser = argparse.ArgumentParser(
+        description="Error of angles that wrap, near the seam of their levels and elsewhere."
+    )
     parser.add_argument("data_root", type=Path)
     parser.add_argument("--levels", type=int, default=72)
     parser.add_argument("--epochs", type=int, default=SMALL["epochs"])
@@ -76,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = validation({"data_root": str(a.data_root), "epochs": a.epochs} | CONTENDERS[name] | bits)
         near, elsewhere = near_and_elsewhere(found)
         count = int(near_seam(found.targets[:, 0]).sum())
-        print(f"{name:16}{near:14.1f}{elsewhere:11.1f}{near / elsewhere:7.2f}   {count} of {len(found.names)} images", flush=True)
+        print(
+            f"{name:16}{near:14.1f}{elsewhere:11.1f}{near / elsewhere:7.2f}   {count} of {len(found.names)} images",
+            flush=True,
+        )
     return 0
 
 

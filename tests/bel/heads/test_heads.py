@@ -178,7 +178,8 @@ def test_an_angle_across_the_seam_is_near_for_every_loss_that_knows_how_far():
     """Perfect outputs of the last level cost as much for the first one's label as for the one before it."""
     for head, loss, code in [
         ("bel", "l1", "j"), ("bel", "mse", "j"), ("bel", "bce", "j"), ("direct", "mse", None),
-        ("direct", "smooth_l1", None), ("soft_label", "kl", None), ("hopenet", "ce_mse", None),
+        ("direct", "smooth_l1", None), ("soft_label", "kl", None), ("hopenet", "ce_mse", None), ("dldl_v2", "ce_l1", None),
+        ("sord", "ce_distribution", None), ("hl_gauss", "ce_distribution", None), ("mean_variance", "mean_variance", None),
     ]:  # fmt: skip
         config = example_config(head, code, loss, 1, circle=True)
         module, axis = example_model(config).head, config.axes[0]

@@ -137,6 +137,11 @@ def test_distances_are_in_levels_of_one_axis_and_alike_over_several():
     assert label_distances(targets, [yaw, distance])[0].tolist() == [0, 1, 22.5, 23.5]
 
 
+def test_labels_on_either_side_of_the_seam_of_a_circle_are_near():
+    roll = Axis("roll", -180, 360, 72, period=360)
+    assert label_distances(torch.tensor([[-180.0], [175], [0], [10], [-90]]), [roll])[0].tolist() == [0, 1, 36, 34, 18]
+
+
 def test_levels_are_in_order_of_the_first_axis():
     levels = torch.tensor([[1, 5], [0, 7], [1, 2], [0, 7], [1, 5]])
     assert sorted_by_level(levels).tolist() == [1, 3, 2, 0, 4]
