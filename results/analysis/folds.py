@@ -24,6 +24,7 @@ MAY_DIFFER = {
     "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights",
 }  # fmt: skip
 IDENTITY = {f.name for f in fields(TrainConfig)} - MAY_DIFFER | {"weights_digest"}  # parameters of a contender
+NOT_APPLICABLE = ""  # of a field that a contender does not have, as the weight of no regulariser
 Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that they have in common
 
 
@@ -140,7 +141,7 @@ def image_error(run: Run) -> float:
 
 def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
     """Return what the hold-out runs of a contender decided about a field, once for each of its seeds."""
-    by_value = grouped(runs, lambda run: run.data.params[name])
+    by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
     most = max(map(len, by_value.values()))
     best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(map(error, by_value[value])), 9)))
     values = sorted({float(value) for value in by_value}) if is_number(best) else []
@@ -152,7 +153,8 @@ def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[T
 def chosen(tuned: Tuned, run: Run) -> bool:
     """Say whether a run on a fold has the value that was decided, and the seed that it was decided for."""
     seed = tuned.runs[0].data.params["seed"]
-    return run.data.params[tuned.field] == tuned.value and run.data.params["seed"] == seed
+    value = run.data.params.get(tuned.field, NOT_APPLICABLE)
+    return value == tuned.value and run.data.params["seed"] == seed
 
 
 def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:

@@ -3,9 +3,9 @@
 import pytest
 
 from bel.errors import UserError
-from results.analysis.folds import checked
+from results.analysis.folds import checked, chosen, decided
 from results.store.runs import fetch_predictions
-from tests.results.made import flat, run_with
+from tests.results.made import flat, made_run, run_with
 
 
 def test_stored_predictions_of_another_error_are_refused(tmp_path):
@@ -15,3 +15,10 @@ def test_stored_predictions_of_another_error_are_refused(tmp_path):
     other = run_with(tmp_path, "j s0 fold=1", flat(4.0), error=5.0)
     with pytest.raises(UserError, match="does not repeat its logged error: its stored predictions have"):
         checked(other, held, held)
+
+
+def test_a_contender_without_the_tuned_field_has_one_value():
+    plain = [made_run(f"none s{seed}", params={"seed": str(seed)}, error=3.0) for seed in (0, 1)]
+    found = decided("regulariser_weight", plain, lambda run: run.data.metrics["val/best_mae"])
+    assert [(tuned.value, tuned.at_end, tuned.runs) for tuned in found] == [("", False, [run]) for run in plain]
+    assert [[chosen(tuned, run) for run in plain] for tuned in found] == [[True, False], [False, True]]
