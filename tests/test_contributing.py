@@ -61,7 +61,7 @@ def faces(folder: Path, small: dict) -> None:
 def tree(tmp_path, small, rendered):
     """A copy of the tree with rendered data and the console scripts."""
     copy = tmp_path / "tree"
-    ignored = shutil.ignore_patterns("__pycache__", "*.png", "h100", "fight_*")
+    ignored = shutil.ignore_patterns("__pycache__", "*.png", "h100", "study")
     for name in ("bel", "launch", "results", "sweeps", "tests"):
         shutil.copytree(PROJECT / name, copy / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md"):

@@ -136,7 +136,7 @@ class Commands:
             return self.call(words[0].removesuffix(".py").replace("/", "."), words[1:])
         small = SMALL | {"resources.cpu": 1, "resources.gpu": 0}
         small["backbone"] = "resnet18" if "published" in words[1] else "resnet10"
-        small |= ONE_CONTENDER if "fight" in words[1] else {"budget.trials": 2}
+        small |= ONE_CONTENDER if "study" in words[1] else {"budget.trials": 2}
         if "--address" in words:
             at = words.index("--address")
             words = [*words[:at], "--plan"]
@@ -183,7 +183,7 @@ def placed(line: str) -> str:
     if "RUN" in line:
         for name, run in zip(("RUN", "RUN2"), sweep_runs("demo")[1:], strict=False):
             line = re.sub(rf"\b{name}\b", run, line)
-    return re.sub(r"\bSWEEP\b", lambda _: sweep_runs("fight_biwi_small")[0], line)
+    return re.sub(r"\bSWEEP\b", lambda _: sweep_runs("study_pose")[0], line)
 
 
 def files(folder: Path, rendered: Path) -> None:

@@ -1,8 +1,8 @@
 """Real sweeps on a GPU, each with its table: `python tests/gpu/results.py [--only STEP ...] [--quick]`.
 
 biwi: ResNet-50 at 224 px on rendered full-size frames; small: sweeps/biwi_small.yaml at 112 px on all frames, its best
-re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; fight: the fair fight at 112 px, three
-seeds. All but the first want datasets/BIWI and TORCH_HOME. What they print is kept in a file, too.
+re-tested; search, crops, folds: the recipe for BIWI crops, tested and out of fold; study: study_pose at 112 px on all
+frames, three seeds. All but the first want datasets/BIWI and TORCH_HOME. What they print is kept in a file, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ STEPS: dict[str, tuple[str, list[str], list[list[str]]]] = {
         "biwi_crops", ["search.folds=null", "selection=last", "val_fraction=0.06"], [["bel-eval", "--run-id", "RUN"]],
     ),
     "folds": ("biwi_crops", [], [["bel-results", "leaderboard", "RUN"]]),
-    "fight": ("fight_biwi", [], [["bel-results", "leaderboard", "RUN"]]),
+    "study": (
+        "study_pose", ["image_size=112", "frame_stride=1", "search.seeds=3", "resources.gpu=0.125"],
+        [["bel-results", "study", "study", "--add", "pose=RUN"]],
+    ),
 }  # fmt: skip
 TINY = ["backbone=resnet10", "image_size=32", "frame_stride=2", "epochs=1", "batch_size=8", "resources.gpu=0"]
 QUICK = {
@@ -47,7 +50,7 @@ QUICK = {
     "search": ["search.trials=2"],
     "crops": ["search.seeds=1", "val_fraction=0.2"],
     "folds": ["search.seeds=1", "search.folds=2"],
-    "fight": ["head=direct", "code=null", "search.seeds=1", "search.folds=2", "space.lr.grid=[1e-3, 1e-4]"],
+    "study": ["head=direct", "code=null", "loss=l1", "search.seeds=1", "search.folds=2", "space.lr.grid=[1e-3, 1e-4]"],
 }  # what a sweep is cut to for two CPU cores
 
 
