@@ -25,19 +25,26 @@ def greatest_level(groups: int) -> float:
     return groups / (groups + 1)
 
 
-def grouped_quantile(scores: Floats, groups: Sequence[str] | NDArray[np.str_], level: float) -> Floats:
-    """Scores (n, axes) of images in K groups -> the quantile (axes,) that a new group's scores are below with `level`.
+def pooled_share(groups: int, level: float) -> float:
+    """Return which share of the pooled scores of K groups must be below the quantile: level * (K + 1) / K; above 1: none is.
 
-    Each group has the mass 1 / (K + 1), spread evenly over its images, and the last 1 / (K + 1) is at infinity. An image
-    drawn from a new group, exchangeable with these, has a score of at most the quantile with a probability of at least
-    `level`, at any K (Lee, Barber, Willett: Distribution-free inference with hierarchical data, 2023, section 3; Dunn,
-    Wasserman, Ramdas, JASA 2022, section 3). Infinite below `least_groups`.
+    Each of the groups has the mass 1 / (K + 1), spread evenly over its images, and the last 1 / (K + 1) is at infinity. An
+    image drawn from a new group, exchangeable with these, then has a score of at most the quantile with a probability of at
+    least `level`, at any K (Lee, Barber, Willett: Distribution-free inference with hierarchical data, 2023, section 3; Dunn,
+    Wasserman, Ramdas: Distribution-free prediction sets for two-layer hierarchical models, JASA 2022).
+    """
+    return level * (groups + 1) / groups
+
+
+def grouped_quantile(scores: Floats, groups: Sequence[str] | NDArray[np.str_], share: float) -> Floats:
+    """Scores (n, axes) of images -> the least ones (axes,) with a share of all below or at them, each group weighing the same.
+
+    Infinite where the share is above 1.
     """
     _, index, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    mass = 1 / ((len(sizes) + 1) * sizes[index])
+    mass = 1 / (len(sizes) * sizes[index])
     order = np.argsort(scores, axis=0, kind="stable")
-    below = np.cumsum(mass[order], axis=0)  # (n, axes)
-    first = (below < level - ROUNDED).sum(0)
-    inside = np.append(np.take_along_axis(scores, order, 0), np.full((1, scores.shape[1]), np.inf), 0)
-    found: Floats = np.take_along_axis(inside, first[None], 0)[0]
+    first = (np.cumsum(mass[order], axis=0) < share - ROUNDED).sum(0)
+    extended = np.append(np.take_along_axis(scores, order, 0), np.full((1, scores.shape[1]), np.inf), 0)
+    found: Floats = np.take_along_axis(extended, first[None], 0)[0]
     return found

@@ -125,10 +125,10 @@ def test_outputs(network: LoadedCheckpoint) -> Outputs:
 
 
 def left_out(outputs: Outputs, level: float, losses: Any) -> dict[str, Measured]:
-    """Return what intervals come to on groups that are left out; nothing, and say so, where the others are too few."""
+    """Return what intervals come to on groups that are left out; nothing, and say so, where there is one group."""
     found = on_left_out(outputs, level, losses)
     if found is None:
-        print(f"note: without one of the {len(outputs.group_names)} groups the others are too few: none is left out")
+        print("note: there is one calibration group, so none is left out")
     return {} if found is None else {LEFT_OUT: found}
 
 

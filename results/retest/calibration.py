@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from bel.data.groups import group_means
 from bel.deploy.calibration import Calibration
 from bel.errors import UserError
-from results.analysis.conformal import greatest_level, grouped_quantile, least_groups
+from results.analysis.conformal import greatest_level, grouped_quantile, least_groups, pooled_share
 from results.retest.outputs import Outputs
 
 Floats = NDArray[np.float64]
@@ -61,15 +61,18 @@ def best_temperatures(losses: Floats) -> tuple[float, ...]:
     return tuple(found)
 
 
-def calibrate(outputs: Outputs, level: float, losses: Floats | None) -> Calibration:
+def calibrate(outputs: Outputs, level: float, losses: Floats | None, share: float | None = None) -> Calibration:
     """Return temperatures and intervals of a level from outputs for calibration groups; `losses` are their `likelihoods`.
 
-    Raises `UserError` for too few groups.
+    `share` is how much of their pooled scores is below the quantile, by default what guarantees the level. Raises
+    `UserError` for too few groups for that.
     """
-    refuse_few(len(outputs.group_names), level)
+    if share is None:
+        refuse_few(len(outputs.group_names), level)
+        share = pooled_share(len(outputs.group_names), level)
     temperatures = None if losses is None else best_temperatures(losses)
     scores = (outputs.errors / outputs.scales(temperatures)).numpy()
-    quantiles = grouped_quantile(scores, outputs.groups, level)
+    quantiles = grouped_quantile(scores, outputs.groups, share)
     return Calibration(level, outputs.axes, tuple(map(float, quantiles)), temperatures)
 
 
@@ -100,20 +103,23 @@ def on_others(networks: Sequence[Outputs], calibration: Calibration) -> Measured
 
 
 def on_left_out(outputs: Outputs, level: float, losses: Floats | None) -> Measured | None:
-    """Measure on each group the intervals that all other groups give; None where these are too few.
+    """Measure on each group the intervals that all other groups give; None for one group.
 
-    Of more than `MOST_PARTS` groups, parts are left out together.
+    As what is measured are the intervals of all groups, the quantile of the others has the share of scores below it that
+    it has of all. Of more than `MOST_PARTS` groups, parts are left out together.
     """
     names = np.array(outputs.group_names)
     count = len(names) if len(names) <= MOST_PARTS else PARTS
     part = np.arange(len(names)) % count
-    if min(np.sum(part != number) for number in range(count)) < least_groups(level):
+    if count < 2:
         return None
+    share = pooled_share(len(names), level)
     index = part[np.searchsorted(names, outputs.groups)]
     values: dict[Key, Floats] = {}
     for number in range(count):
         kept = None if losses is None else losses[:, part != number]
-        found = by_image(outputs.take(index == number), calibrate(outputs.take(index != number), level, kept))
+        others = calibrate(outputs.take(index != number), level, kept, share)
+        found = by_image(outputs.take(index == number), others)
         for key, value in found.items():
             values.setdefault(key, np.empty((len(index), len(outputs.axes))))[index == number] = value
     return measured(outputs.groups, values)

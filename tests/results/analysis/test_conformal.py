@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from results.analysis.conformal import greatest_level, grouped_quantile, least_groups
+from results.analysis.conformal import greatest_level, grouped_quantile, least_groups, pooled_share
 
 
 def by_definition(scores, groups, level):
@@ -23,7 +23,7 @@ def test_the_quantile_is_the_least_score_with_enough_mass_below(count, level):
     groups = np.repeat(np.arange(count), random.integers(1, 9, count)).astype(str)
     scores = random.exponential(size=(len(groups), 2)).round(1)  # with ties
     wanted = [by_definition(column, groups, level) for column in scores.T]
-    assert grouped_quantile(scores, groups, level).tolist() == wanted
+    assert grouped_quantile(scores, groups, pooled_share(count, level)).tolist() == wanted
     assert np.isfinite(wanted).all() == (count >= least_groups(level))
 
 
@@ -31,8 +31,11 @@ def test_the_quantile_is_the_least_score_with_enough_mass_below(count, level):
 def test_fewer_groups_than_a_level_needs_give_no_interval(level, least):
     assert least_groups(level) == least and greatest_level(least) == pytest.approx(level)
     scores = np.ones((least, 1))
-    assert np.isfinite(grouped_quantile(scores, np.arange(least).astype(str), level)).all()
-    assert np.isinf(grouped_quantile(scores[1:], np.arange(least - 1).astype(str), level)).all()
+    assert np.isfinite(grouped_quantile(scores, np.arange(least).astype(str), pooled_share(least, level))).all()
+    assert pooled_share(least, level) == pytest.approx(1)
+    if least > 1:
+        share = pooled_share(least - 1, level)
+        assert np.isinf(grouped_quantile(scores[1:], np.arange(least - 1).astype(str), share)).all()
 
 
 def drawn(random, groups):
@@ -50,5 +53,5 @@ def test_an_interval_of_90_percent_holds_90_percent_of_new_groups(count):
     for _ in range(2500):
         scores, groups = drawn(random, count)
         new, _ = drawn(random, 1)
-        covered.append(np.mean(new <= grouped_quantile(scores, groups, 0.9)))
+        covered.append(np.mean(new <= grouped_quantile(scores, groups, pooled_share(count, 0.9))))
     assert 0.88 <= np.mean(covered) <= 0.93
