@@ -100,4 +100,5 @@ def test_a_regularised_run_trains_repeats_and_goes_on_bit_for_bit(make, tmp_path
     checkpoint.save(whole[0][1], tmp_path / LAST)
     rest = [(timeless(e.metrics), e.state()) for e in fit(config, data, resume=checkpoint.load(tmp_path / LAST))]
     assert [m for m, _ in rest] == [m for m, _ in whole[1:]] and same(rest[-1][1], whole[-1][1])
-    assert whole[-1][0]["train/loss"] < whole[0][0]["train/loss"]
+    (plain, *_) = fit(make(epochs=1, flip=0.5, backbone="mobilenet_v2", **fields), data)
+    assert not same(whole[0][1]["weights"], plain.state()["weights"]) and "train/regulariser" in whole[0][0]
