@@ -1,6 +1,6 @@
 """The error of angles that wrap, near the seam of their levels and elsewhere, on heads turned through a whole circle.
 
-    bel-data synth --layout csv --roll 180 --out datasets/roll --subjects 60 --frames 24 --size 64
+    bel-data synth --layout csv --roll 180 --out datasets/roll --subjects 120 --frames 24 --size 64
     python tests/benchmarks/seam.py datasets/roll
 
 Every contender is trained on the same images, and measured on people it has not seen; some minutes on one core.
