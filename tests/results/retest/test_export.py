@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from bel.angles import circular
 from bel.config import TrainConfig
 from bel.data.batches import constants, normalise
 from bel.deploy.module import atan2, hypot
@@ -130,6 +131,20 @@ def test_a_file_alone_predicts_what_torch_predicts(written, tmp_path, capfd, rec
     assert TrainConfig.make(facts["config"]).head == head and "data_root" not in facts["config"]
     if to != "torchscript":
         assert b"results/retest/export.py" not in out.read_bytes() and b"bel/deploy/module.py" not in out.read_bytes()
+
+
+CIRCLE = {"name": "csv", "train": "labels.csv", "targets": {"roll": {"low": -180, "period": 360, "unit": "deg"}}}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("to", [to if to == "onnx" else pytest.param(to, marks=pytest.mark.slow) for to in SUFFIXES])
+@pytest.mark.parametrize("head", ["bel", "direct"])  # a circular mean, and sine and cosine
+def test_a_file_gives_angles_that_wrap(written, tmp_path, head, to):
+    source, out = written(head=head, protocol=CIRCLE), tmp_path / f"model{SUFFIXES[to]}"
+    assert export.main(["--checkpoint", str(source), "--to", to, "--out", str(out)]) == 0
+    got, want = predict(to, out, images(20)), expected(checkpoint.load(source), images(20))
+    assert abs(circular(got - want, 360)).max() <= CLOSE
+    assert got.min() >= -180 and got.max() < 180
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
