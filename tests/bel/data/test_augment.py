@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from bel.angles import euler_to_matrix
+from bel.angles import Axis, euler_to_matrix
 from bel.data.augment import (
     Augmentation,
     augment,
@@ -283,3 +283,11 @@ def test_a_gpu_makes_the_same_without_being_waited_for():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(after.cpu(), augment(noise(), drawn(8), ALL), atol=0.1, rtol=0)
+
+
+def test_a_mirrored_angle_that_wraps_stays_within_its_period():
+    axes = (Axis("roll", -180, 360, 72, flip=-1, period=360), Axis("heading", 0, 360, 72, flip=-1, period=360))
+    targets = torch.tensor([[-180.0, 0], [170, 350], [-10, 90], [540, -20]], dtype=torch.float64)
+    flipped = augment_targets(targets, drawn(4), Augmentation(flip=1.0), axes)
+    assert flipped.tolist() == [[-180, 0], [-170, 10], [10, 270], [-180, 20]]
+    assert augment_targets(targets, drawn(4), Augmentation(), axes)[3].tolist() == [-180, 340]

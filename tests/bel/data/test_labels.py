@@ -88,3 +88,30 @@ def test_one_axis_of_a_pose_may_be_within_a_few_degrees():
     refuse_units(np.stack([TURN, SMALL, SMALL], 1), axes, True, "x")
     with pytest.raises(UserError, match="labels yaw, pitch, roll of x are within"):
         refuse_units(np.stack([SMALL] * 3, 1), axes, True, "x")
+
+
+CIRCLE = Axis("roll", -180, 360, 72, "deg", period=360)
+
+
+def test_labels_of_a_circle_are_wrapped_and_never_beyond_it():
+    labels = torch.tensor([[170.0], [190], [-175], [900], [175]], dtype=torch.float64)
+    assert clamped(labels[:, 0], CIRCLE) == 0
+    refuse_off_range(labels + 3600, [CIRCLE], "a.csv")
+    counts = histogram(labels[:, 0], CIRCLE)
+    assert counts.sum() == 5 and [counts[level].item() for level in (70, 2, 1, 0, 71)] == [1, 1, 1, 1, 1]
+    _, line = sketch(labels, [CIRCLE]).splitlines()
+    assert line.split()[:8] == ["roll", "72", "-180..180", "deg", "-180", "-180", "175", "0.00%"]
+
+
+def test_the_unit_of_a_circle_is_checked_by_the_labels_as_they_are():
+    degrees = np.array([[350.5], [10.5], [720], [35], [90]])
+    assert not list(odd_units(degrees, [CIRCLE], False, "a.csv"))
+    assert [kind for kind, _ in odd_units(np.radians(degrees % 360), [CIRCLE_FROM_0], False, "")] == [
+        "radians for degrees"
+    ]
+    turn = Axis("roll", 0, 2 * np.pi, 100, "rad", period=2 * np.pi)
+    assert [kind for kind, _ in odd_units(degrees, [turn], False, "")] == ["degrees for radians"]
+    assert not list(odd_units(np.radians(degrees % 360), [turn], False, ""))
+
+
+CIRCLE_FROM_0 = Axis("roll", 0, 360, 360, "deg", period=360)
