@@ -3,10 +3,13 @@
 import json
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import erfcx
 from torch import Tensor, nn
 
 from bel.data.batches import constants
@@ -128,7 +131,34 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
     return angle + torch.where(x < 0, torch.where(y < 0, -math.pi, math.pi), 0.0)
 
 
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)), which onnxruntime has in fp32 alone."""
+    return x.clamp(min=0) + (1 + (-x.abs()).exp()).log()
+
+
+@cache
+def scaled_tail() -> list[float]:
+    """Return a polynomial, the highest power first, of t = 1 / (1 + z / 2) in 0..1: log(exp(z^2) erfc(z) / t), for z >= 0."""
+    t = (np.polynomial.chebyshev.chebpts1(200) + 1) / 2
+    values = np.log(erfcx(2 / t - 2) / t)
+    fit = np.polynomial.Chebyshev.fit(t, values, 16, domain=[0, 1]).convert(kind=np.polynomial.Polynomial)
+    return [float(x) for x in fit.coef[::-1]]
+
+
+def log_ndtr(x: Tensor) -> Tensor:
+    """Return the logarithm of the standard normal distribution below x, without erf, which onnxruntime has in fp32 alone."""
+    z = x.abs() / math.sqrt(2)
+    t = 1 / (1 + z / 2)
+    tail = torch.zeros_like(t)
+    for coefficient in scaled_tail():
+        tail = tail * t + coefficient
+    tail = tail + t.log() - z * z - math.log(2)
+    return torch.where(x < 0, tail, (1 - tail.exp()).log())
+
+
 FOR_ONNX: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.special_log_ndtr.default: log_ndtr,
+    torch.ops.aten.softplus.default: softplus,
     torch.ops.aten.hypot.default: hypot,
     torch.ops.aten.atan2.default: atan2,
     torch.ops.aten.arctan2.default: atan2,

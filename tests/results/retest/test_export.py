@@ -14,7 +14,8 @@ from torch import nn
 from bel.angles import circular
 from bel.config import TrainConfig
 from bel.data.batches import constants, normalise
-from bel.deploy.module import atan2, hypot
+from bel.deploy.calibration import Calibration
+from bel.deploy.module import atan2, hypot, log_ndtr, softplus
 from bel.heads import HEADS
 from bel.model import BACKBONES
 from bel.training import checkpoint
@@ -147,6 +148,33 @@ def test_a_file_gives_angles_that_wrap(written, tmp_path, head, to):
     assert got.min() >= -180 and got.max() < 180
 
 
+FAST = [("bel", "torchscript"), ("gaussian", "onnx")]
+POSTERIORS = [
+    name for name in HEADS if name not in ("direct", "rotation6d", "stagewise", "hopenet", "ordinal", "or_cnn")
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(
+    ("head", "to"),
+    [
+        pytest.param(head, to, marks=() if (head, to) in FAST else pytest.mark.slow)
+        for head in POSTERIORS
+        for to in SUFFIXES
+    ],
+)
+def test_a_file_of_a_calibrated_network_has_its_intervals(written, tmp_path, capfd, head, to):
+    state = checkpoint.load(written(head=head))
+    model = export.load_module(state, "calibrated")
+    model.deployed.calibration = Calibration(0.9, model.axes, (1.5, 2.0, 2.5), (2.0, 1.0, 0.5))
+    out = tmp_path / f"model{SUFFIXES[to]}"
+    assert export.write_checked(model, to, out) == 0, capfd.readouterr().err
+    with torch.inference_mode():
+        found, wanted = export.FORMATS[to].read(out)(images(3)), model.deployed.intervals(images(3))
+    assert len(found) == 3 and all((x - y).abs().max() <= CLOSE for x, y in zip(found, wanted, strict=True))
+    assert (found[1] < found[2]).all()
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("to", SUFFIXES)
 def test_the_printed_lines_of_use_work(written, tmp_path, capsys, to):
@@ -252,6 +280,13 @@ def test_what_a_user_gets_wrong(swept_store, written, tmp_path, monkeypatch, cap
     for arguments in (["--run-id", "0123", "--to", "coreml"], ["--run-id", "0123"], ["--to", "onnx"]):
         with pytest.raises(SystemExit, match="2"):
             export.main(arguments)
+
+
+def test_the_functions_that_onnx_lacks_are_those_of_torch():
+    x = torch.linspace(-300, 300, 60001, dtype=torch.float64)
+    assert torch.allclose(softplus(x), torch.nn.functional.softplus(x), rtol=0, atol=1e-8)
+    near = x[x < 8]
+    assert torch.allclose(log_ndtr(near), torch.special.log_ndtr(near), rtol=1e-9, atol=1e-9)
 
 
 def test_the_angle_that_onnx_computes_is_the_angle():
