@@ -18,7 +18,7 @@ import pyarrow
 from pyarrow import parquet
 
 from bel.errors import UserError, sentence
-from bel.run_layout import BY_IMAGE, CODE_VERSION
+from bel.run_layout import BY_IMAGE, CODE_VERSION, VAL_IMAGES
 from results.analysis.configurations import Configuration, error_of
 from results.analysis.folds import IDENTITY, Contender
 from results.analysis.ranking import configuration_name, grouped, rank_key
@@ -108,6 +108,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         {
             "seed": run.data.params["seed"],
             "fold": run.data.params["fold"],
+            "images": int(run.data.params[VAL_IMAGES]),
             "val_mae": run.data.metrics[BY_IMAGE],
             "val_mae_groups": error_of(run),
             "test_mae": mae,
@@ -120,7 +121,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
     params = first.out_of_fold.params
     return StudyContender(
         name=name,
-        params={key: params[key] for key in sorted(IDENTITY - {tuned.field, "seed"}) if key in params},
+        params={key: params[key] for key in sorted(IDENTITY - {tuned.field, "seed"} | {"folds"}) if key in params},
         tuned=tuned.field,
         value=tuned.value,
         tuning={value: float(np.mean([error_of(run) for run in same])) for value, same in by_value.items()},
