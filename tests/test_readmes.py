@@ -36,7 +36,7 @@ SMALL = {
     "frame_stride": 1,
 }
 ACTIVATE = "source .venv/bin/activate"
-ONE_CONTENDER = {"head": "bel", "code": "u", "search.folds": 2}
+ONE_CONTENDER = {"head": "bel", "code": "u", "loss": "bce", "search.folds": 2}
 SHIM = f"""#!{sys.executable}
 import json, os, sys
 with open(os.environ["CALLS"], "a") as file:
