@@ -189,6 +189,7 @@ def placed(line: str) -> str:
 def files(folder: Path, rendered: Path) -> None:
     """What the commands find in a user's folder: sweeps, data, photographs, and published networks."""
     shutil.copytree(PROJECT / "sweeps", folder / "sweeps")
+    shutil.copytree(PROJECT / "results/study", folder / "results/study")
     shutil.copytree(rendered, folder / "datasets")
     (folder / "photos").mkdir()
     for image in sorted(rendered.glob("BIWI/**/*_rgb.png"))[:3]:
