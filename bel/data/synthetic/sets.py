@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -50,14 +50,7 @@ def synthesise(
         return manifest
     refuse_other_files(out, layout, files)
     manifest.unlink(missing_ok=True)
-    pictures = (picture for sitter in sitters for picture in photograph(sitter, request))
-    rows = [",".join(COLUMNS)]
-    for done, (stem, picture, content) in enumerate(pictures, 1):
-        write(out, layout, stem, picture, content)
-        if layout == "csv":
-            rows.append(content.decode())
-        if progress:
-            progress(done, len(stems))
+    rows = write_pictures(out, request, sitters, lambda done: progress(done, len(stems)) if progress else None)
     for name, lines in lists.items():
         (out / name).write_text("\n".join(rows if name == TABLE else lines) + "\n")
     given = {name: value for name, value in wanted.items() if value is not None}  # as before there was `roll`
@@ -65,6 +58,20 @@ def synthesise(
     with replacing(manifest) as unfinished:  # last: where there is a manifest, the set is complete
         unfinished.write_text(json.dumps(described, indent=2) + "\n")
     return manifest
+
+
+def write_pictures(
+    out: Path, request: Request, sitters: Sequence[Sitter], progress: Callable[[int], None]
+) -> list[str]:
+    """Write the pictures of all sitters and their labels; return the rows of the table, of layout csv."""
+    rows = [",".join(COLUMNS)]
+    pictures = (picture for sitter in sitters for picture in photograph(sitter, request))
+    for done, (stem, picture, content) in enumerate(pictures, 1):
+        write(out, request.layout, stem, picture, content)
+        if request.layout == "csv":
+            rows.append(content.decode())
+        progress(done)
+    return rows
 
 
 def check(request: Request, out: Path) -> None:
