@@ -87,10 +87,10 @@ def with_levels(axes: Sequence[Axis], code_bits: int | None) -> tuple[Axis, ...]
 
 
 def wrap(values: Numbers, low: float, period: float) -> Numbers:
-    """Values (any shape) -> the same places of a circle within [low, low + period)."""
+    """Values (any shape) -> the same places of a circle within [low, low + period); what is not finite becomes NaN."""
     xp = library(values)
     turned = values - period * xp.floor((values - low) / period)
-    return xp.where((turned >= low) & (turned < low + period), turned, low)  # what rounding puts at its ends is at low
+    return xp.where((turned < low) | (turned >= low + period), low, turned)  # what rounding puts at its ends is at low
 
 
 def wrap_axes(values: Numbers, axes: Sequence[Axis]) -> Numbers:

@@ -181,13 +181,17 @@ def unimodal(
 ) -> Tensor:
     """Concentration on the label, and weighted steps of the distribution away from it that go up (Li et al., section 3).
 
-    Where levels wrap there is a step from the last to the first.
+    Where levels wrap there is a step from the last to the first, and the one opposite to the label goes towards it on the
+    shorter way.
     """
     error, variance = moments(scores, distance)
     concentration = (variance + 1e-10).log() / 2 + error**2 / (2 * variance + 1e-10)
     p = scores.softmax(-1)
     step = p.diff(dim=-1, append=p[:, :1] if wraps else None)
-    wrong = torch.where(distance[:, : step.shape[-1]] < -0.5, -step, step).relu().sum(-1)
+    middle = distance[:, : step.shape[-1]] + 0.5  # of each step
+    if wraps:
+        middle = circular(middle, p.shape[-1])
+    wrong = torch.where(middle < 0, -step, step).relu().sum(-1)
     return average(concentration + unimodal_weight * wrong, weights)
 
 

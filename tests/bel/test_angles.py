@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,12 @@ def test_values_of_a_circle_wrap_into_its_range():
     assert wrap(values.numpy(), -180, 360).tolist() == CIRCLE.wrap(values).tolist()
     assert wrap(np.array([-1e-20, 360 - 1e-20]), 0, 360).tolist() == [0, 0]  # rounding reaches no upper end
     assert wrap(torch.tensor([-1e-9]), 0, 72).tolist() == [0]
+
+
+def test_what_is_not_finite_is_no_place_of_a_circle():
+    values = torch.tensor([math.nan, math.inf, 5.0])
+    assert CIRCLE.wrap(values).isnan().tolist() == CIRCLE.to_value(values).isnan().tolist() == [True, True, False]
+    assert np.isnan(wrap(np.array([np.nan, 5]), -180, 360)).tolist() == [True, False]
 
 
 def test_levels_of_a_circle_wrap():

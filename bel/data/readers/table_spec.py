@@ -212,8 +212,8 @@ def parse_range(where: str, given: Mapping[str, Any]) -> tuple[float, float, flo
     high = convert_to(float, f"{where}.high", given.get("high", low + period))
     if not math.isclose(high - low, period, rel_tol=1e-9):
         raise UserError(
-            f"{where} must span one period, from low {low:g} to {low + period:g}, got high {high:g} and period {period:g}: "
-            "leave high out, or leave period out where the target does not wrap"
+            f"{where} must span one period, from low {low:.12g} to {low + period:.12g}, got high {high:.12g} and period "
+            f"{period:.12g}: leave high out, or leave period out where the target does not wrap"
         )
     return low, low + period, period
 

@@ -23,6 +23,8 @@ from bel.heads.contract import (
     example_model,
 )
 from bel.heads.direct import DirectHead, variance
+from bel.heads.distributions import distances
+from bel.heads.losses import LOSSES
 from bel.training.build import optimiser_groups
 
 CONFIGS = [config for head in HEADS for config in configs(head)]
@@ -238,6 +240,14 @@ def test_a_temperature_divides_the_logarithms_of_a_posterior(head):
 def test_an_option_that_heads_share_has_the_default_of_each():
     sigma = {head: example_config(head).sigma for head in HEADS if head != "bel"}
     assert {head: value for head, value in sigma.items() if value} == {"soft_label": 2, "dldl_v2": 2, "hl_gauss": 0.75}
+
+
+def test_a_symmetric_peak_on_a_circle_has_no_step_that_goes_up_away_from_the_label():
+    for label in (0.0, 2.7, 3.5):
+        distance = distances(torch.tensor([label], dtype=torch.float64), 8, wraps=True)
+        scores = -distance.abs()
+        assert LOSSES["unimodal"](scores, distance, 1e6, True) == LOSSES["unimodal"](scores, distance, 0.0, True)
+        assert LOSSES["unimodal"](-scores, distance, 1e6, True) > LOSSES["unimodal"](-scores, distance, 0.0, True) + 1e3
 
 
 @pytest.mark.parametrize("head", ["mean_variance", "dldl_v2", "sord", "unimodal", "hl_gauss", "soft_label"])

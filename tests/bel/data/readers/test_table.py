@@ -520,6 +520,7 @@ def target(**changes: Any) -> dict[str, Any]:
             target(high=180, period=360),
             "protocol.targets.age must span one period, from low 0 to 360, got high 180 and period 360: leave high out, or",
         ),
+        (target(high=6.2831853, period=2 * math.pi), "to 6.28318530718, got high 6.2831853 and period 6.28318530718:"),
         (target(low=None, high=180, period=180), "protocol.targets.age.low must be a finite number, got None"),
         (
             POSED | {"targets": POSED["targets"] | {"roll": {"low": -180, "period": 360}}},
