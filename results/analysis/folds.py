@@ -4,7 +4,7 @@ All is read from the store: the validation predictions of each fold's run are of
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from statistics import fmean
 
@@ -144,10 +144,15 @@ def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[T
     by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
     most = max(map(len, by_value.values()))
     best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(map(error, by_value[value])), 9)))
-    values = sorted({float(value) for value in by_value}) if is_number(best) else []
-    at_end = len(values) > 1 and float(best) in (values[0], values[-1])
+    at_end = is_at_end(best, by_value)
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
     return [Tuned(name, best, at_end, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds]
+
+
+def is_at_end(best: str, values: Iterable[str]) -> bool:
+    """Return whether a value is the least or the largest of several; words among them, as a theta of none, are neither."""
+    numbers = {float(value) for value in values if is_number(value)}
+    return len(numbers) > 1 and is_number(best) and float(best) in (min(numbers), max(numbers))
 
 
 def chosen(tuned: Tuned, run: Run) -> bool:

@@ -1,35 +1,29 @@
-"""A study: contenders of several tasks out of fold, kept as plain files from which every table is made again.
+"""A study: contenders of several tasks out of fold, and what may stand in one task."""
 
-A task is a folder: `contenders.json` (settings, tuning, runs), `predictions.parquet` (each image, by contender and seed) and
-`groups.csv` (errors by group, for other programs).
-"""
-
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow
-from pyarrow import parquet
 
-from bel.errors import UserError, sentence
+from bel.config import TrainConfig
+from bel.errors import UserError
 from bel.run_layout import BY_IMAGE, CODE_VERSION, VAL_IMAGES
+from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of
-from results.analysis.folds import IDENTITY, Contender
+from results.analysis.folds import IDENTITY, NOT_APPLICABLE, Contender, is_at_end
 from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.predictions import Predictions
 
-CONTENDERS, PREDICTIONS, GROUPS = "contenders.json", "predictions.parquet", "groups.csv"
 PREDICTED = "predicted"  # the headline decoder's value, in the predictions of a study
 SETTINGS = (
     "protocol", "crop", "folds", "split_seed", "backbone", "weights_digest", "image_size", "frame_stride", "epochs",
     "batch_size",
 )  # fmt: skip
+HOW_COMPUTED = {"device", "precision", "memory_format", "cuda_graph", "eval_batch_size"}  # of one contender run twice
+DEFAULTS = {f.name: str(f.default) for f in fields(TrainConfig)}  # of parameters that an earlier version did not have
 Run = dict[str, Any]  # plain values of a run
 
 
@@ -62,8 +56,7 @@ class StudyContender:
     @property
     def at_end(self) -> bool:
         """Whether the best value is the first or the last of the values that were tried."""
-        values = sorted(map(float, self.tuning))
-        return len(values) > 1 and float(self.value) in (values[0], values[-1])
+        return is_at_end(self.value, self.tuning)
 
     @property
     def test_mae(self) -> float:
@@ -101,9 +94,11 @@ class Task:
 
 def study_contender(found: Sequence[Contender]) -> StudyContender:
     """Return what a study keeps of a contender, given once for each of its seeds."""
+    found = sorted(found, key=lambda one: int(one.out_of_fold.params["seed"]))
     first, tuned = found[0], found[0].tuned
     name = re.sub(rf" {re.escape(tuned.field)}=\S+", "", configuration_name(first.name))
-    by_value = grouped((run for one in found for run in one.tuned.runs), lambda run: run.data.params[tuned.field])
+    tried = (run for one in found for run in one.tuned.runs)
+    by_value = grouped(tried, lambda run: run.data.params.get(tuned.field, NOT_APPLICABLE))
     runs = [
         {
             "seed": run.data.params["seed"],
@@ -127,9 +122,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         tuning={value: float(np.mean([error_of(run) for run in same])) for value, same in by_value.items()},
         decoder=first.out_of_fold.decoder,
         runs=runs,
-        seeds=tuple(
-            kept(one.out_of_fold.seeds[0]) for one in sorted(found, key=lambda one: one.out_of_fold.params["seed"])
-        ),
+        seeds=tuple(kept(one.out_of_fold.seeds[0]) for one in found),
     )
 
 
@@ -157,7 +150,8 @@ def with_contenders(task: Task | None, name: str, found: Sequence[Contender]) ->
     first = next(iter(all_ones.values()), fresh[0])
     for one in fresh:
         refuse_other(first, one, name)
-        old = all_ones.get(one.name)
+        if old := all_ones.get(one.name):
+            refuse_namesake(old, one, name)
         all_ones[one.name] = united(old, one) if old and old.tuned == one.tuned else one
     return Task(name, in_order(all_ones.values()))
 
@@ -169,9 +163,8 @@ def united(old: StudyContender, new: StudyContender) -> StudyContender:
     chosen = next((one for one in (new, old) if one.value == best), None)
     if chosen is None:
         raise UserError(f"{new.name} has no folds at its best {new.tuned}, {best}: sweep it with this value")
-    return StudyContender(
-        **{**vars_of(chosen), "tuning": dict(sorted(tuning.items(), key=lambda pair: float(pair[0])))}
-    )
+    ordered = sorted(tuning, key=lambda value: (float(value) if is_number(value) else np.inf, value))
+    return StudyContender(**{**vars_of(chosen), "tuning": {value: tuning[value] for value in ordered}})
 
 
 def vars_of(one: StudyContender) -> dict[str, Any]:
@@ -191,6 +184,17 @@ def refuse_other(first: StudyContender, one: StudyContender, name: str) -> None:
             raise UserError(f"{one.name} was not measured on the images of task {name}: add it to a folder of its own")
 
 
+def refuse_namesake(old: StudyContender, new: StudyContender, name: str) -> None:
+    """Raise `UserError` where a contender is another one of the same name, as a name says only what varied in its sweep."""
+    for key in sorted((old.params.keys() | new.params.keys()) - HOW_COMPUTED - {old.tuned, new.tuned}):
+        before, now = (one.params.get(key, DEFAULTS.get(key, "")) for one in (old, new))
+        if before != now:
+            raise UserError(
+                f"{new.name} has {key} {now}, the contender of that name in task {name} has {before}: add it to a folder of "
+                "its own"
+            )
+
+
 def identity(images: Predictions) -> tuple[Any, Any, Any]:
     """Return what says which images these are: names, groups, targets."""
     return images.names, images.groups, images.values["target"]
@@ -199,61 +203,3 @@ def identity(images: Predictions) -> tuple[Any, Any, Any]:
 def in_order(contenders: Iterable[StudyContender]) -> list[StudyContender]:
     """Sort contenders as a leaderboard does."""
     return sorted(contenders, key=lambda one: rank_key(one.errors.mae, one.name))
-
-
-def write_task(task: Task, folder: Path) -> None:
-    """Write the files of a task."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = [vars_of(one) | {"seeds": len(one.seeds), "params": own_params(task, one)} for one in task.contenders]
-    content = {"meaning": task.images.meaning, "params": task.common, "contenders": entries}
-    (folder / CONTENDERS).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    images, axes = task.images, task.images.axes
-    columns: dict[str, Any] = {"name": images.names, "group": images.groups}
-    columns |= {f"target {axis}": images.values["target"][:, i] for i, axis in enumerate(axes)}
-    for one in task.contenders:
-        for number, seed in enumerate(one.seeds):
-            values = seed.values[PREDICTED].astype(np.float32)
-            columns |= {f"{one.name} s{number} {axis}": values[:, i] for i, axis in enumerate(axes)}
-    parquet.write_table(pyarrow.table(columns), folder / PREDICTIONS, compression="zstd")
-    errors = pd.DataFrame({one.name: one.errors.group_errors for one in task.contenders})
-    errors.insert(0, "group", images.group_names)
-    errors.to_csv(folder / GROUPS, index=False, float_format="%.5f")
-
-
-def own_params(task: Task, one: StudyContender) -> dict[str, str]:
-    """Return the parameters of a contender that not all others share."""
-    return {key: value for key, value in one.params.items() if key not in task.common}
-
-
-def read_task(folder: Path, name: str) -> Task:
-    """Read the files of a task. Raises `UserError` where they are damaged or not those of one task."""
-    try:
-        content = json.loads((folder / CONTENDERS).read_text(encoding="utf-8"))
-        table = parquet.read_table(folder / PREDICTIONS)
-        meaning, common = content["meaning"], content["params"]
-        axes = [axis["name"] for axis in meaning["axes"]]
-
-        def values(prefix: str) -> Any:
-            return np.stack([table[f"{prefix} {axis}"].to_numpy() for axis in axes], -1).astype(np.float64)
-
-        names, groups = (table[key].to_numpy(zero_copy_only=False).astype(str) for key in ("name", "group"))
-        target, levels = values("target"), np.zeros((len(names), len(axes)), np.int64)
-
-        def predictions(prefix: str) -> Predictions:
-            return Predictions(names, groups, {"target": target, PREDICTED: values(prefix)}, levels, {}, meaning)
-
-        contenders = []
-        for entry in content["contenders"]:
-            seeds = tuple(predictions(f"{entry['name']} s{n}") for n in range(entry["seeds"]))
-            contenders.append(StudyContender(**entry | {"seeds": seeds, "params": common | entry["params"]}))
-    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
-        raise UserError(f"{folder} holds no task of a study: {sentence(error)}") from error
-    return Task(name, in_order(contenders))
-
-
-def read_study(folder: Path) -> dict[str, Task]:
-    """Read all tasks below a folder, by the path of their folders. Raises `UserError` where there is none."""
-    found = sorted(path.parent for path in folder.rglob(CONTENDERS))
-    if not found:
-        raise UserError(f"{folder} holds no task of a study: add a sweep with --add TASK=SWEEP")
-    return {path.relative_to(folder).as_posix(): read_task(path, path.relative_to(folder).as_posix()) for path in found}

@@ -1,14 +1,16 @@
 """`bel-results study`: the tables and pictures of a study over several tasks, from the files that it keeps of each."""
 
 import argparse
+import re
 from functools import partial
 from pathlib import Path
 
-from bel.errors import UserError, setting_of
+from bel.errors import UserError
 from bel.text import harmless
 from results.analysis.across import average_ranks
 from results.analysis.folds import contenders
-from results.analysis.study import CONTENDERS, read_study, read_task, with_contenders, write_task
+from results.analysis.study import with_contenders
+from results.analysis.study_files import CONTENDERS, read_study, read_task, write_task
 from results.commands.folds import test_predictions
 from results.report.critical_difference import draw_ranks
 from results.retest.evaluate import FREE, add_settings, settings
@@ -52,9 +54,11 @@ def study(a: argparse.Namespace) -> int:
 
 def add_sweep(folder: Path, given: str, changes: dict[str, object]) -> None:
     """Add the whole contenders of a sweep to a task. Raises `UserError` where they are not of its images or settings."""
-    name, run_id = setting_of(given)
-    if not run_id:
-        raise UserError(f"--add must be TASK=SWEEP, got {given!r}: give the parent run's id, e.g. --add pose=1a2b...")
+    name, _, run_id = given.partition("=")
+    if not re.fullmatch(r"\w[\w-]*(/\w[\w-]*)*", name) or not run_id:
+        raise UserError(
+            f"--add must be TASK=SWEEP, a folder in the study and the parent run's id, got {given!r}: e.g. --add pose=1a2b..."
+        )
     there = folder / name
     before = read_task(there, name) if (there / CONTENDERS).exists() else None
     found = contenders(find_run(run_id), partial(test_predictions, changes=changes), partial(print, flush=True))

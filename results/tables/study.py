@@ -1,9 +1,11 @@
 """The tables of a study, as Markdown: by task, across tasks, claims, regularisers, numbers of images, by target."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from bel.errors import UserError
 from bel.text import axis_cells, axis_titles, markdown_table
 from results.analysis.across import average_ranks, best_by_target, difference, methods_of_all, ratio, that_hold
 from results.analysis.statistics import LEVEL, Difference
@@ -20,6 +22,7 @@ CLAIMS = (  # ours, theirs, the source, and by how many per cent it says that ou
     ("classification", "sord", "Paplham (CVPR 2024)", None),
     ("classification", "or_cnn", "Paplham (CVPR 2024)", None),
 )
+END = "<!-- end -->"
 REGULARISERS, SIZES = "/regularisers", "/size/"  # in the path of a task that is part of another one
 
 
@@ -37,10 +40,21 @@ def tables(tasks: Mapping[str, Task]) -> dict[str, str]:
     found["claims"] = claim_table(main_tasks(tasks))
     for path, task in tasks.items():
         if path.endswith(REGULARISERS):
-            found[path] = regulariser_table(tasks[path.removesuffix(REGULARISERS)], task)
+            found[path] = regulariser_table(whole_task(tasks, path.removesuffix(REGULARISERS), task), task)
     if sized := [task for path, task in tasks.items() if SIZES in path]:
         found["size"] = size_table(sized)
     return found
+
+
+def whole_task(tasks: Mapping[str, Task], name: str, part: Task) -> Task:
+    """Return the task of which another one is a part. Raises `UserError` where it is not there, or is of other images."""
+    if name not in tasks:
+        raise UserError(
+            f"task {part.name} is compared with task {name}, which is not there: add a sweep with --add {name}=SWEEP"
+        )
+    if list(tasks[name].images.names) != list(part.images.names):
+        raise UserError(f"tasks {part.name} and {name} are not of the same images: sweep both on the same ones")
+    return tasks[name]
 
 
 def span(found: Difference, form: str = "+.3f") -> str:
@@ -174,13 +188,13 @@ def size_table(tasks: Sequence[Task]) -> str:
     ordered = sorted(tasks, key=lambda task: len(task.images.names))
     methods = methods_of_all(ordered)
     lines = [["method", *(f"{len(task.images.names)} images" for task in ordered)]]
-    base = next(method for method in methods if method.startswith("classification"))
+    base = next((method for method in methods if method.startswith("classification")), None)
     for method in methods:
         cells = []
         for task in ordered:
-            one, other = task.find(method), task.find(base)
-            assert one is not None and other is not None
-            against = "" if method == base else f"; {base} {percent(ratio(other, one))}"
+            one, other = task.find(method), task.find(base or "")
+            assert one is not None
+            against = "" if other in (one, None) else f"; {base} {percent(ratio(other, one))}"
             cells.append(f"{one.errors.mae:.3f}{against}")
         lines.append([method, *cells])
     return "\n".join(markdown_table(lines))
@@ -194,17 +208,16 @@ def percent(found: Difference) -> str:
 def filled(text: str, found: Mapping[str, str], missing: Callable[[str], None]) -> str:
     """Return a README with every `<!-- table: NAME -->` followed by that table, up to `<!-- end -->`.
 
-    `missing` is told of names that are no table.
+    Where that end is missing before the next table, it is written, and no line is replaced. `missing` is told of names
+    that are no table.
     """
-    lines, inside = [], False
-    for line in text.splitlines():
-        if line.startswith("<!-- table: "):
-            name = line.removeprefix("<!-- table: ").removesuffix(" -->")
-            if name not in found:
-                missing(name)
-            lines += [line, found.get(name, ""), "<!-- end -->"]
-            inside = True
-        elif not inside:
-            lines.append(line)
-        inside = inside and line != "<!-- end -->"
-    return "\n".join(lines) + "\n"
+    first, *parts = re.split(r"^(?=<!-- table: )", text, flags=re.MULTILINE)
+    filled_parts = []
+    for part in parts:
+        marker, _, rest = part.partition("\n")
+        name = marker.removeprefix("<!-- table: ").removesuffix(" -->")
+        if name not in found:
+            missing(name)
+        _, end, after = rest.partition(f"{END}\n")
+        filled_parts.append(f"{marker}\n{found.get(name, '')}\n{END}\n{after if end else rest}")
+    return "".join([first, *filled_parts])

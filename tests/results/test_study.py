@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from results.analysis.study import CONTENDERS, PREDICTIONS, read_study
+from results.analysis.study_files import CONTENDERS, PREDICTIONS, read_study
 from results.commands import main as command
 from tests.conftest import PROJECT
 

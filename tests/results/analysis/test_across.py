@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bel.errors import UserError
 from results.analysis import across
 from results.analysis.study import StudyContender, Task, kept
 from results.tables.study import claim_cell, filled, tables
@@ -90,8 +91,30 @@ def test_tables_fill_a_readme_and_fill_it_again_to_the_same():
     found = tables({"pose": task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))})
     text = "# S\n<!-- table: pose -->\nold\n<!-- end -->\nprose\n<!-- table: claims -->\n<!-- end -->\n"
     once = filled(text, found, pytest.fail)
-    assert ("old" not in once and "prose" in once and "rlel-150 ce" in once and "refuted" in once) or "open" in once
+    assert "old" not in once and "\nprose\n" in once and "rlel-150 ce" in once and "no worse than" in once
     assert filled(once, found, pytest.fail) == once
     asked = []
     filled("<!-- table: nothing -->\n<!-- end -->\n", found, asked.append)
     assert asked == ["nothing"]
+
+
+def test_a_table_without_an_end_replaces_no_line():
+    text = "# S\n<!-- table: a -->\nprose\n<!-- table: b -->\nold\n<!-- end -->\ntail\n"
+    wanted = "# S\n<!-- table: a -->\nA\n<!-- end -->\nprose\n<!-- table: b -->\nB\n<!-- end -->\ntail\n"
+    assert filled(text, {"a": "A", "b": "B"}, pytest.fail) == wanted
+
+
+def test_sizes_without_classification_have_no_ratio():
+    whole = task("pose", 150, 8, rlel=RANDOM.random(8), direct=RANDOM.random(8))
+    table = tables({"pose": whole, "pose/size/half": whole})["size"]
+    assert "rlel ce" in table and "%" not in table
+    with_one = task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))
+    assert tables({"pose/size/half": with_one})["size"].count("; classification ce") == 1
+
+
+def test_regularisers_are_compared_on_the_images_of_their_task():
+    whole, fewer = (task("pose", 150, count, rlel=RANDOM.random(count)) for count in (8, 7))
+    with pytest.raises(UserError, match="task pose is compared with task pose, which is not there: add a sweep with"):
+        tables({"pose/regularisers": whole})
+    with pytest.raises(UserError, match="are not of the same images"):
+        tables({"pose": whole, "pose/regularisers": fewer})

@@ -9,16 +9,8 @@ import pytest
 from bel.errors import UserError
 from results.analysis.configurations import Configuration
 from results.analysis.folds import Contender, Tuned
-from results.analysis.study import (
-    CONTENDERS,
-    GROUPS,
-    PREDICTIONS,
-    read_study,
-    read_task,
-    vars_of,
-    with_contenders,
-    write_task,
-)
+from results.analysis.study import vars_of, with_contenders
+from results.analysis.study_files import CONTENDERS, GROUPS, PREDICTIONS, read_study, read_task, write_task
 from results.store.predictions import concatenated
 from results.store.runs import fetch_predictions
 from tests.results.made import GROUPS as GROUPS_OF
@@ -105,6 +97,32 @@ def test_what_was_measured_otherwise_is_refused(tmp_path, changes, message):
     task = with_contenders(None, "pose", [contender(tmp_path, "j", 2.0, {"0.1": 3.0})])
     with pytest.raises(UserError, match=message):
         with_contenders(task, "pose", [contender(tmp_path, "u", 2.0, {"0.1": 3.0}, **changes)])
+
+
+def test_a_contender_of_the_same_name_and_other_parameters_is_refused(tmp_path):
+    ten, none = ({"theta": theta, "device": device} for theta, device in (("10", "cpu"), ("none", "cuda")))
+    task = with_contenders(None, "pose", [contender(tmp_path / "a", "j", 2.0, {"0.1": 3.0}, params=ten)])
+    with pytest.raises(UserError, match="j-150 ce has theta none, the contender of that name in task pose has 10"):
+        with_contenders(task, "pose", [contender(tmp_path / "b", "j", 1.0, {"0.1": 2.0}, params=none)])
+    lacks = {"theta": "10", "device": "cuda"}  # what an earlier version did not have is its default
+    fresh = [contender(tmp_path / "c", "j", 1.0, {"0.1": 2.0}, params=lacks | {"regulariser": "none"})]
+    assert len(with_contenders(task, "pose", fresh).contenders) == 1
+
+
+def test_seeds_are_in_their_order_and_words_are_no_ends(tmp_path):
+    found = [contender(tmp_path, "j", float(seed), {"none": 3.0, "10": 4.0}, seed) for seed in (10, 2)]
+    (one,) = with_contenders(None, "pose", found).contenders
+    assert [run["seed"] for run in one.runs] == ["2", "2", "10", "10"] and not one.at_end
+    assert [round(float(seed.mean_errors().mean())) for seed in one.seeds] == [2, 10]
+
+
+def test_an_interrupted_write_leaves_the_earlier_files(tmp_path, monkeypatch):
+    found = [contender(tmp_path, code, 2.0, {"0.1": 3.0}) for code in ("j", "u")]
+    write_task(with_contenders(None, "pose", found[:1]), tmp_path / "pose")
+    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_task(with_contenders(None, "pose", found), tmp_path / "pose")
+    assert [one.name for one in read_study(tmp_path)["pose"].contenders] == ["j-150 ce"]
 
 
 @pytest.mark.parametrize("damage", ["no json", "{}", "parquet"])
