@@ -43,7 +43,9 @@ class ConfigFields:
     image_size: int = option(
         224, "side of the network's input in pixels; images are prepared 15/14 as large", low=32, high=4096
     )
-    frame_stride: int = option(1, "train on every n-th listed frame; the test split is always whole", low=1)
+    frame_stride: int = option(
+        1, "use every n-th listed training frame, to train and to select; the test split is always whole", low=1
+    )
     val_fraction: float | None = option(
         None, "share of the training groups that selects, without folds; default 0.2", low=TINY, high=0.9
     )

@@ -1,6 +1,7 @@
 """What a sweep prints at its end: its trials, the best first, and the next commands."""
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -21,8 +22,14 @@ def print_results(sweep: Sweep, sweep_runs: SweepRuns, parent_id: str) -> None:
     print_tables(sweep, sweep_runs)
     command = beside("bel-results")
     if sweep.search.tune and any(run.config.folds for run in sweep_runs.ended):
-        line = f"{command} folds --run-id {parent_id} --out {shlex.quote(f'results/{sweep.name}')}"
-        print(f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n  {line}", flush=True)
+        folder, task = shlex.quote(f"runs/folds/{sweep.name}"), re.sub(r"[^\w-]+", "-", sweep.name)
+        print(
+            f"\nout-of-fold errors of each contender, compared by groups, and its test error:\n"
+            f"  {command} folds --run-id {parent_id} --out {folder}\n"
+            f"its contenders as a task of a study, beside other sweeps:\n"
+            f"  {command} study runs/study --add {task}={parent_id}",
+            flush=True,
+        )
     if len(sweep_runs.having(*RANKED)) > 1:
         print(
             f"\nwhich differences are real, and pictures:\n  {command} leaderboard {parent_id}\n"

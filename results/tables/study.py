@@ -36,7 +36,7 @@ def tables(tasks: Mapping[str, Task]) -> dict[str, str]:
     found = {path: task_table(task) for path, task in tasks.items() if REGULARISERS not in path}
     found |= {f"{task.name} by target": target_table(task) for task in main_tasks(tasks)}
     if len(main_tasks(tasks)) > 1:
-        found |= {"ranks": rank_table(main_tasks(tasks)), "hold": hold_table(main_tasks(tasks))}
+        found |= {"ranks": rank_table(main_tasks(tasks)), "differences that hold": hold_table(main_tasks(tasks))}
     found["claims"] = claim_table(main_tasks(tasks))
     for path, task in tasks.items():
         if path.endswith(REGULARISERS):
@@ -134,7 +134,10 @@ def hold_table(tasks: Sequence[Task]) -> str:
 
 
 def claim_table(tasks: Sequence[Task]) -> str:
-    """Return what others claim, and the ratio of errors with its interval on every task, confirmed, refuted or open."""
+    """Return what others claim, and the ratio of errors with its interval on every task, confirmed, refuted or open.
+
+    Claims of which no task has both methods are left out.
+    """
     lines = [["source", "claim", *(task.name for task in tasks)]]
     for ours, theirs, source, claimed in CLAIMS:
         text = f"{ours} {claimed:+.1f} % against {theirs}" if claimed else f"{ours} no worse than {theirs}"
@@ -142,8 +145,9 @@ def claim_table(tasks: Sequence[Task]) -> str:
         for task in tasks:
             a, b = task.find(ours_in(task, ours)), task.find(ours_in(task, theirs))
             cells.append(claim_cell(ratio(a, b), claimed) if a and b else "")
-        lines.append([source, text, *cells])
-    return "\n".join(markdown_table(lines, left=(0, 1)))
+        if any(cells):
+            lines.append([source, text, *cells])
+    return "\n".join(markdown_table(lines, left=(0, 1))) if len(lines) > 1 else "None of them was measured."
 
 
 def ours_in(task: Task, method: str) -> str:
