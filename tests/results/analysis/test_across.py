@@ -91,7 +91,7 @@ def test_tables_fill_a_readme_and_fill_it_again_to_the_same():
     found = tables({"pose": task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))})
     text = "# S\n<!-- table: pose -->\nold\n<!-- end -->\nprose\n<!-- table: claims -->\n<!-- end -->\n"
     once = filled(text, found, pytest.fail)
-    assert "old" not in once and "\nprose\n" in once and "rlel-150 ce" in once and "no worse than" in once
+    assert "\nold\n" not in once and "\nprose\n" in once and "rlel-150 ce" in once and "rlel -12.4 % against" in once
     assert filled(once, found, pytest.fail) == once
     asked = []
     filled("<!-- table: nothing -->\n<!-- end -->\n", found, asked.append)
