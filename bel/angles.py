@@ -90,7 +90,8 @@ def wrap(values: Numbers, low: float, period: float) -> Numbers:
     """Values (any shape) -> the same places of a circle within [low, low + period); what is not finite becomes NaN."""
     xp = library(values)
     turned = values - period * xp.floor((values - low) / period)
-    return xp.where((turned < low) | (turned >= low + period), low, turned)  # what rounding puts at its ends is at low
+    beyond = (turned < low) | (turned >= low + period)
+    return xp.where(~beyond, turned, low)  # what rounding puts at its ends is at low
 
 
 def wrap_axes(values: Numbers, axes: Sequence[Axis]) -> Numbers:

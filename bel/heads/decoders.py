@@ -85,7 +85,8 @@ def native_ring(logits: Tensor) -> Tensor:
     of it; the middle is the circular mean of the ones, so that no level is read otherwise than the others.
     """
     width = logits.shape[-1]
-    middle = (3 * width - 1) / 2 - torch.arange(width, device=logits.device)  # of the levels that set a bit
+    place = torch.arange(width, dtype=logits.dtype, device=logits.device)
+    middle = -(place - (3 * width - 1) / 2)  # of the levels that set a bit; a number less a tensor is nothing for ONNX
     level = circular_mean(logits.sign(), middle, 2 * width).round()
     return torch.where(level < 2 * width, level, torch.zeros_like(level))
 

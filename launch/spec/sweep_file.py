@@ -148,6 +148,12 @@ def parse(content: dict[str, Any]) -> Sweep:
     space = dimensions(mapping("space", content.get("space")), base)
     search = section(Search, "search", content.get("search"))
     check_search(search, base, space)
+    budget = section(Budget, "budget", content.get("budget"))
+    if search.tune and budget.patience is not None:
+        raise UserError(
+            "budget.patience ends a search that finds nothing better, and search.tune tries all values of every contender: "
+            "leave budget.patience out, or use budget.hours or budget.trials"
+        )
     return Sweep(
         name=name,
         description=str(content.get("description") or ""),
@@ -157,7 +163,7 @@ def parse(content: dict[str, Any]) -> Sweep:
         points=[point(what, values, space) for what, values in entries("points", content)],
         search=search,
         resources=section(Resources, "resources", content.get("resources")),
-        budget=section(Budget, "budget", content.get("budget")),
+        budget=budget,
         **{f.name: checked(Sweep, f, f.name, content[f.name]) for f in PLAIN_KEYS if content.get(f.name) is not None},
     )
 

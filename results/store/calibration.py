@@ -35,10 +35,14 @@ def read(path: Path) -> dict[str, Any]:
 
 def checked(facts: Any) -> dict[str, Any]:
     """Return what a file says. Raises `ValueError`, `KeyError` or `TypeError` where that is not as it is written."""
-    axes, numbers = facts["axes"], [facts["quantiles"], facts["temperatures"] or facts["quantiles"]]
+    axes, quantiles, temperatures = facts["axes"], facts["quantiles"], facts["temperatures"]
+    numbers = [quantiles] if temperatures is None else [quantiles, temperatures]
     fits = isinstance(axes, list) and all(isinstance(name, str) for name in axes) and 0 < facts["level"] < 1
     fits = fits and all(len(values) == len(axes) for values in numbers)
-    fits = fits and all(math.isfinite(value) and value > 0 for values in numbers for value in values)
+    fits = fits and all(math.isfinite(value) and value >= 0 for values in numbers for value in values)
+    fits = fits and all(
+        value > 0 for value in temperatures or ()
+    )  # a quantile of whole levels, all of them right, is 0
     if not (fits and isinstance(facts["epoch"], int) and isinstance(facts["measured"], dict)):
         raise ValueError("its levels, temperatures and quantiles are not what they should be")
     return dict(facts)

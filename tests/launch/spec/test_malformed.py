@@ -213,8 +213,11 @@ CASES = {
     "tune without folds": (searched(LISTS, tune="theta"), "search.tune and search.folds belong together: say how many"),
     "tune of no dimension": (searched(LISTS, tune="lr", folds=2), r"search.tune must be one of \['theta'\], got 'lr'"),
     "tune with a scheduler": (searched(LISTS, tune="theta", folds=2, scheduler="median"), "search.tune .* scheduler none"),
+    "tune with patience": (searched(LISTS, tune="theta", folds=2) | {"budget": {"patience": 3}},
+                           "budget.patience ends a search .*: leave budget.patience out, or use budget.hours"),
     "tune of a search": (searched(LISTS, tune="theta", folds=2, method="random", trials=2), "search.tune .*use method grid"),
-    "tune on test": (searched(LISTS | {"base": VALID["base"] | {"code": "u", "recipe": "published"}}, tune="theta", folds=2),
+    "tune on test": (searched(LISTS | {"base": VALID["base"] | {"code": "u", "recipe": "published"}}, tune="theta", folds=2)
+                     | {"budget": {"hours": 1}},
                      "recipe published selects on test: set recipe to clean"),
     # objectives
     "unknown objective": (searched(LISTS, objective="mae"),
@@ -277,7 +280,7 @@ def test_the_file_that_the_cases_change_is_valid(tmp_path):
     assert plan_of(tmp_path, written(VALID), ["keep=1", "budget.hours=0.1", "resources.gpu=auto"]).combinations
     for change in (
         searched(LISTS, folds=2, seeds=1, objective=["val/mae", "bits"]),
-        searched(LISTS, tune="theta", folds=2),
+        searched(LISTS, tune="theta", folds=2) | {"budget": {"hours": 1}},
         searched(space(**NUMBERS), **PBT),
         lr(uniform=[1e-3, 1], when={"head": ["bel", "direct"]}) | {"points": None},
     ):

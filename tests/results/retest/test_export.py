@@ -139,9 +139,11 @@ CIRCLE = {"name": "csv", "train": "labels.csv", "targets": {"roll": {"low": -180
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("to", [to if to == "onnx" else pytest.param(to, marks=pytest.mark.slow) for to in SUFFIXES])
-@pytest.mark.parametrize("head", ["bel", "direct"])  # a circular mean, and sine and cosine
-def test_a_file_gives_angles_that_wrap(written, tmp_path, head, to):
-    source, out = written(head=head, protocol=CIRCLE), tmp_path / f"model{SUFFIXES[to]}"
+@pytest.mark.parametrize(
+    "network", [{"code": "u"}, {"code": "j"}, {"head": "direct"}], ids=lambda fields: "-".join(fields.values())
+)  # a circular mean, with a decoder of its own, and sine and cosine
+def test_a_file_gives_angles_that_wrap(written, tmp_path, network, to):
+    source, out = written(protocol=CIRCLE, **network), tmp_path / f"model{SUFFIXES[to]}"
     assert export.main(["--checkpoint", str(source), "--to", to, "--out", str(out)]) == 0
     got, want = predict(to, out, images(20)), expected(checkpoint.load(source), images(20))
     assert abs(circular(got - want, 360)).max() <= CLOSE
