@@ -75,24 +75,6 @@ def test_the_same_tuned_sweep_again_runs_nothing(tuned, capsys):
 
 
 @pytest.mark.slow
-def test_a_study_keeps_the_contenders_of_a_sweep(tuned, tmp_path, capsys):
-    (tmp_path / "README.md").write_text("# A study\n<!-- table: pose -->\n<!-- end -->\n")
-    with working_in(tuned):
-        parent, trials = children("tuned")
-        assert command.main(["study", str(tmp_path), "--add", f"pose={parent.info.run_id}"]) == 0
-        assert command.main(["folds", "--run-id", parent.info.run_id]) == 0
-    out, written = capsys.readouterr().out, (tmp_path / "README.md").read_text()
-    printed = dict(re.findall(r"^ *\d+  (\S+ \S+) lr=\S+ s0 +(\S+) ", out, re.M))
-    tabled = dict(re.findall(r"^\| =?\d+ \| (\S+ \S+) \| \S+ \| (\S+) \|", written, re.M))
-    assert len(printed) == 3 and tabled == printed
-    assert (tmp_path / "pose" / "ranks.png").read_bytes()[1:4] == b"PNG"
-    assert command.main(["study", str(tmp_path)]) == 0 and (tmp_path / "README.md").read_text() == written
-    content = json.loads((tmp_path / "pose" / "contenders.json").read_text())
-    kept = {run["run_id"] for one in content["contenders"] for run in one["runs"]}
-    assert kept == {run.info.run_id for run in trials if on_fold(run)}
-
-
-@pytest.mark.slow
 def test_a_fold_that_is_missing_is_said_and_the_same_command_makes_it(tuned, tmp_path, capsys):
     shutil.copytree(tuned, tmp_path / "store")
     with working_in(tmp_path / "store"):
@@ -135,6 +117,24 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
         again = capsys.readouterr().out
         assert again.count(" repeats (") == 9 and "logged test metrics" not in again, "they are read from the store"
         assert again.splitlines()[-5:] == out.splitlines()[-7:-2]
+
+
+@pytest.mark.slow
+def test_a_study_keeps_the_contenders_of_a_sweep(tuned, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("# A study\n<!-- table: pose -->\n<!-- end -->\n")
+    with working_in(tuned):
+        parent, trials = children("tuned")
+        assert command.main(["study", str(tmp_path), "--add", f"pose={parent.info.run_id}"]) == 0
+        assert command.main(["folds", "--run-id", parent.info.run_id]) == 0
+    out, written = capsys.readouterr().out, (tmp_path / "README.md").read_text()
+    printed = dict(re.findall(r"^ *\d+  (\S+ \S+) lr=\S+ s0 +(\S+) ", out, re.M))
+    tabled = dict(re.findall(r"^\| =?\d+ \| (\S+ \S+) \| \S+ \| (\S+) \|", written, re.M))
+    assert len(printed) == 3 and tabled == printed
+    assert (tmp_path / "pose" / "ranks.png").read_bytes()[1:4] == b"PNG"
+    assert command.main(["study", str(tmp_path)]) == 0 and (tmp_path / "README.md").read_text() == written
+    content = json.loads((tmp_path / "pose" / "contenders.json").read_text())
+    kept = {run["run_id"] for one in content["contenders"] for run in one["runs"]}
+    assert kept == {run.info.run_id for run in trials if on_fold(run)}
 
 
 @pytest.mark.slow
