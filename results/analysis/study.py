@@ -157,7 +157,7 @@ def with_contenders(task: Task | None, name: str, found: Sequence[Contender]) ->
 
 
 def united(old: StudyContender, new: StudyContender) -> StudyContender:
-    """Return the contender whose value is the best of what both tuned. Raises `UserError` where their errors contradict."""
+    """Return the contender whose value is the best of what both tuned. Raises `UserError` where neither has folds at it."""
     tuning = {**old.tuning, **new.tuning}
     best = min(tuning, key=lambda value: tuning[value])
     chosen = next((one for one in (new, old) if one.value == best), None)
