@@ -56,7 +56,7 @@ def refuse_units(targets: NDArray[np.float64], axes: Sequence[Axis], pose: bool,
 def odd_units(
     targets: NDArray[np.float64], axes: Sequence[Axis], pose: bool, where: object
 ) -> Iterator[tuple[str, str]]:
-    """Yield kind and sentence where targets (n, axes) look like radians in an axis of degrees, or the other way round.
+    """Yield kind and sentence where targets (n, axes) look like radians in an axis of degrees, or span more than a turn.
 
     All axes of a pose must look so, as one axis alone may be within 3 degrees; whole numbers are not radians.
     """
@@ -72,9 +72,17 @@ def odd_units(
             found = f"all {len(targets)} labels {', '.join(names)} of {where} are within {bounds} degrees: radians?"
             yield "radians for degrees", f"{found} multiply them by 180 / pi, {unit_advice(names)}"
     for i in checked:
-        if has_unit(axes[i], RADIANS) and largest[i] > TURN:
-            found = f"the labels {axes[i].name} of {where} reach {largest[i]:.4g} radians, more than a turn: degrees?"
-            yield "degrees for radians", f"{found} multiply them by pi / 180, {unit_advice([axes[i].name])}"
+        axis, reach = axes[i], np.ptp(targets[:, i])
+        found = f"the labels {axis.name} of {where}"
+        if has_unit(axis, RADIANS) and largest[i] > TURN:
+            found += f" reach {largest[i]:.4g} radians, more than a turn: degrees? multiply them by pi / 180, "
+            yield "degrees for radians", found + unit_advice([axis.name])
+        elif axis.period and reach > 1.001 * axis.period:
+            found += (
+                f" span {reach:.4g} {axis.unit}, more than the period of {axis.period:g}: correct the period, or if "
+            )
+            found += f"several turns are one set targets.{axis.name}.check_unit of a csv protocol to false"
+            yield "beyond one turn", found
 
 
 def has_unit(axis: Axis, names: Sequence[str]) -> bool:

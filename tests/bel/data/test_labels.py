@@ -104,7 +104,7 @@ def test_labels_of_a_circle_are_wrapped_and_never_beyond_it():
 
 
 def test_the_unit_of_a_circle_is_checked_by_the_labels_as_they_are():
-    degrees = np.array([[350.5], [10.5], [720], [35], [90]])
+    degrees = np.array([[350.5], [10.5], [360], [35], [90]])
     assert not list(odd_units(degrees, [CIRCLE], False, "a.csv"))
     assert [kind for kind, _ in odd_units(np.radians(degrees % 360), [CIRCLE_FROM_0], False, "")] == [
         "radians for degrees"
@@ -115,3 +115,16 @@ def test_the_unit_of_a_circle_is_checked_by_the_labels_as_they_are():
 
 
 CIRCLE_FROM_0 = Axis("roll", 0, 360, 360, "deg", period=360)
+
+
+@pytest.mark.parametrize(
+    ("period", "most", "told"), [(360, 359.0, False), (360, 360, False), (360, 365, True), (180, 350, True)]
+)
+def test_labels_of_more_than_one_turn_are_told(period, most, told):
+    labels = np.array([[0.0], [most / 2], [most]])
+    refuse_units(labels, [Axis("roll", 0, 360, 72, "deg")], False, "a.csv")
+    refuse_units(labels, [Axis("roll", 0, period, 72, "deg", period=period, check_unit=False)], False, "a.csv")
+    axis = Axis("roll", -10, period, 72, "deg", period=period)
+    assert [kind for kind, _ in odd_units(np.tile(labels, (2, 1)), [axis], False, "a.csv")] == [
+        "beyond one turn"
+    ] * told
