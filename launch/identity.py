@@ -7,12 +7,14 @@ from dataclasses import asdict
 
 from bel import run_layout
 from bel.config import TrainConfig
+from bel.data.balance import Balance
 from bel.data.labels import clamped_shares
 from bel.data.loading import load, refuse_leak, request, split
 from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, usable
 from bel.errors import UserError
 from bel.model import weights_digest
+from bel.regularisers import NONE
 from bel.source import code_version
 from launch.spec.combinations import SPLIT, compares
 from launch.spec.sweep_file import Sweep
@@ -31,7 +33,10 @@ def check_files(config: TrainConfig) -> None:
 
 
 def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
-    """What a trial trains and selects on: digest, split, counts, shares of labels beyond its levels."""
+    """What a trial trains and selects on: digest, split, counts, shares of labels beyond its levels.
+
+    Raises `UserError` where `balance` would weight all training images alike.
+    """
     parts, axes = split(config, data), config.axes
     facts = {
         "protocol": config.protocol_name,
@@ -47,6 +52,8 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
     if parts.held is not data:
         facts[run_layout.HELD_DIGEST] = parts.held.digest
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
+    if config.balance != NONE:
+        Balance(targets["training"], axes)
     for part, start in run_layout.CLAMPED.items():
         facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
     return facts
@@ -56,7 +63,7 @@ def facts_by_data(configs: list[TrainConfig], progress: Callable[[str], Progress
     """`data_facts` of each distinct data request among the configs, by `data_key`."""
     held: dict[str, Prepared] = {}
     facts: Facts = {}
-    for key, config in {data_key(config): config for config in configs}.items():
+    for (key, _), config in {(data_key(config), config.balance): config for config in configs}.items():
         pixels = pixels_key(config)
         if pixels not in held:
             held[pixels] = load(config, "train", progress(config.protocol_name))

@@ -340,6 +340,13 @@ def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, 
     assert not (store / "mlflow.db").exists() and not (store / "runs").exists()
 
 
+def test_a_balance_that_changes_nothing_is_refused_before_any_trial(ray_here, swept, store, capsys):
+    few = ["--set", "space.balance={grid: [lds, none]}", "--set", "frame_stride=6", "--set", "batch_size=4"]
+    assert sweep.main([str(swept[1]), *few, "--plan"]) == 2
+    assert "error: balance lds counts a level of fewer than 5 images as 5" in capsys.readouterr().err
+    assert not (store / "runs").exists()
+
+
 def test_a_batch_that_is_larger_than_the_data_is_refused_before_any_trial(ray_here, swept, store, capsys):
     assert sweep.main([str(swept[1]), "--set", "batch_size=500"]) == 2
     assert "error: batch_size 500 is more than the 60 training images: lower it" in capsys.readouterr().err
