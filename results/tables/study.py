@@ -79,14 +79,7 @@ def task_table(task: Task) -> str:
         cells += ["" if interval is None else "{:.3f} to {:.3f}".format(*interval)]
         cells += axis_cells(one.errors.by_axis, one.errors.scale) if shown else []
         cells += [f"{geodesic(one):.3f}"] if pose else []
-        cells += (
-            [
-                "",
-                "",
-            ]
-            if place == 1
-            else [f"{gap.mean:+.3f}", span(gap)]
-        )
+        cells += ["", ""] if place == 1 else [f"{gap.mean:+.3f}", span(gap)]
         lines.append([*cells, f"{rank_of[one.name]:.1f}", f"{one.test_mae:.3f}"])
     return "\n".join(markdown_table(lines, left=(1,)))
 
