@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bel.angles import Axis
 from bel.heads.base import SCORE, HeadConfig, SingleAxisHead
-from bel.heads.decoders import argmax
+from bel.heads.decoders import argmax, circular_median, median
 
 BINS, LOW, SPAN = 66, -99.0, 198.0  # of hopenet, of 3 degrees each (section 3.2)
 
@@ -35,8 +35,12 @@ class ClassificationHead(SingleAxisHead):
         return output, self.axis.to_index(target)
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
-        """The most probable level, as published, and the posterior mean."""
-        return {"argmax": argmax(output), "expected": self.expected(output)}
+        """The most probable level, as published, the posterior mean, and the median, which has the least expected error."""
+        return {"argmax": argmax(output), "expected": self.expected(output), "median": self.median(output)}
+
+    def median(self, output: Tensor) -> Tensor:
+        """Scores (B, levels) -> median level (B,), on a circle the level with the least expected distance round it."""
+        return circular_median(output) if self.axis.period else median(output)
 
     def perfect_output(self, target: Tensor) -> Tensor:
         """Scores (B, levels) of which the target's level has the largest."""

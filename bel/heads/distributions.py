@@ -13,7 +13,7 @@ from torch import Tensor
 from bel.angles import Axis, circular
 from bel.heads.base import HeadConfig
 from bel.heads.classification import ClassificationHead
-from bel.heads.decoders import argmax, circular_median, median
+from bel.heads.decoders import argmax
 
 
 def distances(label: Tensor, levels: int, wraps: bool = False) -> Tensor:
@@ -56,8 +56,7 @@ class DistributionHead(ClassificationHead):
 
     def decode_levels(self, output: Tensor) -> dict[str, Tensor]:
         """The posterior mean, as published, the most probable level and the median."""
-        middle = circular_median(output) if self.axis.period else median(output)
-        return {"expected": self.expected(output), "argmax": argmax(output), "median": middle}
+        return {"expected": self.expected(output), "argmax": argmax(output), "median": self.median(output)}
 
 
 class SoftLabelHead(DistributionHead):

@@ -46,7 +46,11 @@ def arguments(rendered, cache, tmp_path):
 
 @pytest.mark.parametrize(
     "head, decoders",
-    [("bel", ["expected", "argmax", "native"]), ("direct", ["direct"]), ("classification", ["argmax", "expected"])],
+    [
+        ("bel", ["expected", "argmax", "native"]),
+        ("direct", ["direct"]),
+        ("classification", ["argmax", "expected", "median"]),
+    ],
 )
 def test_a_published_file_is_measured_on_the_test_split(arguments, capsys, head, decoders):
     code = ["--code", "u"] if head == "bel" else []
