@@ -30,20 +30,22 @@ Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that th
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the hold-out decided for a contender: field and best value, whether at an end of the values, and the runs."""
+    """What the hold-out decided for a contender: field and best value, whether at an end, decoder at it, and the runs."""
 
     field: str
     value: str
     at_end: bool
+    decoder: str
     runs: list[Run]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A configuration out of fold, of one seed, and the predictions of each fold's network on the test split."""
+    """A configuration out of fold, of one seed, and each fold's predictions of its held-out images and of the test split."""
 
     tuned: Tuned
     out_of_fold: Configuration
+    held: list[Predictions]
     tests: list[Predictions]
 
     @property
@@ -55,12 +57,12 @@ class Contender:
     def geodesic(self) -> float:
         """The out-of-fold angle between rotations in degrees, mean over groups."""
         held = self.out_of_fold.seeds[0]
-        return float(held.by_group(held.geodesic()).mean())
+        return float(held.by_group(held.geodesic(self.tuned.decoder)).mean())
 
     @property
     def test_maes(self) -> list[float]:
         """The MAE of each fold's network on the test split."""
-        return [float(test.mean_errors().mean()) for test in self.tests]
+        return [float(test.mean_errors(self.tuned.decoder).mean()) for test in self.tests]
 
 
 def contenders(parent: Run, test_of: Callable[[Run], Predictions], say: Callable[[str], None]) -> list[Contender]:
@@ -140,13 +142,32 @@ def image_error(run: Run) -> float:
 
 
 def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
-    """Return what the hold-out runs of a contender decided about a field, once for each of its seeds."""
+    """Return what the hold-out runs of a contender decided about a field and the decoder, once for each of its seeds."""
     by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
     most = max(map(len, by_value.values()))
     best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(map(error, by_value[value])), 9)))
-    at_end = is_at_end(best, by_value)
+    at_end, decoder = is_at_end(best, by_value), best_decoder(by_value[best], over_images=error is image_error)
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
-    return [Tuned(name, best, at_end, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds]
+    return [
+        Tuned(name, best, at_end, decoder, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds
+    ]
+
+
+def best_decoder(runs: list[Run], over_images: bool) -> str:
+    """Return the decoder with the least mean error of runs on their validation images, of equal ones the headline."""
+    held = [existing_predictions(run, "val", bits=False) for run in runs]
+
+    def error(decoder: str) -> float:
+        errors = [one.mean_errors(decoder) for one in held]
+        means = errors if over_images else [one.by_group(of) for one, of in zip(held, errors, strict=True)]
+        return round(fmean(float(of.mean()) for of in means), 9)
+
+    return min(held[0].decoders, key=error)
+
+
+def logged_error(run: Run, decoder: str) -> float:
+    """Return the error of a decoder over images that a run on a fold logged for its last epoch."""
+    return float(run.data.metrics[f"val/{decoder}/mae"])
 
 
 def is_at_end(best: str, values: Iterable[str]) -> bool:
@@ -181,15 +202,15 @@ def contender(
     for run in runs:
         tests.append(test_of(run))
         held.append(existing_predictions(run, "val", bits=False))
-        say(checked(run, held[-1], tests[-1]))
+        say(checked(run, held[-1], tests[-1], tuned.decoder))
     whole = concatenated(held)
     name = runs[0].info.run_name.partition(" fold=")[0]
-    return Contender(tuned, Configuration(name, tuple(runs), (whole,), whole.decoders[0]), tests)
+    return Contender(tuned, Configuration(name, tuple(runs), (whole,), tuned.decoder), held, tests)
 
 
-def checked(run: Run, held: Predictions, test: Predictions) -> str:
+def checked(run: Run, held: Predictions, test: Predictions, decoder: str) -> str:
     """Return a run's errors in a line. Raises `UserError` where its stored predictions are not of its logged error."""
-    error, logged = float(held.mean_errors().mean()), image_error(run)
+    error, logged = float(held.mean_errors(decoder).mean()), logged_error(run, decoder)
     if not math.isclose(error, logged, rel_tol=1e-9, abs_tol=1e-9):
         raise UserError(
             f"run {run.info.run_id} does not repeat its logged error: its stored predictions have {error:.6f}, logged is "
@@ -197,5 +218,5 @@ def checked(run: Run, held: Predictions, test: Predictions) -> str:
         )
     return (
         f"{run.info.run_name:<40} out of fold {error:7.3f} repeats ({abs(error - logged):.0e})  test "
-        f"{float(test.mean_errors().mean()):7.3f}"
+        f"{float(test.mean_errors(decoder).mean()):7.3f}  {decoder}"
     )

@@ -10,14 +10,14 @@ import numpy as np
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.run_layout import BY_IMAGE, CODE_VERSION, VAL_IMAGES
+from bel.run_layout import CODE_VERSION, VAL_IMAGES
 from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of
-from results.analysis.folds import IDENTITY, NOT_APPLICABLE, Contender, is_at_end
+from results.analysis.folds import IDENTITY, NOT_APPLICABLE, Contender, is_at_end, logged_error
 from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.predictions import Predictions
 
-PREDICTED = "predicted"  # the headline decoder's value, in the predictions of a study
+PREDICTED = "predicted"  # the value of the chosen decoder, in the predictions of a study
 SETTINGS = (
     "protocol", "crop", "folds", "split_seed", "backbone", "weights_digest", "image_size", "frame_stride", "epochs",
     "batch_size",
@@ -31,7 +31,8 @@ Run = dict[str, Any]  # plain values of a run
 class StudyContender:
     """A contender of a study: what distinguishes it, how it was tuned, its runs, and its predictions out of fold by seed.
 
-    `tuning` is the error on the hold-out by value of the tuned field, `value` the best of them.
+    `tuning` is the error on the hold-out by value of the tuned field, `value` the best of them, `decoder` the best one there;
+    `decoders` is the error out of fold by decoder.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StudyContender:
     value: str
     tuning: Mapping[str, float]
     decoder: str
+    decoders: Mapping[str, float]
     runs: Sequence[Run]
     seeds: tuple[Predictions, ...] = field(repr=False)
 
@@ -104,8 +106,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
             "seed": run.data.params["seed"],
             "fold": run.data.params["fold"],
             "images": int(run.data.params[VAL_IMAGES]),
-            "val_mae": run.data.metrics[BY_IMAGE],
-            "val_mae_groups": error_of(run),
+            "val_mae": logged_error(run, tuned.decoder),
             "test_mae": mae,
             "code_version": run.data.tags[CODE_VERSION],
             "run_id": run.info.run_id,
@@ -120,16 +121,25 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         tuned=tuned.field,
         value=tuned.value,
         tuning={value: float(np.mean([error_of(run) for run in same])) for value, same in by_value.items()},
-        decoder=first.out_of_fold.decoder,
+        decoder=tuned.decoder,
+        decoders=errors_by_decoder([one.out_of_fold.seeds[0] for one in found]),
         runs=runs,
-        seeds=tuple(kept(one.out_of_fold.seeds[0]) for one in found),
+        seeds=tuple(kept(one.out_of_fold.seeds[0], tuned.decoder) for one in found),
     )
 
 
-def kept(predictions: Predictions) -> Predictions:
-    """Return predictions in the order of their names, with the headline decoder's values alone, in single precision."""
+def errors_by_decoder(seeds: Sequence[Predictions]) -> dict[str, float]:
+    """Return the error of every decoder, mean over groups and seeds, the headline first."""
+    return {
+        decoder: float(np.mean([one.by_group(one.mean_errors(decoder)).mean() for one in seeds]))
+        for decoder in seeds[0].decoders
+    }
+
+
+def kept(predictions: Predictions, decoder: str) -> Predictions:
+    """Return predictions in the order of their names, with one decoder's values alone, in single precision."""
     rows = predictions.take(np.argsort(predictions.names, kind="stable"))
-    values = rows.values[rows.decoders[0]].astype(np.float32).astype(np.float64)
+    values = rows.values[decoder].astype(np.float32).astype(np.float64)
     return Predictions(
         names=rows.names,
         groups=rows.groups,

@@ -73,6 +73,7 @@ def table_columns(found: Sequence[Contender], all_axes: bool = False) -> list[li
     return [
         ["", *map(str, range(1, len(found) + 1))],
         ["contender", *(one.name for one in found)],
+        ["decoder", *(one.tuned.decoder for one in found)],
         ["MAE", *(f"{one.mae:.3f}" for one in held)],
         *([title, *cells] for title, cells in zip(axis_titles(list(held[0].by_axis), all_axes), axes, strict=True)),
         *([["geodesic", *(f"{one.geodesic:.3f}" for one in found)]] if pose else []),
@@ -98,8 +99,8 @@ def caption(found: Sequence[Contender]) -> str:
     return harmless(
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({held.meaning['unit'] or 'own unit'}) out of fold on "
         f"{len(held.names)} training images, mean over their {len(held.group_names)} groups; {facts['folds']} "
-        f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, each contender's headline "
-        f"decoder, {field} tuned on a hold-out of the same groups. "
+        f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, {field} and then the decoder of each "
+        f"contender chosen on a hold-out of the same groups. "
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(test.group_names)} groups, mean "
         f"over images, and over the folds' networks, with their range. Code {codes}."
@@ -111,7 +112,7 @@ def caption(found: Sequence[Contender]) -> str:
 def table_text(found: Sequence[Contender], all_axes: bool = False, table: Callable[..., list[str]] = columns) -> str:
     """Return the table for a terminal, or as another `table`."""
     lines = list(zip(*table_columns(found, all_axes), strict=True))
-    return "\n".join([caption(found), "", *table(lines, left=(lines[0].index("contender"),))])
+    return "\n".join([caption(found), "", *table(lines, left=(lines[0].index("contender"), lines[0].index("decoder")))])
 
 
 def write(found: Sequence[Contender], folder: Path) -> None:
@@ -119,7 +120,9 @@ def write(found: Sequence[Contender], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(table_text(found, table=markdown_table) + "\n", encoding="utf-8")
     held = [(one.name, one.out_of_fold.seeds[0], one.out_of_fold.axis_errors) for one in found]
-    tested = [(one.name, one.tests[0], np.mean([test.errors() for test in one.tests], 0)) for one in found]
+    tested = [
+        (one.name, one.tests[0], np.mean([test.errors(one.tuned.decoder) for test in one.tests], 0)) for one in found
+    ]
     frames = {
         "runs": run_rows(found),
         "groups": group_errors(found),
@@ -131,22 +134,30 @@ def write(found: Sequence[Contender], folder: Path) -> None:
 
 
 def run_rows(found: Sequence[Contender]) -> pd.DataFrame:
-    """Return trial, fold (none on the hold-out), errors on validation and test, and id of every run."""
-    rows = [run_row(run.info.run_name, run) for one in found for run in one.tuned.runs]
+    """Return trial, fold and decoder, errors on validation and test, and id of every run; on the hold-out as logged."""
+    rows = []
     for one in found:
-        for run, mae in zip(one.out_of_fold.runs, one.test_maes, strict=True):
-            rows.append(run_row(one.name, run) | {"test_mae": f"{mae:.4f}"})
+        for run in one.tuned.runs:
+            headline, errors = one.out_of_fold.seeds[0].decoders[0], (run.data.metrics[BY_IMAGE], error_of(run))
+            rows.append(run_row(run, run.info.run_name, headline, *errors))
+    for one in found:
+        decoder = one.tuned.decoder
+        for run, held, mae in zip(one.out_of_fold.runs, one.held, one.test_maes, strict=True):
+            by_image = held.mean_errors(decoder)
+            means = float(by_image.mean()), float(held.by_group(by_image).mean())
+            rows.append(run_row(run, one.name, decoder, *means, f"{mae:.4f}"))
     return pd.DataFrame(rows)
 
 
-def run_row(name: str, run: Run) -> dict[str, str]:
-    """Return the cells of a run, without an error on test."""
+def run_row(run: Run, trial: str, decoder: str, by_image: float, by_group: float, test_mae: str = "") -> dict[str, str]:
+    """Return the cells of a run."""
     return {
-        "trial": name,
+        "trial": trial,
         "fold": run.data.params.get("fold", ""),
-        "val_mae": f"{run.data.metrics[BY_IMAGE]:.4f}",
-        "val_mae_groups": f"{error_of(run):.4f}",
-        "test_mae": "",
+        "decoder": decoder,
+        "val_mae": f"{by_image:.4f}",
+        "val_mae_groups": f"{by_group:.4f}",
+        "test_mae": test_mae,
         "run_id": run.info.run_id,
     }
 

@@ -35,6 +35,7 @@ def tables(tasks: Mapping[str, Task]) -> dict[str, str]:
     """Return all tables of a study by their names in its README."""
     found = {path: task_table(task) for path, task in tasks.items() if REGULARISERS not in path}
     found |= {f"{task.name} by target": target_table(task) for task in main_tasks(tasks)}
+    found |= {f"{task.name} by decoder": decoder_table(task) for task in main_tasks(tasks)}
     if len(main_tasks(tasks)) > 1:
         found |= {"ranks": rank_table(main_tasks(tasks)), "differences that hold": hold_table(main_tasks(tasks))}
     found["claims"] = claim_table(main_tasks(tasks))
@@ -69,19 +70,41 @@ def task_table(task: Task) -> str:
     axes = first.errors.by_axis
     shown = axis_titles(list(axes)) if len(axes) > 1 else []
     pose = task.images.meaning["pose"]
-    titles = ["", "contender", first.tuned, f"MAE ({task.unit})", INTERVAL, *shown, *(["geodesic"] if pose else [])]
+    titles = [
+        "",
+        "contender",
+        first.tuned,
+        "decoder",
+        f"MAE ({task.unit})",
+        INTERVAL,
+        *shown,
+        *(["geodesic"] if pose else []),
+    ]
     lines = [[*titles, "minus first", INTERVAL, "rank", "test MAE"]]
     for place, one in enumerate(task.contenders, 1):
         gap = difference(task, one, first)
         tie = "=" if place > 1 and gap.verdict == "no difference shown" else ""
         interval = one.errors.interval
-        cells = [f"{tie}{place}", one.name, one.value + ("*" if one.at_end else ""), f"{one.errors.mae:.3f}"]
+        value = one.value + ("*" if one.at_end else "")
+        cells = [f"{tie}{place}", one.name, value, one.decoder, f"{one.errors.mae:.3f}"]
         cells += ["" if interval is None else "{:.3f} to {:.3f}".format(*interval)]
         cells += axis_cells(one.errors.by_axis, one.errors.scale) if shown else []
         cells += [f"{geodesic(one):.3f}"] if pose else []
         cells += ["", ""] if place == 1 else [f"{gap.mean:+.3f}", span(gap)]
         lines.append([*cells, f"{rank_of[one.name]:.1f}", f"{one.test_mae:.3f}"])
-    return "\n".join(markdown_table(lines, left=(1,)))
+    return "\n".join(markdown_table(lines, left=(1, 3)))
+
+
+def decoder_table(task: Task) -> str:
+    """Return the error of each contender with several decoders by each of them, the one that the hold-out chose in bold."""
+    several = [one for one in task.contenders if len(one.decoders) > 1]
+    decoders = list(dict.fromkeys(decoder for one in several for decoder in one.decoders))
+    lines = [["contender", *decoders]]
+    for one in several:
+        cells = {decoder: f"{error:.3f}" for decoder, error in one.decoders.items()}
+        cells[one.decoder] = f"**{cells[one.decoder]}**"
+        lines.append([one.name, *(cells.get(decoder, "") for decoder in decoders)])
+    return "\n".join(markdown_table(lines)) if several else "No contender has more than one."
 
 
 def geodesic(one: StudyContender) -> float:

@@ -72,6 +72,8 @@ def run_with(folder, name, evaluation, split="val", **fields):
     place = folder / name.replace(" ", "_")
     place.mkdir(exist_ok=True)
     predictions.write(evaluation, place / PREDICTIONS[split])
+    by_decoder = {f"{split}/{decoder}/mae": evaluation.mae(decoder) for decoder in evaluation.predictions}
+    fields["metrics"] = by_decoder | fields.get("metrics", {})
     return made_run(name, place, **{"error": evaluation.mae(evaluation.headline)} | fields)
 
 

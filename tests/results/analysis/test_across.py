@@ -15,8 +15,9 @@ RANDOM = np.random.default_rng(3)
 def task(name, levels, groups, **errors):
     """A task whose contenders have these errors by group, an image a group."""
     contenders = [
-        StudyContender(f"{method.replace('_ce', '')}-{levels} ce", {"loss": "ce"}, "lr", "0.1", {"0.1": 1.0}, "expected",
-               [{"test_mae": 1.0}], (kept(predictions_of(np.asarray(values)[:, None], range(groups))),))
+        StudyContender(f"{method.replace('_ce', '')}-{levels} ce", {"loss": "ce"}, "lr", "0.1", {"0.1": 1.0},
+               "expected", {"expected": float(np.mean(values))}, [{"test_mae": 1.0}],
+               (kept(predictions_of(np.asarray(values)[:, None], range(groups)), "expected"),))
         for method, values in errors.items()
     ]  # fmt: skip
     return Task(name, sorted(contenders, key=lambda one: one.errors.mae))

@@ -1,6 +1,7 @@
 """A study keeps what its tables need, and puts together only what belongs together."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ import pytest
 
 from bel.errors import UserError
 from results.analysis.configurations import Configuration
-from results.analysis.folds import Contender, Tuned
-from results.analysis.study import vars_of, with_contenders
+from results.analysis.folds import Contender, Tuned, best_decoder
+from results.analysis.study import Task, vars_of, with_contenders
 from results.analysis.study_files import CONTENDERS, GROUPS, PREDICTIONS, read_study, read_task, write_task
 from results.store.predictions import concatenated
 from results.store.runs import fetch_predictions
+from results.tables.study import decoder_table
 from tests.results.made import GROUPS as GROUPS_OF
 from tests.results.made import evaluation_of, made_run, run_with
 
@@ -20,14 +22,20 @@ NAMES = [f"{i:05d}.png" for i in range(len(GROUPS_OF))]
 TARGETS = np.random.default_rng(1).uniform(-70, 70, (len(NAMES), 3))
 
 
-def contender(folder, code, error, tuning, seed=0, params=None, targets=TARGETS):
-    """A contender of two folds whose predictions are wrong by `error`, tuned on lr as `tuning` says."""
+def contender(folder, code, error, tuning, seed=0, params=None, targets=TARGETS, more=None):
+    """A contender of two folds whose predictions are wrong by `error`, tuned on lr as `tuning` says.
+
+    `more` are errors of other decoders by name.
+    """
     value, own = min(tuning, key=tuning.get), {"code": code, "seed": str(seed), "folds": "2"} | (params or {})
     runs = []
     for fold in (0, 1):
         rows = np.flatnonzero(fold == GROUPS_OF % 2)
         errors = np.full((len(rows), 3), error + 0.01 * fold)
-        evaluation = evaluation_of({"expected": errors}, GROUPS_OF[rows], [NAMES[i] for i in rows], targets[rows])
+        others = {decoder: np.full((len(rows), 3), error) for decoder, error in (more or {}).items()}
+        evaluation = evaluation_of(
+            {"expected": errors} | others, GROUPS_OF[rows], [NAMES[i] for i in rows], targets[rows]
+        )
         name = f"{code}-150 ce lr={value} s{seed} fold={fold}"
         (folder / code).mkdir(exist_ok=True, parents=True)
         runs.append(run_with(folder / code, name, evaluation, params=own | {"fold": str(fold), "lr": value}))
@@ -36,7 +44,38 @@ def contender(folder, code, error, tuning, seed=0, params=None, targets=TARGETS)
              for lr, e in tuning.items()]  # fmt: skip
     found = Configuration(f"{code}-150 ce lr={value} s{seed}", tuple(runs), (whole,), "expected")
     tests = [fetch_predictions(run) for run in runs]
-    return Contender(Tuned("lr", value, False, tried), found, tests)
+    return Contender(Tuned("lr", value, False, "expected", tried), found, tests, tests)
+
+
+def test_the_decoder_is_the_one_that_the_hold_out_says(tmp_path):
+    errors = {"expected": np.full((60, 3), 2.0), "argmax": np.full((60, 3), 1.5), "native": np.full((60, 3), 1.5)}
+    errors["argmax"][GROUPS_OF == 4] = 4.0  # of the largest group: more over images, less over groups
+    errors["native"] += 1e-12
+    run = run_with(tmp_path, "j", evaluation_of(errors, GROUPS_OF, NAMES))
+    assert best_decoder([run], over_images=False) == "native" and best_decoder([run], over_images=True) == "native"
+    del errors["native"]
+    run = run_with(tmp_path, "u", evaluation_of(errors, GROUPS_OF, NAMES))
+    assert best_decoder([run], over_images=False) == "argmax" and best_decoder([run], over_images=True) == "expected"
+    equal = run_with(
+        tmp_path, "had", evaluation_of({"expected": errors["expected"], "argmax": errors["expected"]}, GROUPS_OF, NAMES)
+    )
+    assert best_decoder([equal], over_images=False) == "expected", "the headline"
+
+
+def test_errors_and_tests_of_a_contender_are_of_its_decoder(tmp_path):
+    one = contender(tmp_path, "j", 2.0, {"0.1": 3.0}, more={"argmax": 0.5})
+    assert one.test_maes == pytest.approx([2.0, 2.01])
+    read = replace(
+        one, tuned=replace(one.tuned, decoder="argmax"), out_of_fold=replace(one.out_of_fold, decoder="argmax")
+    )
+    assert read.test_maes == pytest.approx([0.5, 0.5]) and read.geodesic < one.geodesic
+    (kept,) = with_contenders(None, "pose", [read]).contenders
+    assert kept.decoder == "argmax" and kept.errors.mae == pytest.approx(0.5, abs=1e-5)
+    assert kept.decoders == {"expected": pytest.approx(one.out_of_fold.mae), "argmax": pytest.approx(0.5)}
+    assert [run["val_mae"] for run in kept.runs] == pytest.approx([0.5, 0.5])
+    title, _, row = decoder_table(Task("pose", [kept])).splitlines()
+    assert [cell.strip() for cell in title.split("|")[1:-1]] == ["contender", "expected", "argmax"]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == ["j-150 ce", f"{one.out_of_fold.mae:.3f}", "**0.500**"]
 
 
 def test_a_task_is_read_as_it_was_written(tmp_path):
@@ -83,7 +122,7 @@ def test_values_of_two_sweeps_are_put_together(tmp_path):
 def lowered(one):
     """The contender, on whose hold-out a value without folds was the best."""
     best = made_run("j 0.01", params={"code": "j", "lr": "0.01"}, metrics={"val/best_mae_groups": 1.0})
-    return Contender(Tuned("lr", "1.0", False, [*one.tuned.runs, best]), one.out_of_fold, one.tests)
+    return replace(one, tuned=replace(one.tuned, value="1.0", runs=[*one.tuned.runs, best]))
 
 
 @pytest.mark.parametrize(
