@@ -29,7 +29,7 @@ class Axis:
 
     With a `period`, which is the span, it is a circle: values and levels wrap, where those of other axes are clamped.
     `flip` is the sign of the value in a mirrored image; None where mirroring changes its meaning. `check_unit` says that
-    labels which look like degrees in place of radians, or the other way round, are refused.
+    labels which look like degrees in place of radians, or the other way round, or span more than a `period`, are refused.
     """
 
     name: str

@@ -53,7 +53,7 @@ def data_facts(config: TrainConfig, data: Prepared) -> dict[str, str]:
         facts[run_layout.HELD_DIGEST] = parts.held.digest
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
     if config.balance != NONE:
-        Balance(targets["training"], axes)
+        Balance(targets["training"], config.definition.axes)
     for part, start in run_layout.CLAMPED.items():
         facts |= {f"{start}{name}": f"{share:.4g}" for name, share in clamped_shares(targets[part], axes).items()}
     return facts

@@ -78,10 +78,8 @@ def odd_units(
             found += f" reach {largest[i]:.4g} radians, more than a turn: degrees? multiply them by pi / 180, "
             yield "degrees for radians", found + unit_advice([axis.name])
         elif axis.period and reach > 1.001 * axis.period:
-            found += (
-                f" span {reach:.4g} {axis.unit}, more than the period of {axis.period:g}: correct the period, or if "
-            )
-            found += f"several turns are one set targets.{axis.name}.check_unit of a csv protocol to false"
+            found += f" span {reach:.4g}, more than the period of {axis.period:g}: correct the period, or bring them "
+            found += f"within one turn, or set targets.{axis.name}.check_unit of a csv protocol to false"
             yield "beyond one turn", found
 
 

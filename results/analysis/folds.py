@@ -4,8 +4,8 @@ All is read from the store: the validation predictions of each fold's run are of
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from mlflow.entities import Run
@@ -17,7 +17,7 @@ from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of, identity, is_ranked
 from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.predictions import Predictions, concatenated
-from results.store.runs import existing_predictions, on_fold, parent_of, section_of, trials
+from results.store.runs import existing_predictions, fetch_predictions, on_fold, parent_of, section_of, trials
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
 MAY_DIFFER = {
@@ -30,13 +30,21 @@ Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that th
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the hold-out decided for a contender: field and best value, whether at an end, decoder at it, and the runs."""
+    """What the hold-out decided for a contender: field and best value by the headline decoder, then the decoder.
+
+    `tuning` is the error by value, mean over seeds; `decoder` is "" where runs on the hold-out stored no predictions.
+    """
 
     field: str
     value: str
-    at_end: bool
+    tuning: Mapping[str, float]
     decoder: str
     runs: list[Run]
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the best value is the first or the last of the values that were tried."""
+        return is_at_end(self.value, self.tuning)
 
 
 @dataclass(frozen=True)
@@ -144,25 +152,32 @@ def image_error(run: Run) -> float:
 def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
     """Return what the hold-out runs of a contender decided about a field and the decoder, once for each of its seeds."""
     by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
+    tuning = {value: round(fmean(map(error, same)), 9) for value, same in by_value.items()}
     most = max(map(len, by_value.values()))
-    best = min(by_value, key=lambda value: (len(by_value[value]) < most, round(fmean(map(error, by_value[value])), 9)))
-    at_end, decoder = is_at_end(best, by_value), best_decoder(by_value[best], over_images=error is image_error)
+    best = min(by_value, key=lambda value: (len(by_value[value]) < most, tuning[value]))
+    decoder = best_decoder(by_value[best], over_images=error is image_error)
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
     return [
-        Tuned(name, best, at_end, decoder, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds
+        Tuned(name, best, tuning, decoder, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds
     ]
 
 
 def best_decoder(runs: list[Run], over_images: bool) -> str:
-    """Return the decoder with the least mean error of runs on their validation images, of equal ones the headline."""
-    held = [existing_predictions(run, "val", bits=False) for run in runs]
+    """Return the decoder with the least mean error of runs on their validation images, of equal ones the headline.
+
+    It is "" where a run stored no predictions.
+    """
+    stored = [fetch_predictions(run, "val", bits=False) for run in runs]
+    held = [one for one in stored if one is not None]
+    if len(held) < len(runs):
+        return ""
 
     def error(decoder: str) -> float:
         errors = [one.mean_errors(decoder) for one in held]
         means = errors if over_images else [one.by_group(of) for one, of in zip(held, errors, strict=True)]
         return round(fmean(float(of.mean()) for of in means), 9)
 
-    return min(held[0].decoders, key=error)
+    return min((name for name in held[0].decoders if all(name in one.decoders for one in held)), key=error)
 
 
 def logged_error(run: Run, decoder: str) -> float:
@@ -198,11 +213,11 @@ def contender(
     tuned: Tuned, runs: list[Run], test_of: Callable[[Run], Predictions], say: Callable[[str], None]
 ) -> Contender:
     """Put a contender together from its runs, one a fold."""
-    held, tests = [], []
-    for run in runs:
+    held: list[Predictions] = [existing_predictions(run, "val", bits=False) for run in runs]
+    tuned, tests = replace(tuned, decoder=tuned.decoder or held[0].decoders[0]), []
+    for run, own in zip(runs, held, strict=True):
         tests.append(test_of(run))
-        held.append(existing_predictions(run, "val", bits=False))
-        say(checked(run, held[-1], tests[-1], tuned.decoder))
+        say(checked(run, own, tests[-1], tuned.decoder))
     whole = concatenated(held)
     name = runs[0].info.run_name.partition(" fold=")[0]
     return Contender(tuned, Configuration(name, tuple(runs), (whole,), tuned.decoder), held, tests)
@@ -210,6 +225,11 @@ def contender(
 
 def checked(run: Run, held: Predictions, test: Predictions, decoder: str) -> str:
     """Return a run's errors in a line. Raises `UserError` where its stored predictions are not of its logged error."""
+    if decoder not in held.decoders or decoder not in test.decoders or f"val/{decoder}/mae" not in run.data.metrics:
+        raise UserError(
+            f"run {run.info.run_id} ({run.info.run_name}) is of another version than the hold-out, and was not read by "
+            f"decoder {decoder}: run the sweep again with this version"
+        )
     error, logged = float(held.mean_errors(decoder).mean()), logged_error(run, decoder)
     if not math.isclose(error, logged, rel_tol=1e-9, abs_tol=1e-9):
         raise UserError(

@@ -12,8 +12,8 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.run_layout import CODE_VERSION, VAL_IMAGES
 from bel.text import is_number
-from results.analysis.configurations import Configuration, error_of
-from results.analysis.folds import IDENTITY, NOT_APPLICABLE, Contender, is_at_end, logged_error
+from results.analysis.configurations import Configuration
+from results.analysis.folds import IDENTITY, Contender, is_at_end, logged_error
 from results.analysis.ranking import configuration_name, grouped, rank_key
 from results.store.predictions import Predictions
 
@@ -31,8 +31,8 @@ Run = dict[str, Any]  # plain values of a run
 class StudyContender:
     """A contender of a study: what distinguishes it, how it was tuned, its runs, and its predictions out of fold by seed.
 
-    `tuning` is the error on the hold-out by value of the tuned field, `value` the best of them, `decoder` the best one there;
-    `decoders` is the error out of fold by decoder.
+    `tuning` is the error on the hold-out by value of the tuned field, by the headline decoder, `value` the best of them;
+    `decoder` has the least error there at that value. `decoders` is the error out of fold by decoder.
     """
 
     name: str
@@ -99,8 +99,6 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
     found = sorted(found, key=lambda one: int(one.out_of_fold.params["seed"]))
     first, tuned = found[0], found[0].tuned
     name = re.sub(rf" {re.escape(tuned.field)}=\S+", "", configuration_name(first.name))
-    tried = (run for one in found for run in one.tuned.runs)
-    by_value = grouped(tried, lambda run: run.data.params.get(tuned.field, NOT_APPLICABLE))
     runs = [
         {
             "seed": run.data.params["seed"],
@@ -120,7 +118,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         params={key: params[key] for key in sorted(IDENTITY - {tuned.field, "seed"} | {"folds"}) if key in params},
         tuned=tuned.field,
         value=tuned.value,
-        tuning={value: float(np.mean([error_of(run) for run in same])) for value, same in by_value.items()},
+        tuning=dict(tuned.tuning),
         decoder=tuned.decoder,
         decoders=errors_by_decoder([one.out_of_fold.seeds[0] for one in found]),
         runs=runs,

@@ -191,16 +191,17 @@ def claim_cell(found: Difference, claimed: float | None) -> str:
 
 def regulariser_table(task: Task, regularised: Task) -> str:
     """Return each head with each regulariser minus the same head without one, paired over groups."""
-    lines = [["head", "regulariser", "weight", "MAE", "minus without", INTERVAL, ""]]
+    lines = [["head", "regulariser", "weight", "decoder", "without", "MAE", "minus without", INTERVAL, ""]]
     for one in regularised.contenders:
         head = one.name.replace(f" regulariser={one.params['regulariser']}", "")
         plain = next((other for other in task.contenders if other.name == head), None)
         if plain is None:
             continue
         gap = difference(regularised, one, plain)
+        value = one.value + ("*" if one.at_end else "")
         cells = [f"{one.errors.mae:.3f}", f"{gap.mean:+.3f}", span(gap), gap.verdict]
-        lines.append([head, one.params["regulariser"], one.value + ("*" if one.at_end else ""), *cells])
-    return "\n".join(markdown_table(lines, left=(0, 1, 6)))
+        lines.append([head, one.params["regulariser"], value, one.decoder, plain.decoder, *cells])
+    return "\n".join(markdown_table(lines, left=(0, 1, 3, 4, 8)))
 
 
 def size_table(tasks: Sequence[Task]) -> str:

@@ -341,9 +341,12 @@ def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, 
 
 
 def test_a_balance_that_changes_nothing_is_refused_before_any_trial(ray_here, swept, store, capsys):
-    few = ["--set", "space.balance={grid: [lds, none]}", "--set", "frame_stride=6", "--set", "batch_size=4"]
-    assert sweep.main([str(swept[1]), *few, "--plan"]) == 2
-    assert "error: balance lds counts a level of fewer than 5 images as 5" in capsys.readouterr().err
+    base = [str(swept[1]), "--plan", "--set", "space={balance: {grid: [lds, none]}}", "--set", "code=u"]
+    few = ["--set", "frame_stride=6", "--set", "batch_size=4"]
+    for settings in (few, [*few, "--set", "code_bits=10"]):
+        assert sweep.main([*base, *settings]) == 2
+        assert "error: balance lds counts a level of fewer than 5 images as 5" in capsys.readouterr().err
+    assert sweep.main([*base, "--set", "code_bits=400"]) == 0, "levels are those of the protocol, of any number of bits"
     assert not (store / "runs").exists()
 
 
