@@ -82,3 +82,13 @@ DRIVER = "driver.json"  # of a sweep's folder: the parent run that its trials ar
 
 # Prefixes of the shares of labels beyond an axis, by axis.
 CLAMPED = {"training": "clamped_", "selection": "val_clamped_"}
+
+
+def decoder_metric(metric: str, decoder: str) -> str:
+    """Return the name of a metric of one decoder, as `val/argmax/best_mae` of `val/best_mae`."""
+    return metric.replace("/", f"/{decoder}/")
+
+
+def is_by_decoder(name: str) -> bool:
+    """Return whether a metric is one of the best epoch by a decoder."""
+    return name.count("/") == 2 and "/best_" in name

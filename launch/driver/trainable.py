@@ -19,7 +19,19 @@ from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
 from bel.heads import HEADS
 from bel.precision import pick_device
-from bel.run_layout import CHECKPOINT, CONFIG, DEVICE, HOST, LABELS_FIGURE, LAST, PREDICTIONS, SPLIT, Outcome
+from bel.run_layout import (
+    CHECKPOINT,
+    CONFIG,
+    DEVICE,
+    HOST,
+    LABELS_FIGURE,
+    LAST,
+    PREDICTIONS,
+    SPLIT,
+    Outcome,
+    decoder_metric,
+    is_by_decoder,
+)
 from bel.source import code_version
 from bel.training import checkpoint
 from bel.training.checkpoint import environment
@@ -179,7 +191,7 @@ class Trial(tune.Trainable):
             self.describe(state)
         more = {"bits": outputs(self.train_config), "parameters": parameters(state["weights"])}
         more |= {"seconds": seconds, "epoch": epoch.number, "time": time.time()}
-        history = [*self.history, {**epoch.metrics, **more}]
+        history = [*self.history, {**epoch.metrics, **self.best_by_decoder(epoch), **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of its size; a run goes on from `last`
             self.write_state(CHECKPOINT, self.best)
@@ -188,6 +200,17 @@ class Trial(tune.Trainable):
         self.last = state | {"history": history}
         self.write_state(LAST, self.last)
         self.history = history
+
+    def best_by_decoder(self, epoch: Epoch) -> dict[str, float]:
+        """Return the errors of every decoder in the best epoch so far, by image and by group."""
+        if not epoch.is_best:
+            return {name: error for name, error in self.history[-1].items() if is_by_decoder(name)}
+        errors = {"mae": epoch.validation.mae, "mae_groups": epoch.validation.mae_groups}
+        return {
+            decoder_metric(f"val/best_{name}", decoder): error(decoder)
+            for decoder in epoch.validation.predictions
+            for name, error in errors.items()
+        }
 
     def write_state(self, name: str, state: dict[str, Any]) -> None:
         """Write a state into the run's folder. Raises `OSError` for a full disk."""

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
-from launch.runs import SweepRuns, mean
+from launch.runs import SweepRuns
 from launch.spec.combinations import Plan
 from launch.spec.sampling import draw, plans_by_protocol
 from launch.spec.sweep_file import Sweep
-from results.analysis.ranking import grouped
+from results.analysis.ranking import grouped, mean_by_decoder
 
 
 def on_folds(sweep: Sweep, config: TrainConfig) -> list[TrainConfig]:
@@ -34,12 +34,13 @@ def contender_key(config: TrainConfig, tuned: str) -> tuple[tuple[str, str], ...
 
 
 def best_of(sweep: Sweep, contender: list[TrainConfig], sweep_runs: SweepRuns) -> list[TrainConfig]:
-    """Return a contender's config of least mean error on the hold-out, of those that finished with every seed; or none."""
+    """Return a contender's config of least mean error on the hold-out by any decoder, if finished with every seed; or none."""
     errors = []
     for config in contender:
         runs = [sweep_runs.run(seed) for seed in on_seeds(sweep, config)]
         if all(run.outcome == Outcome.FINISHED for run in runs):
-            errors.append((round(mean(runs, sweep.search.objectives[0]), 9), config))
+            by_decoder = mean_by_decoder([run.by_decoder(sweep.search.objectives[0]) for run in runs])
+            errors.append((min(by_decoder.values()), config))
     return [min(errors, key=lambda one: one[0])[1]] if errors else []
 
 

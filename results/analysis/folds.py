@@ -15,7 +15,7 @@ from bel.errors import UserError
 from bel.run_layout import BY_IMAGE
 from bel.text import is_number
 from results.analysis.configurations import Configuration, error_of, identity, is_ranked
-from results.analysis.ranking import configuration_name, grouped, rank_key
+from results.analysis.ranking import configuration_name, grouped, mean_by_decoder, rank_key
 from results.store.predictions import Predictions, concatenated
 from results.store.runs import existing_predictions, fetch_predictions, on_fold, parent_of, section_of, trials
 
@@ -30,9 +30,9 @@ Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that th
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the hold-out decided for a contender: field and best value by the headline decoder, then the decoder.
+    """What the hold-out decided for a contender: of a field the value, and the decoder, with the least error.
 
-    `tuning` is the error by value, mean over seeds; `decoder` is "" where runs on the hold-out stored no predictions.
+    `tuning` is the error by value, mean over seeds, of its best decoder; `decoder` is "" for the headline.
     """
 
     field: str
@@ -115,7 +115,8 @@ def runs_of_all_folds(run: Run) -> list[Run]:
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     """Return each contender of a tuned sweep, one a seed, with its runs on folds in order of the folds.
 
-    The best value has the least mean over seeds of what the sweep minimises. Raises `UserError` for another run.
+    The best value has the least mean over seeds of what the sweep minimises, by any decoder. Raises `UserError` for another
+    run.
     """
     search = section_of(parent, "search")
     name, objectives = search.get("tune"), search.get("objective")
@@ -152,32 +153,20 @@ def image_error(run: Run) -> float:
 def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
     """Return what the hold-out runs of a contender decided about a field and the decoder, once for each of its seeds."""
     by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
-    tuning = {value: round(fmean(map(error, same)), 9) for value, same in by_value.items()}
-    most = max(map(len, by_value.values()))
+    errors = {value: mean_by_decoder([by_decoder(run, error) for run in same]) for value, same in by_value.items()}
+    most, tuning = max(map(len, by_value.values())), {value: min(found.values()) for value, found in errors.items()}
     best = min(by_value, key=lambda value: (len(by_value[value]) < most, tuning[value]))
-    decoder = best_decoder(by_value[best], over_images=error is image_error)
+    decoder = min(errors[best], key=lambda decoder: errors[best][decoder])
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
     return [
         Tuned(name, best, tuning, decoder, [run for run in runs if run.data.params["seed"] == seed]) for seed in seeds
     ]
 
 
-def best_decoder(runs: list[Run], over_images: bool) -> str:
-    """Return the decoder with the least mean error of runs on their validation images, of equal ones the headline.
-
-    It is "" where a run stored no predictions.
-    """
-    stored = [fetch_predictions(run, "val", bits=False) for run in runs]
-    held = [one for one in stored if one is not None]
-    if len(held) < len(runs):
-        return ""
-
-    def error(decoder: str) -> float:
-        errors = [one.mean_errors(decoder) for one in held]
-        means = errors if over_images else [one.by_group(of) for one, of in zip(held, errors, strict=True)]
-        return round(fmean(float(of.mean()) for of in means), 9)
-
-    return min((name for name in held[0].decoders if all(name in one.decoders for one in held)), key=error)
+def by_decoder(run: Run, error: Callable[[Run], float]) -> dict[str, float]:
+    """Return a run's error by decoder, by "" the headline's, which is all that is known where no predictions are stored."""
+    held = fetch_predictions(run, "val", bits=False)
+    return {"": error(run)} | (held.errors_by_decoder(over_images=error is image_error) if held else {})
 
 
 def logged_error(run: Run, decoder: str) -> float:

@@ -14,7 +14,7 @@ from bel.run_layout import CODE_VERSION, VAL_IMAGES
 from bel.text import is_number
 from results.analysis.configurations import Configuration
 from results.analysis.folds import IDENTITY, Contender, is_at_end, logged_error
-from results.analysis.ranking import configuration_name, grouped, rank_key
+from results.analysis.ranking import configuration_name, grouped, mean_by_decoder, rank_key
 from results.store.predictions import Predictions
 
 PREDICTED = "predicted"  # the value of the chosen decoder, in the predictions of a study
@@ -31,8 +31,8 @@ Run = dict[str, Any]  # plain values of a run
 class StudyContender:
     """A contender of a study: what distinguishes it, how it was tuned, its runs, and its predictions out of fold by seed.
 
-    `tuning` is the error on the hold-out by value of the tuned field, by the headline decoder, `value` the best of them;
-    `decoder` has the least error there at that value. `decoders` is the error out of fold by decoder.
+    `tuning` is the error on the hold-out by value of the tuned field, of the best decoder there; `value` and `decoder` are the
+    best. `decoders` is the error out of fold by decoder.
     """
 
     name: str
@@ -120,18 +120,10 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         value=tuned.value,
         tuning=dict(tuned.tuning),
         decoder=tuned.decoder,
-        decoders=errors_by_decoder([one.out_of_fold.seeds[0] for one in found]),
+        decoders=mean_by_decoder([one.out_of_fold.seeds[0].errors_by_decoder() for one in found]),
         runs=runs,
         seeds=tuple(kept(one.out_of_fold.seeds[0], tuned.decoder) for one in found),
     )
-
-
-def errors_by_decoder(seeds: Sequence[Predictions]) -> dict[str, float]:
-    """Return the error of every decoder, mean over groups and seeds, the headline first."""
-    return {
-        decoder: float(np.mean([one.by_group(one.mean_errors(decoder)).mean() for one in seeds]))
-        for decoder in seeds[0].decoders
-    }
 
 
 def kept(predictions: Predictions, decoder: str) -> Predictions:

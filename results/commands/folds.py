@@ -99,8 +99,8 @@ def caption(found: Sequence[Contender]) -> str:
     return harmless(
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({held.meaning['unit'] or 'own unit'}) out of fold on "
         f"{len(held.names)} training images, mean over their {len(held.group_names)} groups; {facts['folds']} "
-        f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, {field} by the headline decoder and "
-        f"then the decoder of each contender chosen on a hold-out of the same groups. "
+        f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, {field} and decoder of each "
+        f"contender chosen on a hold-out of the same groups. "
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(test.group_names)} groups, mean "
         f"over images, and over the folds' networks, with their range. Code {codes}."

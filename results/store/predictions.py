@@ -68,6 +68,11 @@ class Predictions:
         widths = np.array([axis["width"] for axis in self.meaning["axes"]])
         return (self.errors(decoder) * widths).mean(1)
 
+    def errors_by_decoder(self, over_images: bool = False) -> dict[str, float]:
+        """Return the mean of `mean_errors` by decoder, over groups, each counted once, or over images, the headline first."""
+        errors = {decoder: self.mean_errors(decoder) for decoder in self.decoders}
+        return {decoder: float((e if over_images else self.by_group(e)).mean()) for decoder, e in errors.items()}
+
     def geodesic(self, decoder: str | None = None) -> Floats:
         """Return the angles (n,) in degrees between predicted and true rotations of a pose."""
         order = [self.axes.index(name) for name in ("yaw", "pitch", "roll")]
