@@ -184,8 +184,8 @@ def claim_cell(found: Difference, claimed: float | None) -> str:
     if claimed is None:
         verdict = "refuted" if low > 0 else "confirmed: it is better" if high < 0 else "open: no difference shown"
     else:
-        verdict = "confirmed" if high < 0 and low <= claimed else "refuted" if low > 0 else "open"
-        verdict = "confirmed in sign, smaller" if high < 0 and low > claimed else verdict
+        size = "" if low <= claimed else ", smaller than claimed"
+        verdict = "refuted" if low > 0 else f"confirmed{size}" if high < 0 else f"open: no difference shown{size}"
     return f"{found.mean:+.1f} % ({low:+.1f} to {high:+.1f}): {verdict}"
 
 

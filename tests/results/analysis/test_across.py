@@ -75,9 +75,10 @@ def test_the_best_by_target_are_of_the_images_in_the_bin():
     ("mean", "interval", "claimed", "verdict"),
     [
         (-12.0, (-20.0, -5.0), -10.9, "confirmed"),
-        (-4.0, (-6.0, -2.0), -10.9, "confirmed in sign, smaller"),
+        (-4.0, (-6.0, -2.0), -10.9, "confirmed, smaller than claimed"),
         (3.0, (1.0, 5.0), -10.9, "refuted"),
-        (-3.0, (-8.0, 2.0), -10.9, "open"),
+        (-3.0, (-8.0, 2.0), -10.9, "open: no difference shown, smaller than claimed"),
+        (-3.0, (-12.0, 6.0), -10.9, "open: no difference shown"),
         (4.0, (1.0, 7.0), None, "refuted"),
         (1.0, (-2.0, 4.0), None, "open: no difference shown"),
         (-5.0, (-8.0, -2.0), None, "confirmed: it is better"),
