@@ -9,11 +9,10 @@ from typing import Any
 from mlflow.entities import Run as Logged
 
 from bel.config import TrainConfig
-from bel.run_layout import BY_IMAGE, DECIDED, DEVICE, HOST, VAL_GROUPS, Outcome, decoder_metric, is_by_decoder
+from bel.run_layout import DECIDED, DEVICE, HOST, VAL_GROUPS, Outcome, decoder_metric, is_by_decoder
 from launch.identity import Facts, data_key
 from launch.spec.search import Objective
 from results.analysis.ranking import pooled_mean
-from results.store.runs import fetch_predictions
 
 Known = Mapping[str, tuple[Logged, Outcome, bool]]  # key -> run, its outcome, whether another sweep trained it
 Identify = Callable[[TrainConfig, dict[str, str]], str]
@@ -75,11 +74,9 @@ class Run:
         return self.metrics.get(objective.metric, worst)
 
     def by_decoder(self, objective: Objective) -> dict[str, float]:
-        """Return the value of an error by decoder, by "" the headline's; of a run of an earlier version by its predictions."""
+        """Return the value of an error by decoder, by "" the headline's."""
         decoders = [name.split("/")[1] for name in self.metrics if is_by_decoder(name)]
         errors = {decoder: self.metrics[decoder_metric(objective.metric, decoder)] for decoder in decoders}
-        if not errors and self.logged and (held := fetch_predictions(self.logged, "val", bits=False)):
-            errors = held.errors_by_decoder(objective.metric == BY_IMAGE)
         return {"": self.value(objective)} | errors
 
 

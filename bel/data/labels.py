@@ -78,9 +78,8 @@ def odd_units(
             found += f" reach {largest[i]:.4g} radians, more than a turn: degrees? multiply them by pi / 180, "
             yield "degrees for radians", found + unit_advice([axis.name])
         elif axis.period and reach > 1.001 * axis.period:
-            found += f" span {reach:.4g}, more than the period of {axis.period:g}: correct the period, or bring them "
-            found += f"within one turn, or set targets.{axis.name}.check_unit of a csv protocol to false"
-            yield "beyond one turn", found
+            found += f" span {reach:.4g}, more than the period of {axis.period:g}: bring them within one turn, "
+            yield "beyond one turn", found + unit_advice([axis.name], "period")
 
 
 def has_unit(axis: Axis, names: Sequence[str]) -> bool:
@@ -88,10 +87,10 @@ def has_unit(axis: Axis, names: Sequence[str]) -> bool:
     return axis.unit.strip(" .").lower() in names
 
 
-def unit_advice(names: Sequence[str]) -> str:
-    """Return the advice for a unit that looks wrong."""
+def unit_advice(names: Sequence[str], what: str = "unit") -> str:
+    """Return the advice for a unit or a period that looks wrong."""
     keys = " and ".join(f"targets.{name}.check_unit" for name in names)
-    return f"correct the unit, or if it is right set {keys} of a csv protocol to false"
+    return f"correct the {what}, or if it is right set {keys} of a csv protocol to false"
 
 
 def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:

@@ -4,7 +4,7 @@ All is read from the store: the validation predictions of each fold's run are of
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
@@ -115,8 +115,8 @@ def runs_of_all_folds(run: Run) -> list[Run]:
 def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     """Return each contender of a tuned sweep, one a seed, with its runs on folds in order of the folds.
 
-    The best value has the least mean over seeds of what the sweep minimises, by any decoder. Raises `UserError` for another
-    run.
+    The best value has the least mean over seeds of what the sweep minimises, by any decoder; of the values that are on folds,
+    where some are, as earlier versions chose by the headline alone. Raises `UserError` for another run.
     """
     search = section_of(parent, "search")
     name, objectives = search.get("tune"), search.get("objective")
@@ -129,7 +129,7 @@ def tuned_runs(parent: Run) -> list[tuple[Tuned, list[Run]]]:
     return [
         (tuned, [run for run in on_folds.get(who, []) if chosen(tuned, run)])
         for who, runs in hold_out.items()
-        for tuned in decided(name, runs, error)
+        for tuned in decided(name, runs, error, {value_of(run, name) for run in on_folds.get(who, [])})
     ]
 
 
@@ -150,12 +150,18 @@ def image_error(run: Run) -> float:
     return float(run.data.metrics[BY_IMAGE])
 
 
-def decided(name: str, runs: list[Run], error: Callable[[Run], float]) -> list[Tuned]:
+def value_of(run: Run, name: str) -> str:
+    """Return a run's value of a field."""
+    return run.data.params.get(name, NOT_APPLICABLE)
+
+
+def decided(name: str, runs: list[Run], error: Callable[[Run], float], on_folds: Container[str] = ()) -> list[Tuned]:
     """Return what the hold-out runs of a contender decided about a field and the decoder, once for each of its seeds."""
-    by_value = grouped(runs, lambda run: run.data.params.get(name, NOT_APPLICABLE))
+    by_value = grouped(runs, lambda run: value_of(run, name))
     errors = {value: mean_by_decoder([by_decoder(run, error) for run in same]) for value, same in by_value.items()}
     most, tuning = max(map(len, by_value.values())), {value: min(found.values()) for value, found in errors.items()}
-    best = min(by_value, key=lambda value: (len(by_value[value]) < most, tuning[value]))
+    among = [value for value in by_value if value in on_folds] or list(by_value)
+    best = min(among, key=lambda value: (len(by_value[value]) < most, tuning[value]))
     decoder = min(errors[best], key=lambda decoder: errors[best][decoder])
     seeds = sorted({run.data.params["seed"] for run in runs}, key=int)
     return [
@@ -183,8 +189,7 @@ def is_at_end(best: str, values: Iterable[str]) -> bool:
 def chosen(tuned: Tuned, run: Run) -> bool:
     """Say whether a run on a fold has the value that was decided, and the seed that it was decided for."""
     seed = tuned.runs[0].data.params["seed"]
-    value = run.data.params.get(tuned.field, NOT_APPLICABLE)
-    return value == tuned.value and run.data.params["seed"] == seed
+    return value_of(run, tuned.field) == tuned.value and run.data.params["seed"] == seed
 
 
 def complete(tuned: Tuned, runs: list[Run], say: Callable[[str], None]) -> bool:

@@ -138,14 +138,13 @@ def run_rows(found: Sequence[Contender]) -> pd.DataFrame:
     rows = []
     for one in found:
         for run in one.tuned.runs:
-            headline, errors = one.out_of_fold.seeds[0].decoders[0], (run.data.metrics[BY_IMAGE], error_of(run))
-            rows.append(run_row(run, run.info.run_name, headline, *errors))
+            headline = one.out_of_fold.seeds[0].decoders[0]
+            rows.append(run_row(run, run.info.run_name, headline, run.data.metrics[BY_IMAGE], error_of(run)))
     for one in found:
         decoder = one.tuned.decoder
         for run, held, mae in zip(one.out_of_fold.runs, one.held, one.test_maes, strict=True):
-            by_image = held.mean_errors(decoder)
-            means = float(by_image.mean()), float(held.by_group(by_image).mean())
-            rows.append(run_row(run, one.name, decoder, *means, f"{mae:.4f}"))
+            by_image, by_group = (held.errors_by_decoder(over_images)[decoder] for over_images in (True, False))
+            rows.append(run_row(run, one.name, decoder, by_image, by_group, f"{mae:.4f}"))
     return pd.DataFrame(rows)
 
 

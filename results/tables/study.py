@@ -70,16 +70,8 @@ def task_table(task: Task) -> str:
     axes = first.errors.by_axis
     shown = axis_titles(list(axes)) if len(axes) > 1 else []
     pose = task.images.meaning["pose"]
-    titles = [
-        "",
-        "contender",
-        first.tuned,
-        "decoder",
-        f"MAE ({task.unit})",
-        INTERVAL,
-        *shown,
-        *(["geodesic"] if pose else []),
-    ]
+    titles = ["", "contender", first.tuned, "decoder", f"MAE ({task.unit})", INTERVAL, *shown]
+    titles += ["geodesic"] if pose else []
     lines = [[*titles, "minus first", INTERVAL, "rank", "test MAE"]]
     for place, one in enumerate(task.contenders, 1):
         gap = difference(task, one, first)

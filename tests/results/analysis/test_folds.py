@@ -39,6 +39,8 @@ def test_value_and_decoder_are_chosen_together(tmp_path):
     (by_group,) = decided("lr", runs, error_of)
     assert (by_group.value, by_group.decoder, by_group.at_end) == ("2", "native", True)
     assert by_group.tuning == {"1": 2.5, "2": pytest.approx(9 / 8)}
+    (earlier,) = decided("lr", runs, error_of, {"1"})
+    assert (earlier.value, earlier.decoder) == ("1", ""), "an earlier version put the headline's value on folds"
     (by_image,) = decided("lr", runs, image_error)
     assert (by_image.value, by_image.decoder) == ("2", "argmax"), "a third of the images are in the largest group"
 
