@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -77,6 +77,10 @@ class Configuration:
         if self.seeds:
             return float(self.group_errors.mean())
         return self.logged(run_layout.OBJECTIVE, run_layout.VAL_GROUPS) if self.mean == "groups" else self.image_mae
+
+    def mae_without(self, groups: Sequence[str]) -> float:
+        """Mean error over the groups that are not among these."""
+        return float(self.group_errors[~np.isin(self.seeds[0].group_names, groups)].mean())
 
     @property
     def mean(self) -> str:

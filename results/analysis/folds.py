@@ -6,6 +6,7 @@ All is read from the store: the validation predictions of each fold's run are of
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from statistics import fmean
 
 from mlflow.entities import Run
@@ -60,6 +61,12 @@ class Contender:
     def name(self) -> str:
         """The name of its runs without the fold."""
         return self.out_of_fold.name
+
+    @cached_property
+    def hold_out(self) -> list[str]:
+        """The groups that chose its value and decoder; none where an earlier version stored no predictions of them."""
+        held = fetch_predictions(self.tuned.runs[0], "val", bits=False)
+        return [str(name) for name in held.group_names] if held else []
 
     @property
     def geodesic(self) -> float:

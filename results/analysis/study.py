@@ -32,7 +32,7 @@ class StudyContender:
     """A contender of a study: what distinguishes it, how it was tuned, its runs, and its predictions out of fold by seed.
 
     `tuning` is the error on the hold-out by value of the tuned field, of the best decoder there; `value` and `decoder` are the
-    best. `decoders` is the error out of fold by decoder.
+    best. `decoders` is the error out of fold by decoder, `hold_out` the groups that decided.
     """
 
     name: str
@@ -43,6 +43,7 @@ class StudyContender:
     decoder: str
     decoders: Mapping[str, float]
     runs: Sequence[Run]
+    hold_out: Sequence[str]
     seeds: tuple[Predictions, ...] = field(repr=False)
 
     @cached_property
@@ -122,6 +123,7 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         decoder=tuned.decoder,
         decoders=mean_by_decoder([one.out_of_fold.seeds[0].errors_by_decoder() for one in found]),
         runs=runs,
+        hold_out=first.hold_out,
         seeds=tuple(kept(one.out_of_fold.seeds[0], tuned.decoder) for one in found),
     )
 
@@ -178,6 +180,11 @@ def refuse_other(first: StudyContender, one: StudyContender, name: str) -> None:
         ours, theirs = one.params.get(key), first.params.get(key)
         if ours != theirs:
             raise UserError(f"{one.name} has {key} {ours}, task {name} has {theirs}: add it to a folder of its own")
+    if list(one.hold_out) != list(first.hold_out):
+        raise UserError(
+            f"{one.name} was tuned on other groups than task {name}: give it the same val_fraction and folds, or a folder "
+            "of its own"
+        )
     for seed in one.seeds:
         pairs = zip(identity(seed), identity(first.seeds[0]), strict=True)
         if not all(np.array_equal(ours, theirs) for ours, theirs in pairs):

@@ -25,8 +25,11 @@ def write_task(task: Task, folder: Path) -> None:
     """Write the files of a task, and then put them in the place of earlier ones."""
     folder.mkdir(parents=True, exist_ok=True)
     part = {name: folder / f".{name}.part" for name in (PREDICTIONS, GROUPS, CONTENDERS)}
+    hold_out = list(task.contenders[0].hold_out)
     entries = [vars_of(one) | {"seeds": len(one.seeds), "params": own_params(task, one)} for one in task.contenders]
-    content = {"meaning": task.images.meaning, "params": task.common, "contenders": entries}
+    for entry in entries:
+        del entry["hold_out"]  # the same for all
+    content = {"meaning": task.images.meaning, "params": task.common, "hold_out": hold_out, "contenders": entries}
     part[CONTENDERS].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     images, axes = task.images, task.images.axes
     columns: dict[str, Any] = {"name": images.names, "group": images.groups}
@@ -68,7 +71,8 @@ def read_task(folder: Path, name: str) -> Task:
         contenders = []
         for entry in content["contenders"]:
             seeds = tuple(predictions(f"{entry['name']} s{n}") for n in range(entry["seeds"]))
-            contenders.append(StudyContender(**entry | {"seeds": seeds, "params": common | entry["params"]}))
+            shared = {"seeds": seeds, "params": common | entry["params"], "hold_out": content["hold_out"]}
+            contenders.append(StudyContender(**entry | shared))
     except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
         raise UserError(f"{folder} holds no task of a study: {sentence(error)}") from error
     return Task(name, in_order(contenders))

@@ -75,6 +75,10 @@ def table_columns(found: Sequence[Contender], all_axes: bool = False) -> list[li
         ["contender", *(one.name for one in found)],
         ["decoder", *(one.tuned.decoder for one in found)],
         ["MAE", *(f"{one.mae:.3f}" for one in held)],
+        [
+            "not tuned on",
+            *(f"{one.out_of_fold.mae_without(one.hold_out):.3f}" if one.hold_out else "" for one in found),
+        ],
         *([title, *cells] for title, cells in zip(axis_titles(list(held[0].by_axis), all_axes), axes, strict=True)),
         *([["geodesic", *(f"{one.geodesic:.3f}" for one in found)]] if pose else []),
         ["minus the first", "", *(f"{gap.mean:+.3f}" for gap in gaps)],
@@ -100,7 +104,8 @@ def caption(found: Sequence[Contender]) -> str:
         f"{facts['protocol']}, crop {facts['crop']}: MAE ({held.meaning['unit'] or 'own unit'}) out of fold on "
         f"{len(held.names)} training images, mean over their {len(held.group_names)} groups; {facts['folds']} "
         f"folds, split seed {facts['split_seed']}, seed {facts['seed']}, last epoch, {field} and decoder of each "
-        f"contender chosen on a hold-out of the same groups. "
+        f"contender chosen on a hold-out of {len(found[0].hold_out) or 'some'} of these groups; not tuned on: the MAE over the "
+        f"others. "
         f"Differences are paired over the groups, their intervals wide enough to hold for all {len(found)} contenders at once "
         f"(Tukey's studentised range). Test: {len(test.names)} images of {len(test.group_names)} groups, mean "
         f"over images, and over the folds' networks, with their range. Code {codes}."

@@ -70,7 +70,7 @@ def task_table(task: Task) -> str:
     axes = first.errors.by_axis
     shown = axis_titles(list(axes)) if len(axes) > 1 else []
     pose = task.images.meaning["pose"]
-    titles = ["", "contender", first.tuned, "decoder", f"MAE ({task.unit})", INTERVAL, *shown]
+    titles = ["", "contender", first.tuned, "decoder", f"MAE ({task.unit})", INTERVAL, "not tuned on", *shown]
     titles += ["geodesic"] if pose else []
     lines = [[*titles, "minus first", INTERVAL, "rank", "test MAE"]]
     for place, one in enumerate(task.contenders, 1):
@@ -80,6 +80,7 @@ def task_table(task: Task) -> str:
         value = one.value + ("*" if one.at_end else "")
         cells = [f"{tie}{place}", one.name, value, one.decoder, f"{one.errors.mae:.3f}"]
         cells += ["" if interval is None else "{:.3f} to {:.3f}".format(*interval)]
+        cells += [f"{one.errors.mae_without(one.hold_out):.3f}" if one.hold_out else ""]
         cells += axis_cells(one.errors.by_axis, one.errors.scale) if shown else []
         cells += [f"{geodesic(one):.3f}"] if pose else []
         cells += ["", ""] if place == 1 else [f"{gap.mean:+.3f}", span(gap)]
@@ -119,12 +120,18 @@ def target_table(task: Task) -> str:
 def rank_table(tasks: Sequence[Task]) -> str:
     """Return the place of each method on every task and the mean of its places, `=` for a tie with the first of a task."""
     methods = methods_of_all(tasks)
-    places = {task.name: {one.method: place for place, one in enumerate(task.contenders, 1)} for task in tasks}
+    places = {task.name: places_among(methods, task) for task in tasks}
     lines = [["method", *places, "mean"]]
     for method in sorted(methods, key=lambda name: sum(place[name] for place in places.values())):
         cells = [f"{tie_mark(task, method)}{places[task.name][method]}" for task in tasks]
         lines.append([method, *cells, f"{np.mean([places[task.name][method] for task in tasks]):.1f}"])
     return "\n".join(markdown_table(lines))
+
+
+def places_among(methods: Sequence[str], task: Task) -> dict[str, int]:
+    """Return the place of each of some methods among them on a task."""
+    found = [one.method for one in task.contenders if one.method in methods]
+    return {method: place for place, method in enumerate(found, 1)}
 
 
 def tie_mark(task: Task, method: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from bel.errors import UserError
 from results.analysis import across
 from results.analysis.study import StudyContender, Task, kept
-from results.tables.study import claim_cell, filled, tables
+from results.tables.study import claim_cell, filled, rank_table, tables, task_table
 from tests.results.made import predictions_of
 
 RANDOM = np.random.default_rng(3)
@@ -16,7 +16,7 @@ def task(name, levels, groups, **errors):
     """A task whose contenders have these errors by group, an image a group."""
     contenders = [
         StudyContender(f"{method.replace('_ce', '')}-{levels} ce", {"loss": "ce"}, "lr", "0.1", {"0.1": 1.0},
-               "expected", {"expected": float(np.mean(values))}, [{"test_mae": 1.0}],
+               "expected", {"expected": float(np.mean(values))}, [{"test_mae": 1.0}], ["00001"],
                (kept(predictions_of(np.asarray(values)[:, None], range(groups)), "expected"),))
         for method, values in errors.items()
     ]  # fmt: skip
@@ -98,6 +98,23 @@ def test_tables_fill_a_readme_and_fill_it_again_to_the_same():
     asked = []
     filled("<!-- table: nothing -->\n<!-- end -->\n", found, asked.append)
     assert asked == ["nothing"]
+
+
+def test_groups_that_tuned_are_left_out_beside_the_mean():
+    both = task("x", 10, 4, a=[1, 9, 2, 3], b=[4, 4, 4, 4])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in task_table(both).splitlines()]
+    column = rows[0].index("not tuned on")
+    assert [(row[1], row[4], row[column]) for row in rows[2:]] == [
+        ("a-10 ce", "3.750", "2.000"),
+        ("b-10 ce", "4.000", "4.000"),
+    ]
+
+
+def test_places_are_counted_among_the_methods_of_all_tasks():
+    one = task("one", 10, 6, only=[1] * 6, a=[2] * 6, b=[3] * 6)
+    other = task("other", 10, 6, b=[1] * 6, a=[2] * 6)
+    rows = [[cell.strip(" =") for cell in line.split("|")[1:-1]] for line in rank_table([one, other]).splitlines()]
+    assert rows[2:] == [["a ce", "1", "2", "1.5"], ["b ce", "2", "1", "1.5"]]
 
 
 def test_a_table_without_an_end_replaces_no_line():

@@ -104,6 +104,27 @@ def test_values_of_two_sweeps_are_put_together(tmp_path):
         with_contenders(first, "pose", [lowered(contender(tmp_path / "d", "j", 1.5, {"1.0": 2.5}))])
 
 
+def test_groups_of_the_hold_out_are_kept_and_must_be_the_same(tmp_path):
+    def tuned_on(folder, code, rows):
+        rows = np.flatnonzero(np.isin(GROUPS_OF, rows))
+        held = evaluation_of({"expected": np.ones((len(rows), 3))}, GROUPS_OF[rows], [NAMES[i] for i in rows])
+        one = contender(folder, code, 2.0, {"0.1": 3.0})
+        return replace(one, tuned=replace(one.tuned, runs=[run_with(folder, f"{code} held", held)]))
+
+    first = tuned_on(tmp_path / "a", "j", [0, 2])
+    assert first.hold_out == ["0", "2"]
+    task = with_contenders(None, "pose", [first])
+    write_task(task, tmp_path / "pose")
+    (kept,) = (again := read_task(tmp_path / "pose", "pose")).contenders
+    assert kept.hold_out == ["0", "2"]
+    assert kept.errors.mae_without(kept.hold_out) == pytest.approx(
+        first.out_of_fold.group_errors[[1, 3, 4, 5, 6, 7]].mean(), abs=1e-5
+    )
+    assert len(with_contenders(again, "pose", [tuned_on(tmp_path / "b", "u", [0, 2])]).contenders) == 2
+    with pytest.raises(UserError, match="u-150 ce was tuned on other groups than task pose: give it the same"):
+        with_contenders(again, "pose", [tuned_on(tmp_path / "c", "u", [0, 1])])
+
+
 def lowered(one):
     """The contender, on whose hold-out a value without folds was the best."""
     return replace(one, tuned=replace(one.tuned, value="1.0", tuning={**one.tuned.tuning, "0.01": 1.0}))
