@@ -10,6 +10,7 @@ import numpy as np
 
 from bel.config import TrainConfig
 from bel.errors import UserError
+from bel.regularisers import NONE
 from bel.run_layout import CODE_VERSION, VAL_IMAGES
 from bel.text import is_number
 from results.analysis.configurations import Configuration
@@ -99,7 +100,10 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
     """Return what a study keeps of a contender, given once for each of its seeds."""
     found = sorted(found, key=lambda one: int(one.out_of_fold.params["seed"]))
     first, tuned = found[0], found[0].tuned
+    params = first.out_of_fold.params
     name = re.sub(rf" {re.escape(tuned.field)}=\S+", "", configuration_name(first.name))
+    if (regulariser := params.get("regulariser", NONE)) != NONE and " regulariser=" not in name:
+        name += f" regulariser={regulariser}"  # the name of a run says only what varied in its sweep
     runs = [
         {
             "seed": run.data.params["seed"],
@@ -113,7 +117,6 @@ def study_contender(found: Sequence[Contender]) -> StudyContender:
         for one in found
         for run, mae in zip(one.out_of_fold.runs, one.test_maes, strict=True)
     ]
-    params = first.out_of_fold.params
     return StudyContender(
         name=name,
         params={key: params[key] for key in sorted(IDENTITY - {tuned.field, "seed"} | {"folds"}) if key in params},
@@ -193,13 +196,27 @@ def refuse_other(first: StudyContender, one: StudyContender, name: str) -> None:
 
 def refuse_namesake(old: StudyContender, new: StudyContender, name: str) -> None:
     """Raise `UserError` where a contender is another one of the same name, as a name says only what varied in its sweep."""
-    for key in sorted((old.params.keys() | new.params.keys()) - HOW_COMPUTED - {old.tuned, new.tuned}):
-        before, now = (one.params.get(key, DEFAULTS.get(key, "")) for one in (old, new))
-        if before != now:
-            raise UserError(
-                f"{new.name} has {key} {now}, the contender of that name in task {name} has {before}: add it to a folder of "
-                "its own"
-            )
+    for key, (before, now) in differing(old, new).items():
+        raise UserError(
+            f"{new.name} has {key} {now}, the contender of that name in task {name} has {before}: add it to a folder of "
+            "its own"
+        )
+
+
+def differing(one: StudyContender, other: StudyContender) -> dict[str, tuple[str, str]]:
+    """Return the parameters, by name, in which two contenders differ, but for those that either tuned."""
+    keys = sorted((one.params.keys() | other.params.keys()) - HOW_COMPUTED - {one.tuned, other.tuned})
+    pairs = {key: tuple(each.params.get(key, DEFAULTS.get(key, "")) for each in (one, other)) for key in keys}
+    return {key: (ours, theirs) for key, (ours, theirs) in pairs.items() if ours != theirs}
+
+
+def without_regulariser(task: Task, one: StudyContender) -> StudyContender:
+    """Return the contender of a task that differs from one in the regulariser alone. Raises `UserError` for none."""
+    free = {"regulariser", "regulariser_weight"}
+    for plain in task.contenders:
+        if plain.params.get("regulariser", NONE) == NONE and differing(plain, one).keys() <= free:
+            return plain
+    raise UserError(f"task {task.name} has no contender that differs from {one.name} in the regulariser alone: add it")
 
 
 def identity(images: Predictions) -> tuple[Any, Any, Any]:

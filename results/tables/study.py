@@ -9,7 +9,7 @@ from bel.errors import UserError
 from bel.text import axis_cells, axis_titles, markdown_table
 from results.analysis.across import average_ranks, best_by_target, difference, methods_of_all, ratio, that_hold
 from results.analysis.statistics import LEVEL, Difference
-from results.analysis.study import StudyContender, Task
+from results.analysis.study import StudyContender, Task, without_regulariser
 
 INTERVAL = f"{LEVEL:.0%} interval"
 CLAIMS = (  # ours, theirs, the source, and by how many per cent it says that ours has more error; None: no difference
@@ -191,15 +191,12 @@ def claim_cell(found: Difference, claimed: float | None) -> str:
 def regulariser_table(task: Task, regularised: Task) -> str:
     """Return each head with each regulariser minus the same head without one, paired over groups."""
     lines = [["head", "regulariser", "weight", "decoder", "without", "MAE", "minus without", INTERVAL, ""]]
-    for one in regularised.contenders:
-        head = one.name.replace(f" regulariser={one.params['regulariser']}", "")
-        plain = next((other for other in task.contenders if other.name == head), None)
-        if plain is None:
-            continue
+    pairs = [(without_regulariser(task, one), one) for one in regularised.contenders]
+    for plain, one in sorted(pairs, key=lambda pair: task.contenders.index(pair[0])):
         gap = difference(regularised, one, plain)
         value = one.value + ("*" if one.at_end else "")
         cells = [f"{one.errors.mae:.3f}", f"{gap.mean:+.3f}", span(gap), gap.verdict]
-        lines.append([head, one.params["regulariser"], value, one.decoder, plain.decoder, *cells])
+        lines.append([plain.name, one.params["regulariser"], value, one.decoder, plain.decoder, *cells])
     return "\n".join(markdown_table(lines, left=(0, 1, 3, 4, 8)))
 
 

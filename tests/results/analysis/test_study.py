@@ -14,7 +14,7 @@ from results.analysis.study import Task, vars_of, with_contenders
 from results.analysis.study_files import CONTENDERS, GROUPS, PREDICTIONS, read_study, read_task, write_task
 from results.store.predictions import concatenated
 from results.store.runs import fetch_predictions
-from results.tables.study import decoder_table
+from results.tables.study import decoder_table, regulariser_table
 from tests.results.made import GROUPS as GROUPS_OF
 from tests.results.made import evaluation_of, made_run, run_with
 
@@ -123,6 +123,30 @@ def test_groups_of_the_hold_out_are_kept_and_must_be_the_same(tmp_path):
     assert len(with_contenders(again, "pose", [tuned_on(tmp_path / "b", "u", [0, 2])]).contenders) == 2
     with pytest.raises(UserError, match="u-150 ce was tuned on other groups than task pose: give it the same"):
         with_contenders(again, "pose", [tuned_on(tmp_path / "c", "u", [0, 1])])
+
+
+def test_a_regulariser_is_compared_with_the_same_head_without_one(tmp_path):
+    def tuned(code, error, regulariser):
+        params = {"regulariser": regulariser, "regulariser_weight": "10.0"}
+        one = contender(tmp_path / regulariser, code, error, {"0.1": 3.0}, params=params)
+        return replace(one, tuned=replace(one.tuned, field="regulariser_weight"))
+
+    whole = with_contenders(
+        None, "pose", [contender(tmp_path, "j", 2.0, {"0.1": 3.0}), contender(tmp_path, "u", 3.0, {"0.1": 3.0})]
+    )
+    part = with_contenders(None, "pose/regularisers", [tuned("u", 2.5, "ranksim"), tuned("j", 2.2, "ranksim")])
+    part = with_contenders(part, "pose/regularisers", [tuned("j", 1.8, "conr")])
+    assert "j-150 ce lr=0.1 regulariser=conr" in [one.name for one in part.contenders]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in regulariser_table(whole, part).splitlines()[2:]
+    ]
+    assert [(row[0], row[1], row[5], row[6]) for row in rows] == [
+        ("j-150 ce", "conr", "1.805", "-0.200"),
+        ("j-150 ce", "ranksim", "2.205", "+0.200"),
+        ("u-150 ce", "ranksim", "2.505", "-0.500"),
+    ]
+    with pytest.raises(UserError, match=r"has no contender that differs from u-150 ce lr=0\.1 regulariser=ranksim in"):
+        regulariser_table(Task("pose", whole.contenders[:1]), part)
 
 
 def lowered(one):
