@@ -18,6 +18,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # MLflow holds the results
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial that failed reports no metric
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `launch.schedule.stopper` has one
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")  # begin at once what the searcher suggests at once
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # trials' folders, not Tune's, hold what is to last
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
 

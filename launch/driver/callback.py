@@ -10,10 +10,11 @@ from bel.errors import sentence
 from bel.run_layout import BEST_SO_FAR, RANKED, Outcome
 from launch.console.progress import ProgressDisplay
 from launch.console.standings import in_order, tables
+from launch.driver.mps import restore_gpu
 from launch.driver.ray_cluster import RayDied, missing_resources, on_cluster, ray_died
 from launch.runs import Run, SweepRuns, pareto_front
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
-from launch.schedule.stopper import FULL, HOURS, SweepStopper
+from launch.schedule.stopper import FULL, HOURS, NO_GPU, SweepStopper
 from launch.spec.sweep_file import Sweep
 from launch.tracking.logger import RunLogger
 
@@ -78,6 +79,8 @@ class SweepCallback(tune.Callback):
         """End the run with the outcome that it reports, or as stopped by the scheduler, or cut off with the sweep."""
         self.check_lease()
         run = self.sweep_runs.by_key[trial.config["key"]]
+        if run.outcome == Outcome.WAITING:  # the sweep stopped before it could begin
+            return
         outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
         if trial.last_result.get("disk_full"):
             self.stopper.request(FULL, f"the disk is full ({run.reason})")
@@ -89,8 +92,10 @@ class SweepCallback(tune.Callback):
             self.end(run, outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Give the run of a worker that died, perhaps before it could begin, to another one."""
+        """Give the run of a worker that died, perhaps before it could begin, to another one, while a GPU is there."""
         self.check_lease()
+        if self.sweep.resources.gpu and not self.stopper.reason and not on_cluster() and not restore_gpu():
+            self.stopper.request(NO_GPU, "no GPU is seen on this machine any more (nvidia-smi shows what is there)")
         self.on_worker_died(self.sweep_runs.begin(trial.config["key"], time.time()))
 
     def on_worker_died(self, run: Run) -> None:

@@ -15,15 +15,16 @@ from bel.errors import shown
 from bel.run_layout import RANKED, Outcome
 from launch.console.standings import tables
 from launch.console.summary import print_results
-from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, SweepStopper
+from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, NO_GPU, SweepStopper
 from launch.schedule.workload import Workload
 from launch.tracking.logger import RunLogger
 
-EXIT_CODES = {INTERRUPTED: 130, FULL: 2, LOST: 1}  # by the reason why a sweep stopped
+EXIT_CODES = {INTERRUPTED: 130, FULL: 2, LOST: 1, NO_GPU: 1}  # by the reason why a sweep stopped
 FIRST = {  # by that reason: what the same command needs before it can go on
     FULL: "once there is room, ",
     HOURS: "with more hours, ",
     LOST: "once Ray runs there again, ",
+    NO_GPU: "once one is seen again, ",
 }
 
 

@@ -14,7 +14,7 @@ from launch.console.progress import ProgressDisplay
 from launch.driver.callback import SweepCallback
 from launch.driver.conclusion import Conclusion
 from launch.driver.live_progress import latest_pace
-from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray
+from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray, trials_at_once
 from launch.driver.trainable import Trial, changed_fields
 from launch.identity import file_digests
 from launch.runs import Run
@@ -120,6 +120,7 @@ class Driver:
             self.stopper,
             self.logger.adopt,
             self.worker_config,
+            lambda: trials_at_once(self.sweep.resources),
         )
         if not searcher.fill_queue():
             return
@@ -135,14 +136,14 @@ class Driver:
             if not isinstance(trial_scheduler, ByKey):  # it knows the trials of the Tune that is gone
                 trial_scheduler = self.scheduler(plan)
 
-    def scheduler(self, plan: Plan) -> TrialScheduler | None:
+    def scheduler(self, plan: Plan) -> TrialScheduler:
         """Return the scheduler of a stage, which knows the epochs of the trials that earlier calls ran."""
         protocols = {config.protocol_name for config in plan.configs}
         metric = self.sweep.search.objectives[0].metric
         before = scheduled_histories(self.store, protocols, metric) if self.sweep.scheduler.compares else {}
-        return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before)
+        return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before, self.stopper)
 
-    def fit(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler | None) -> bool:
+    def fit(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler) -> bool:
         """Let Tune run what the searcher suggests; return False where Ray dies on the way."""
         try:
             self.tuner(searcher, trial_scheduler).fit()
@@ -159,7 +160,7 @@ class Driver:
         ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
         return False
 
-    def tuner(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler | None) -> tune.Tuner:
+    def tuner(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler) -> tune.Tuner:
         """Return Ray's tuner of a stage; nobody needs the files in its folder afterwards."""
         return tune.Tuner(
             tune.with_resources(Trial, {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.resources.gpu}),

@@ -3,9 +3,8 @@
 from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
 from launch.driver.probing import measure, network
-from launch.driver.ray_cluster import live_nodes, poll
+from launch.driver.ray_cluster import trials_at_once
 from launch.schedule.workload import Workload
-from launch.spec.sweep_file import Sweep
 
 GB = 1e9
 VALIDATION = 1 / 3  # time of a validation image, that of a training image being 1
@@ -54,7 +53,7 @@ def print_costs(workload: Workload) -> None:
         epochs, images = epochs + config.epochs, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
-    slots = trials_at_once(workload.sweep)
+    slots = trials_at_once(resources)
     less = "; early stopping takes less" if workload.sweep.scheduler.compares else ""
     print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
     print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
@@ -74,14 +73,3 @@ def print_costs(workload: Workload) -> None:
             print(
                 f"warning: a trial's share is {part * p.memory / GB:.2f} GB: let fewer run at once, or lower batch_size"
             )
-
-
-def trials_at_once(sweep: Sweep) -> int:
-    """Return how many trials fit on the cluster at once, 1 at least."""
-    count = 0
-    for node in (node["Resources"] for node in live_nodes(poll())):
-        fits = node.get("CPU", 0) / sweep.resources.cpu
-        if sweep.resources.gpu and not isinstance(sweep.resources.gpu, str):
-            fits = min(fits, node.get("GPU", 0) / sweep.resources.gpu)
-        count += int(fits + 1e-9)
-    return max(count, 1)

@@ -22,6 +22,11 @@ import ctypes
 cuda, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
 assert cuda.cuInit(0) == 0 and cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
 """  # what each trial does first
+SEES_GPU = """
+import ctypes
+cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+assert cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value
+"""  # also where other processes leave it no memory on the GPU
 
 
 def start_mps() -> str:
@@ -36,20 +41,30 @@ def start_mps() -> str:
         return f"there is no {CONTROL}"
     if (WHOLE_MACHINE / "control").exists() and ask("get_server_list") is not None:
         return ""
-    folder = Path(tempfile.gettempdir()) / f"bel-mps-{os.getuid()}"
+    folder = our_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     lock = (folder / "drivers").open("w")
     fcntl.flock(lock, fcntl.LOCK_SH)
     os.environ |= {PIPES: str(folder), "CUDA_MPS_LOG_DIRECTORY": str(folder)}
-    everything = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    quiet = subprocess.DEVNULL
-    subprocess.run([CONTROL, "-d"], env=everything, stdin=quiet, stdout=quiet, stderr=quiet)  # says no where it runs
+    start_service()
     if not serves():
         stop_mps(lock)
         del os.environ[PIPES], os.environ["CUDA_MPS_LOG_DIRECTORY"]
         return "it does not start, or no GPU is reached through it"
     atexit.register(stop_mps, lock)
     return ""
+
+
+def our_folder() -> Path:
+    """Return the folder of the service that drivers of this user share."""
+    return Path(tempfile.gettempdir()) / f"bel-mps-{os.getuid()}"
+
+
+def start_service() -> None:
+    """Start the service for all GPUs; it says no where it runs."""
+    everything = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    quiet = subprocess.DEVNULL
+    subprocess.run([CONTROL, "-d"], env=everything, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 def ask(line: str) -> str | None:
@@ -63,11 +78,26 @@ def ask(line: str) -> str | None:
 
 def serves() -> bool:
     """Whether a process reaches a GPU through the service, and not past it."""
+    return succeeds(TEST_PROGRAM) and bool((ask("get_server_list") or "").strip())
+
+
+def succeeds(program: str) -> bool:
+    """Whether a process that starts now can run a program of Python."""
     try:
-        tried = subprocess.run([sys.executable, "-c", TEST_PROGRAM], capture_output=True, timeout=TIMEOUT)
+        tried = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return False
-    return tried.returncode == 0 and bool((ask("get_server_list") or "").strip())
+    return tried.returncode == 0
+
+
+def restore_gpu() -> bool:
+    """Return whether a process sees a GPU, if need be after our service was started again, which somebody may have stopped."""
+    if succeeds(SEES_GPU):
+        return True
+    if os.environ.get(PIPES) != str(our_folder()):
+        return False
+    start_service()
+    return succeeds(SEES_GPU)
 
 
 def stop_mps(lock: IO[str]) -> None:

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from bel.errors import UserError
 from launch.driver.mps import start_mps
-from launch.spec.sweep_file import Sweep
+from launch.spec.sweep_file import Resources, Sweep
 
 PASSED_ON = (
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
@@ -164,6 +164,18 @@ def live_nodes(poll: int) -> list[dict[str, Any]]:
 def most_on_a_node(resource: str) -> float:
     """Return the largest amount of a resource that a node of the cluster has."""
     return max((node["Resources"].get(resource, 0.0) for node in live_nodes(poll())), default=0.0)
+
+
+def trials_at_once(resources: Resources) -> int:
+    """Return how many trials fit on the cluster at once, 1 at least; a trial never has parts of two GPUs."""
+    count, gpu = 0, resources.gpu
+    for node in (node["Resources"] for node in live_nodes(poll())):
+        fits = node.get("CPU", 0) / resources.cpu
+        if gpu and not isinstance(gpu, str):
+            on_one = int(1 / gpu + 1e-9) or 1 / gpu
+            fits = min(fits, node.get("GPU", 0) * on_one)
+        count += int(fits + 1e-9)
+    return max(count, 1)
 
 
 def missing_resources(sweep: Sweep) -> list[tuple[str, float]]:

@@ -61,9 +61,10 @@ def parameters(weights: dict[str, torch.Tensor]) -> float:
     return float(sum(value.numel() for name, value in weights.items() if not name.endswith(STATISTICS)))
 
 
-def gpu_failed(error: Exception) -> bool:
-    """Whether this process cannot use its GPU any more: after an error of its own or, under MPS, of another process."""
-    return isinstance(error, torch.AcceleratorError)
+def gpu_failed(error: Exception, device: str) -> bool:
+    """Whether this process cannot use its GPU: it sees none, or after an error of its own or, under MPS, of another process."""
+    unseen = device == "cuda" and torch.backends.cuda.is_built() and not torch.cuda.is_available()
+    return unseen or isinstance(error, torch.AcceleratorError)
 
 
 def load_state(folder: Folder, name: str, say: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
@@ -125,9 +126,9 @@ class Trial(tune.Trainable):
         self.notes: list[str] = []  # lines for the driver to print
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
-            self.key = config["folder"]
+            self.key, self.values = config["folder"], config["values"]
             self.folder = Folder(self.key)
-            self.train_config = TrainConfig.make(config["values"])
+            self.train_config = TrainConfig.make(self.values)
             self.load_data(config)
             self.begin(*(load_state(self.folder, name, self.notes.append) for name in (LAST, CHECKPOINT)))
         except Exception as error:
@@ -169,7 +170,7 @@ class Trial(tune.Trainable):
                 else {}
             )
         except Exception as error:
-            if gpu_failed(error):
+            if gpu_failed(error, self.values["device"]):
                 raise
             full = isinstance(error, OSError) and error.errno in DISK_FULL
             outcome = Outcome.CUT if full else Outcome.DIVERGED if isinstance(error, Diverged) else Outcome.FAILED

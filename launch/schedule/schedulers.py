@@ -7,15 +7,32 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.schedulers.pbt import PopulationBasedTraining
 
 from launch.runs import Entry, SweepRuns
+from launch.schedule.stopper import SweepStopper
 from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
 
 FACTOR = 3  # one of so many runs that reach a rung goes on
 BRACKETS = 3  # of hyperband
+
+
+class Stopping(FIFOScheduler):
+    """Ray's order of trials, of which none begins any more once the sweep stops."""
+
+    stopper: SweepStopper
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the trial that begins next, if one does."""
+        if not self.stopper.reason:
+            return super().choose_trial_to_run(tune_controller)
+        for trial in tune_controller.get_trials():
+            if trial.status == Trial.PENDING:
+                tune_controller.stop_trial(trial)
+        return None
 
 
 class KeyedTrial(NamedTuple):
@@ -24,7 +41,7 @@ class KeyedTrial(NamedTuple):
     trial_id: str
 
 
-class ByKey(FIFOScheduler):
+class ByKey(Stopping):
     """Asks a scheduler about the first run of each configuration, all on the same seed and fold, after each of its epochs."""
 
     def __init__(self, inner: TrialScheduler, sweep_runs: SweepRuns) -> None:
@@ -86,7 +103,7 @@ def halving(sweep: Sweep, comparison: dict[str, str], longest: int, brackets: in
     )
 
 
-class Population(PopulationBasedTraining):
+class Population(Stopping, PopulationBasedTraining):
     """Ray's scheduler beside a searcher; a run that goes on with another run's state keeps its own key and folder."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -121,8 +138,8 @@ def within_bounds(sweep: Sweep, config: dict[str, Any]) -> dict[str, Any]:
     return config | {"values": config["values"] | moved}
 
 
-MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler | None]] = {  # by name in SCHEDULERS
-    "none": lambda sweep, comparison, longest: None,
+MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler]] = {  # by name in SCHEDULERS
+    "none": lambda sweep, comparison, longest: Stopping(),
     "asha": partial(halving, brackets=1),
     "hyperband": partial(halving, brackets=BRACKETS),
     "median": median,
@@ -131,17 +148,18 @@ MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler | None]]
 
 
 def make_scheduler(
-    sweep: Sweep, longest: int, sweep_runs: SweepRuns, before: dict[str, list[Entry]]
-) -> TrialScheduler | None:
-    """Return the scheduler that a sweep asks for, which knows the epochs of runs `before` this call; None for none.
+    sweep: Sweep, longest: int, sweep_runs: SweepRuns, before: dict[str, list[Entry]], stopper: SweepStopper
+) -> Stopping:
+    """Return the scheduler that a sweep asks for, which knows the epochs of runs `before` this call.
 
     `longest` is the most epochs that a run takes.
     """
     comparison = {"time_attr": "epoch", "metric": sweep.search.objectives[0].metric, "mode": "min"}
     inner = MAKERS[sweep.search.scheduler](sweep, comparison, longest)
-    if inner is None or sweep.scheduler.changes:  # a run whose fields change is no longer the run of its key
-        return inner
-    keyed = ByKey(inner, sweep_runs)
-    for key, history in before.items():
-        keyed.judge(key, history)
+    # a run whose fields change is no longer the run of its key
+    keyed = inner if isinstance(inner, Stopping) else ByKey(inner, sweep_runs)
+    keyed.stopper = stopper
+    if isinstance(keyed, ByKey):
+        for key, history in before.items():
+            keyed.judge(key, history)
     return keyed

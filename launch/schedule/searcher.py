@@ -32,11 +32,13 @@ class TrialSearcher(Searcher):
         stop: SweepStopper,
         adopt: Callable[[Run], None],
         order: Callable[[Run], dict[str, Any]],
+        fit_at_once: Callable[[], int],
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
         self.source, self.repeats, self.scheduled, self.budget = source, repeats, sweep.scheduler.compares, sweep.budget
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
+        self.fit_at_once = fit_at_once  # how many trials
         self.queue: deque[Run] = deque()
         self.in_tune: set[str] = set()  # keys of runs that Tune has, begun or not
         self.groups: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations with a run that has not ended
@@ -52,11 +54,21 @@ class TrialSearcher(Searcher):
         """Return Tune's `config` of the next run; None while more runs may follow, `FINISHED` where none will."""
         if self.stop.reason:
             return self.FINISHED
+        if self.enough():
+            return None
         if self.fill_queue():
             run = self.queue.popleft()
             self.in_tune.add(run.key)
             return self.order(run)
         return None if self.groups else self.FINISHED
+
+    def enough(self) -> bool:
+        """Return whether Tune has what fits at once and a run more, which takes over the first worker that is free.
+
+        Not more, so that a search knows the latest results. Where more fits than was counted, or runs pause, one waits.
+        """
+        waiting = any(self.sweep_runs.by_key[key].outcome == Outcome.WAITING for key in self.in_tune)
+        return waiting and len(self.in_tune) > self.fit_at_once()
 
     def fill_queue(self) -> bool:
         """Queue the next runs unless there are some, and return whether there are; decided configurations are skipped."""

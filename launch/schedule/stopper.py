@@ -1,4 +1,4 @@
-"""Stop the sweep: on Ctrl-C, a spent budget, a full disk or a dead cluster. Trials are stopped early by schedulers.py."""
+"""Stop the sweep: on Ctrl-C, a spent budget, a full disk, a dead cluster, a GPU that is gone. Single trials: schedulers.py."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from ray import tune
 from bel.run_layout import Outcome
 from launch.runs import SweepRuns
 
-INTERRUPTED, HOURS, FULL, LOST = "interrupted", "hours", "full", "lost"
+INTERRUPTED, HOURS, FULL, LOST, NO_GPU = "interrupted", "hours", "full", "lost", "no gpu"
 
 
 class SweepStopper(tune.Stopper):

@@ -24,6 +24,7 @@ from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
+from launch.schedule.stopper import SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, sampler
 from launch.spec.combinations import Plan, make_plan
 from launch.spec.sampling import draw
@@ -141,11 +142,12 @@ class Pool:
 def replay(table: Table, plan: Plan, method: str, stopping: str, seed: int) -> float:
     """The share of the grid's epochs that one search takes."""
     sweep = make_sweep(table, method=method, scheduler=stopping, seed=seed)
-    schedule = make_scheduler(
-        sweep, table.longest, cast(SweepRuns, None), {}
-    )  # a sweep_runs serves Tune's own questions alone
-    assert schedule is None or isinstance(schedule, ByKey)
-    return Pool(table, make_source(sweep, plan), schedule).epochs_to(table.goal) / table.epochs
+    nothing = cast(SweepRuns, None)  # serves Tune's own questions alone
+    schedule = make_scheduler(sweep, table.longest, nothing, {}, SweepStopper(nothing))
+    return (
+        Pool(table, make_source(sweep, plan), schedule if isinstance(schedule, ByKey) else None).epochs_to(table.goal)
+        / table.epochs
+    )
 
 
 def shares(table: Table, method: str, stopping: str, seeds: Iterable[int]) -> list[float]:

@@ -13,7 +13,7 @@ from tests.gpu.conftest import run, unlike
 
 pytest.importorskip("ray", reason="launch needs Ray")
 
-from launch.driver.mps import ask, start_mps
+from launch.driver.mps import start_mps
 
 TRAIN = """
 import json, sys, torch
@@ -36,14 +36,16 @@ NEIGHBOURS = {
 
 @pytest.fixture
 def mps(monkeypatch):
-    """The service, for processes that the test begins; sweeps of other tests may have begun it already."""
-    before = {name: os.environ.get(name) for name in SET}
-    monkeypatch.setattr("atexit.register", lambda *_: None)
+    """The service, for processes that the test begins; sweeps may use it meanwhile, and may have begun it already."""
+    before, ends = {name: os.environ.get(name) for name in SET}, []
+    monkeypatch.setattr("atexit.register", lambda *call: ends.append(call))
+    monkeypatch.setattr("launch.driver.mps.ray.shutdown", lambda: None)
     if why := start_mps():
         pytest.skip(f"no multi-process service: {why}")
     yield
+    for stop, lock in ends:
+        stop(lock)
     if before[SET[0]] is None:
-        ask("quit")
         for name in SET:
             del os.environ[name]
 

@@ -12,11 +12,9 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from launch.driver.estimate import trials_at_once
 from launch.driver.probing import fewest, trials_on_gpu
 from launch.driver.ray_cluster import refuse_unreachable
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
-from tests.launch.schedule.test_searcher import Bench
 from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 FOUR = {"code": {"grid": ["u", "hex16"]}, "code_bits": {"grid": [38, 76, 512]}}  # hex16 has no 512 levels
@@ -66,12 +64,6 @@ def test_a_plan_counts_repeats_and_the_folds_of_a_tuned_sweep(started, store, ca
     assert started("tuned", space, "--plan", base={"epochs": 3}, search=search) == 0
     out = capsys.readouterr().out
     assert "12 trials to run (tpe, scheduler asha)" in out and figures(out)[0] == 36, "there are six combinations"
-
-
-def test_places_are_what_fits_on_the_nodes(ray_here):
-    for cpu, gpu, most in ((1, 0, 2), (2, 0, 1), (0.5, 0.25, 4), (0.1, 0.3, 3), (0.1, 0, 20)):
-        bench = Bench({"code": {"grid": ["u"]}}, {}, resources={"cpu": cpu, "gpu": gpu})
-        assert trials_at_once(bench.sweep) == most
 
 
 @pytest.mark.parametrize(

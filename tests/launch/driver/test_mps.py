@@ -76,6 +76,19 @@ def test_it_goes_on_where_another_driver_of_the_user_has_it(service):
     assert said(folder)[-1] == "quit"
 
 
+def test_a_service_that_somebody_stopped_is_started_again(service, monkeypatch):
+    folder, _ = service
+    reached = f"import os; raise SystemExit(not os.path.exists({str(folder / 'there')!r}))"
+    monkeypatch.setattr(mps, "SEES_GPU", reached)
+    assert mps.start_mps() == "" and mps.restore_gpu() and said(folder).count("-d ") == 1
+    (folder / "there").unlink()
+    assert mps.restore_gpu() and said(folder).count("-d ") == 2
+    monkeypatch.setattr(mps, "SEES_GPU", "raise SystemExit(1)")
+    assert not mps.restore_gpu(), "a GPU that is gone stays gone"
+    os.environ[mps.PIPES], before = "/somewhere", said(folder)
+    assert not mps.restore_gpu() and said(folder) == before, "what the user has is left alone"
+
+
 @pytest.mark.parametrize(("servers", "program"), [("", "pass"), ("4711\n", "raise SystemExit(1)")])
 def test_one_that_does_not_serve_is_stopped_and_said(service, monkeypatch, servers, program):
     folder, ends = service

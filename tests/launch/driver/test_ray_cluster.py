@@ -19,11 +19,14 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.training.loop import fit
 from launch import sweep
-from launch.driver import driver
+from launch.driver import driver, ray_cluster
 from launch.driver.callback import SweepCallback
+from launch.driver.ray_cluster import trials_at_once
 from launch.spec.dimensions import FIELDS
+from launch.spec.sweep_file import Resources
 from tests.chaos.processes import MARK, is_raylet, kill, ours
 from tests.conftest import PROJECT, SWEEP, children, working_in
+from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 
 NONE = -1  # session of no process
 
@@ -103,6 +106,31 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tm
             assert [m.step for m in history] == list(range(1, 21))
         config = TrainConfig.make({name: trial.data.params[name] for name in FIELDS if name in trial.data.params})
         assert [m.value for m in history] == [e.metrics["val/mae"] for e in fit(config, load(config, "train"))]
+
+
+def test_places_are_what_fits_on_the_nodes(monkeypatch):
+    nodes = [{"CPU": 4.0, "GPU": 2.0}, {"CPU": 3.0}]
+    monkeypatch.setattr(ray_cluster, "live_nodes", lambda poll: [{"Resources": node} for node in nodes])
+    for cpu, gpu, most in (
+        (1, 0, 7),
+        (2, 0, 3),
+        (0.1, 0, 70),
+        (0.5, 0.25, 8),
+        (1, 0.25, 4),
+        (0.1, 0.4, 4),
+        (1, 2, 1),
+        (9, 0, 1),
+    ):
+        assert trials_at_once(Resources(cpu=cpu, gpu=gpu)) == most, (cpu, gpu)
+
+
+@pytest.mark.slow
+def test_trials_that_fit_at_once_begin_at_once(started):  # noqa: F811
+    resources, rates = {"cpu": 0.5}, [n / 1000 for n in range(1, 7)]
+    assert started("together", {"lr": {"grid": rates}}, base={"epochs": 30}, resources=resources) == 0
+    runs = [run.info for run in children("together")[1]]
+    before = sorted(run.start_time for run in runs)[:4]
+    assert len(runs) == 6 and before[3] < min(run.end_time for run in runs), "four on two processors"
 
 
 def listeners(pid):

@@ -37,7 +37,7 @@ def told(config, **changes):
 class Bench:
     """A proposer with its sweep_runs and source; `database` keeps the study, `known` is what MLflow has."""
 
-    def __init__(self, space, search, database="", known=(), name="t", **sections):
+    def __init__(self, space, search, database="", known=(), name="t", places=10**6, **sections):
         base = (
             BASE | {"epochs": 9} | {k: v for k, v in (("head", "bel"), ("code", "u")) if not {k, "head"} & space.keys()}
         )
@@ -55,7 +55,14 @@ class Bench:
         self.source, self.count = source, 0
         repeated = partial(repeats, self.sweep)
         self.searcher = TrialSearcher(
-            self.sweep, source, repeated, self.sweep_runs, self.stop, self.adopted.append, lambda run: {"key": run.key}
+            self.sweep,
+            source,
+            repeated,
+            self.sweep_runs,
+            self.stop,
+            self.adopted.append,
+            lambda run: {"key": run.key},
+            lambda: places,
         )
 
     def next(self):
@@ -109,6 +116,25 @@ def test_a_configuration_is_repeated_over_seeds_and_folds_before_the_next_one():
     assert bench.next() is None
     bench.end(runs[-1], 5)
     assert bench.next() == TrialSearcher.FINISHED
+
+
+def test_as_many_runs_as_fit_at_once_begin_together_and_one_more_waits():
+    bench = Bench({"lr": {"grid": [n / 1000 for n in range(1, 10)]}}, {}, places=3)
+    runs = bench.all()
+    assert len(runs) == 4 and bench.next() is None, "three places, and one to take over the first worker that is free"
+    for run in runs[:3]:
+        run.outcome = Outcome.RUNNING
+    assert bench.next() is None
+    bench.end(runs[0], 5)
+    assert [bench.next() is None, bench.next() is None] == [False, True], "one for the one that ended"
+
+
+def test_where_more_runs_fit_than_were_counted_one_waits_at_a_time():
+    bench = Bench({"lr": {"grid": [n / 1000 for n in range(1, 10)]}}, {}, places=1)
+    for _ in range(4):
+        for run in bench.all():
+            run.outcome = Outcome.RUNNING
+    assert len(bench.searcher.in_tune) == 5, "two, then one whenever none waits"
 
 
 def test_with_early_stopping_the_first_repeat_decides_for_all():
@@ -336,7 +362,7 @@ def test_what_another_sweep_trained_is_entered_and_told_and_not_run():
 
 def judge(bench, before=()):
     """The scheduler of a bench's sweep: of nine epochs, rungs after the second and the sixth."""
-    return make_scheduler(bench.sweep, 9, bench.sweep_runs, dict(before))
+    return make_scheduler(bench.sweep, 9, bench.sweep_runs, dict(before), bench.stop)
 
 
 def tells(schedule, run, trial_id, *errors, since=0):
