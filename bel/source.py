@@ -4,6 +4,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Modules that change no result: commands, messages, rendering, checks of data, export. A new module counts by default.
 LEFT_OUT = (
@@ -33,12 +34,23 @@ def is_left_out(name: str) -> bool:
 
 
 def meaning(source: bytes) -> str:
-    """Return a module's source without comments, docstrings and layout."""
+    """Return a module's syntax tree as text, without comments, docstrings and layout; the same in every version of Python."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return repr(plain(tree))
+
+
+def plain(node: Any) -> Any:
+    """Return a syntax tree as nested tuples, without empty fields: versions of Python differ in these, and in `ast.unparse`."""
+    if isinstance(node, ast.JoinedStr):  # 3.12 has empty strings in some
+        node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
+    if isinstance(node, ast.AST):
+        return type(node).__name__, *(
+            (name, plain(value)) for name, value in ast.iter_fields(node) if value not in (None, [])
+        )
+    return tuple(map(plain, node)) if isinstance(node, list) else node
 
 
 # Read when `bel` is imported, before its other modules: this process does not run later edits.

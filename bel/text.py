@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bel.errors import UserError, sentence, shown
@@ -25,6 +26,21 @@ UNSEEN = re.compile(
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in the lines of Ray's workers
 PROGRESS = re.compile(r"(?:\x1b\[A)*\r?")  # the start of what tqdm writes: cursor up, and back to the start of the line
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the start of a formula in a spreadsheet
+
+
+def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
+    """Return the parser of a command, with its option --version."""
+    parser = argparse.ArgumentParser(prog=name, description=description, **more)
+    parser.add_argument("--version", action="version", version=f"{name} of bel-sweeps {package_version()}")
+    return parser
+
+
+def package_version() -> str:
+    """Return the version that is installed, which pyproject.toml has."""
+    try:
+        return version("bel-sweeps")
+    except PackageNotFoundError:
+        return "that is not installed"
 
 
 def harmless(value: object) -> str:

@@ -1,6 +1,5 @@
 """Properties and a picture of a label encoding: `bel-codes NAME LEVELS [--out FILE]`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from bel.codes.file import Bits
 from bel.codes.library import NAMES, code_matrix, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
-from bel.text import columns, command
+from bel.text import columns, command, command_parser
 from launch.tracking.figures import draw_matrix
 
 MOST_LEVELS = 10_000
@@ -19,7 +18,7 @@ MOST_LEVELS = 10_000
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the properties of a code and save a picture of its matrix."""
-    parser = argparse.ArgumentParser(prog="bel-codes", description="Properties and picture of a label encoding.")
+    parser = command_parser("bel-codes", "Properties and picture of a label encoding.")
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
     parser.add_argument("--out", type=Path, help="file of the picture (runs/codes/NAME-LEVELS.png)")

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from bel.config import TrainConfig
 from bel.errors import UserError
+from bel.text import command_parser
 from bel.training.build import build_model
 from launch.driver.driver import Driver
 from launch.driver.estimate import announce
@@ -89,9 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="sweep.py", description="Run a sweep of label encodings.")
+    parser = command_parser("sweep.py", "Run a sweep of label encodings.")
     add = parser.add_argument
-    add("file", type=Path, help="sweep file, e.g. sweeps/demo.yaml")
+    add(
+        "file",
+        type=Path,
+        help="sweep file, e.g. sweeps/demo.yaml, or the name of one that comes with the project, e.g. demo",
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. epochs=1, search.trials=4")
     add("--plan", action="store_true", help="say what would run, how long it takes and what it needs; run nothing")
     add("--fresh", action="store_true", help="begin anew: take no finished trial from this sweep or another")

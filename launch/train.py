@@ -19,7 +19,7 @@ from bel.data.prepare.prepared import Prepared
 from bel.errors import UserError
 from bel.files import refuse_folder, replacing, writing_in
 from bel.run_layout import CHECKPOINT, CONFIG, LAST, PREDICTIONS
-from bel.text import beyond_range, command, harmless, selection
+from bel.text import beyond_range, command, command_parser, harmless, selection
 from bel.training import checkpoint
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
@@ -33,7 +33,7 @@ BAR = "{desc} |{bar}| {elapsed}"
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Train one network and write its checkpoints into a folder; with --resume go on from the last one."""
-    parser = argparse.ArgumentParser(prog="bel-train", description="Train one network, without Ray and MLflow.")
+    parser = command_parser("bel-train", "Train one network, without Ray and MLflow.")
     parser.add_argument("file", type=Path, nargs="?", help=f"YAML of config fields, e.g. the {CONFIG} of a trial")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the checkpoints (%(default)s)")
     parser.add_argument("--resume", action="store_true", help=f"go on after the epoch of OUT/{LAST}")

@@ -22,7 +22,7 @@ from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError
 from bel.files import refuse_folder
-from bel.text import command
+from bel.text import command, command_parser
 
 CHOSEN = (
     "protocol",
@@ -41,7 +41,7 @@ CHOSEN = (
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Render, check, prepare and describe image data; 1 where a check finds what would corrupt a result."""
-    parser = argparse.ArgumentParser(prog="bel-data", description="Make, check and prepare image data.")
+    parser = command_parser("bel-data", "Make, check and prepare image data.")
     commands = parser.add_subparsers(required=True)
     add_synth(commands.add_parser("synth", help="render heads with known yaw, pitch and roll"))
     add_check(commands.add_parser("check", help="report what in a data folder would corrupt a result"))

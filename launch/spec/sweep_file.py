@@ -14,6 +14,7 @@ from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, c
 from launch.spec.sections import checked, key, mapping, section
 
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
+SHIPPED = Path(__file__).parents[2] / "sweeps"  # also where the package is installed
 MAX_NAME_BYTES = 200  # a folder's name has 255 at most, and more is added to a sweep's
 
 
@@ -100,8 +101,12 @@ PLAIN_KEYS = [f for f in fields(Sweep) if f.metadata]  # checked keys that are n
 
 
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
-    """Return the sweep in a YAML file, with `KEY=VALUE` settings applied. Raises `UserError` naming the key that is wrong."""
-    content = yaml_text.load(path, f"no sweep file {path}: those that come with the project are in sweeps/")
+    """Return the sweep of a YAML file or a shipped name, with `KEY=VALUE` settings. Raises `UserError` naming the wrong key."""
+    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+    content = yaml_text.load(
+        SHIPPED / f"{path}.yaml" if str(path) in names and not path.exists() else path,
+        f"no sweep file {path}; with the project come, by name, {', '.join(names)}",
+    )
     for setting in settings:
         apply(content, setting)
     return parse(content)

@@ -1,10 +1,10 @@
 """The command `bel-results`: evaluate and compare sweeps."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
+from bel.text import command_parser
 from results.store.faults import store_command
 
 # A module each, with `add(parser)` and a function of its name. Only the one asked for is imported: some take seconds of torch.
@@ -23,7 +23,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command on the results of sweeps; return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="bel-results", description="Evaluate and compare sweeps.")
+    parser = command_parser("bel-results", "Evaluate and compare sweeps.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)

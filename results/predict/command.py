@@ -20,7 +20,7 @@ from bel.config import TrainConfig
 from bel.deploy.calibration import Calibration
 from bel.errors import UserError, within
 from bel.files import replacing
-from bel.text import harmless
+from bel.text import command_parser, harmless
 from results.predict import inference
 from results.predict.output import Output
 from results.predict.source import Source, open_source
@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options. Raises `UserError` for numbers out of range, and for one without what it belongs to."""
-    parser = argparse.ArgumentParser(
-        prog="bel-predict",
-        description="Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
+    parser = command_parser(
+        "bel-predict",
+        "Predict pictures with a trained network. Each picture, or each box in it, is cut as the "
         "network's training images were, and turned upright as its EXIF says if those were.",
         epilog="Written: predictions.csv (units, std_: the posterior's standard deviation, of heads that have one, and "
         "lower_, upper_: the ends of intervals, of runs with a calibration), pictures/ or annotated.mp4, of a folder "

@@ -24,7 +24,7 @@ from bel.deploy.published import is_published
 from bel.errors import UserError, setting_of
 from bel.run_layout import PREDICTIONS
 from bel.tensor_file import DIGEST
-from bel.text import ALL_AXES, harmless, selection
+from bel.text import ALL_AXES, command_parser, harmless, selection
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs
@@ -44,7 +44,7 @@ NOT_REPEATED = "the checkpoint, the data or the code is not what was logged"
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Re-test a checkpoint, or the best trial of each table of a sweep; 1 where a validation error is not the logged one."""
-    parser = argparse.ArgumentParser(prog="bel-eval", description="Re-test a checkpoint: validation again, then test.")
+    parser = command_parser("bel-eval", "Re-test a checkpoint: validation again, then test.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
     source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")

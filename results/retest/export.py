@@ -1,6 +1,5 @@
 """A run's model as one file for other programs: `bel-export --run-id ID --to onnx`; image in, degrees out."""
 
-import argparse
 import importlib.util
 import sys
 import warnings
@@ -19,7 +18,7 @@ from bel.deploy.module import OUTPUTS, Deployed, WithIntervals, write_onnx, writ
 from bel.errors import UserError
 from bel.files import refuse_file, replacing
 from bel.precision import plain_fp32
-from bel.text import listed
+from bel.text import command_parser, listed
 from bel.training import checkpoint
 from results.retest.evaluate import FREE
 from results.retest.loaded_checkpoint import read_state
@@ -79,9 +78,7 @@ class Format:
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the model of a run or a checkpoint, the decoder included; 1 where the file does not predict as torch does."""
-    parser = argparse.ArgumentParser(
-        prog="bel-export", description="Write a trained model, image in and degrees out, for other programs."
-    )
+    parser = command_parser("bel-export", "Write a trained model, image in and degrees out, for other programs.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
     source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow")

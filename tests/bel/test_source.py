@@ -1,6 +1,7 @@
 """The code version is of the source that runs, and of no more of it than decides a result."""
 
 import ast
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def test_what_is_left_out_is_there_and_a_new_module_counts():
 )
 def test_a_comment_or_a_docstring_changes_no_version(old, new, same):
     assert (meaning(old.encode()) == meaning(new.encode())) is same
+
+
+def test_the_version_is_the_same_in_every_version_of_python():
+    source = b"""@d
+def f(a, *, b: int = 1) -> str:
+    return f"{a!r:>{b}} {b['x']}" "y" if (c := a) else None
+"""
+    assert hashlib.sha256(meaning(source).encode()).hexdigest()[:12] == "9e3124b9e502", meaning(source)
 
 
 RUN = """
