@@ -25,7 +25,7 @@ from results.predict import inference
 from results.predict.output import Output
 from results.predict.source import Source, open_source
 from results.retest.evaluate import add_settings, settings
-from results.retest.loaded_checkpoint import LoadedCheckpoint, load_network, read_state
+from results.retest.loaded_checkpoint import LoadedCheckpoint, add_source, load_network, read_state
 from results.store.calibration import stored_calibration
 from results.store.faults import store_command
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     find = box_finder(arguments)
     refuse_folder(arguments.out, source)
     changes = settings(arguments.set, FREE)
-    state, run = read_state(arguments.run_id, arguments.checkpoint)
+    state, run = read_state(arguments)
     loaded = load_network(state, changes, run)
     calibration = None if run is None else stored_calibration(run, state["epoch"], loaded.config.axes)
     print_notes(loaded.config, find is not None)
@@ -68,9 +68,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "Exit code 1: some pictures could not be used; 2: nothing was written.",
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="image, folder of images (and those below), video")
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoint file, without MLflow")
+    add_source(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help=f"new or empty folder; default: {FOLDER}, or -2, -3, ..."
     )

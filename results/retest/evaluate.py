@@ -29,12 +29,19 @@ from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs
 from results.retest import published
-from results.retest.loaded_checkpoint import LoadedCheckpoint, fetch_state, load_network, load_test, tolerance
+from results.retest.loaded_checkpoint import (
+    LoadedCheckpoint,
+    add_source,
+    fetch_state,
+    load_network,
+    load_test,
+    run_of_model,
+    tolerance,
+)
 from results.retest.table import print_table
 from results.store.faults import store_command
 from results.store.predictions import write
-from results.store.registry import find_version
-from results.store.runs import fetch_predictions, find_run
+from results.store.runs import fetch_predictions
 
 # Fields that may be set: they do not change what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
@@ -45,10 +52,7 @@ NOT_REPEATED = "the checkpoint, the data or the code is not what was logged"
 def main(argv: Sequence[str] | None = None) -> int:
     """Re-test a checkpoint, or the best trial of each table of a sweep; 1 where a validation error is not the logged one."""
     parser = command_parser("bel-eval", "Re-test a checkpoint: validation again, then test.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
-    source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")
-    source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow, or a published state dict")
+    add_source(parser, "without MLflow, or a published state dict")
     state_dict = parser.add_argument_group("of a published state dict, which does not say them")
     state_dict.add_argument("--protocol", help=" or ".join(published_names()))
     state_dict.add_argument("--code", help="code of head bel; the other heads have none")
@@ -66,13 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes = settings(arguments.set, FREE)
     runs = find_runs(arguments.run_id) if arguments.model is None else [run_of_model(arguments.model)]
     return max(re_test(load_network(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
-
-
-def run_of_model(reference: str) -> Run:
-    """Return the run of a registered model. Raises `UserError` where there is no such model."""
-    version = find_version(reference)
-    print(f"model {reference}: version {version.version} of {version.name}")
-    return find_run(version.run_id)
 
 
 def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> int:

@@ -21,7 +21,7 @@ from bel.precision import plain_fp32
 from bel.text import command_parser, listed
 from bel.training import checkpoint
 from results.retest.evaluate import FREE
-from results.retest.loaded_checkpoint import read_state
+from results.retest.loaded_checkpoint import add_source, read_state
 from results.store.calibration import stored_calibration
 from results.store.faults import store_command
 
@@ -79,14 +79,12 @@ class Format:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the model of a run or a checkpoint, the decoder included; 1 where the file does not predict as torch does."""
     parser = command_parser("bel-export", "Write a trained model, image in and degrees out, for other programs.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
-    source.add_argument("--checkpoint", type=Path, help="checkpoint file, without MLflow")
+    add_source(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"file to write or replace; default: in {FOLDER}")
     arguments = parser.parse_args(argv)
     refuse_missing_packages(arguments.to)
-    state, run = read_state(arguments.run_id, arguments.checkpoint)
+    state, run = read_state(arguments)
     model = load_module(state, run.info.run_id if run else arguments.checkpoint.stem, run)
     out = arguments.out or FOLDER / f"{model.name}{FORMATS[arguments.to].suffix}"
     refuse_target(out, arguments.checkpoint)

@@ -1,5 +1,6 @@
 """A checkpoint with its network, for a re-test: its validation error has to repeat before the test split is measured."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from bel.run_layout import BY_IMAGE, CHECKPOINT
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, unit, width
 from results.analysis.leaderboard import find_runs
-from results.store.runs import artifact
+from results.store.registry import find_version
+from results.store.runs import artifact, find_run
 
 SAME, OTHER_BATCH, OTHER_DEVICE = 1e-6, 1e-4, 1e-2  # degrees by which a repeated validation error may differ
 
@@ -52,10 +54,27 @@ def one_run(run_id: str) -> Run:
     return runs[0]
 
 
-def read_state(run_id: str | None, path: Path) -> tuple[dict[str, Any], Run | None]:
-    """Return the state of a run's best checkpoint and the run; without an id that of a file."""
-    run = None if run_id is None else one_run(run_id)
-    return (checkpoint.load(path) if run is None else fetch_state(run)), run
+def add_source(parser: argparse.ArgumentParser, of_file: str = "without MLflow") -> None:
+    """Add the options that say which checkpoint: of a run, of a registered model, or a file."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run-id", help="MLflow id of a trial, or of a sweep (its best trial)")
+    source.add_argument("--model", metavar="NAME@ALIAS", help="registered model, or NAME/VERSION of one")
+    source.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"checkpoint file, {of_file}")
+
+
+def read_state(a: argparse.Namespace) -> tuple[dict[str, Any], Run | None]:
+    """Return the state of the checkpoint that the options of `add_source` say, and its run; a file has none."""
+    if a.checkpoint is not None:
+        return checkpoint.load(a.checkpoint), None
+    run = one_run(a.run_id) if a.model is None else run_of_model(a.model)
+    return fetch_state(run), run
+
+
+def run_of_model(reference: str) -> Run:
+    """Return the run of a registered model. Raises `UserError` where there is no such model."""
+    version = find_version(reference)
+    print(f"model {reference}: version {version.version} of {version.name}")
+    return find_run(version.run_id)
 
 
 def fetch_state(run: Run) -> dict[str, Any]:

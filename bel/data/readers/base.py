@@ -3,6 +3,7 @@
 A new dataset is one reader file with its `Source`s, and one entry of `PROTOCOLS`.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,9 +89,10 @@ def find_folder(data_root: Path, name: str, inside: str) -> Path:
     for folder in (data_root / name, data_root):
         if any(folder.glob(inside)) and (name in (folder.name, folder.resolve().name) or "*" not in inside):
             return folder
+    rendered = f"bel-data synth --layout {'biwi' if name == 'BIWI' else '300w_lp'} --out {shlex.quote(str(data_root))}"
     raise NoImagesError(
         f"no {name} images in {str(data_root)!r}: neither {data_root / name / inside} nor {data_root / inside} is there; "
-        f"set data_root to the folder that holds {name}/ (or render one with: bel-data synth)"
+        f"set data_root to the folder that holds {name}/ (or render one: {rendered})"
     )
 
 
