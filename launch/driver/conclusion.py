@@ -11,13 +11,15 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from bel.errors import shown
+from bel.errors import UserError, shown
 from bel.run_layout import RANKED, Outcome
 from launch.console.standings import tables
 from launch.console.summary import print_results
 from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, NO_GPU, SweepStopper
 from launch.schedule.workload import Workload
 from launch.tracking.logger import RunLogger
+from results.store.description import show_view
+from results.store.runs import find_run
 
 EXIT_CODES = {INTERRUPTED: 130, FULL: 2, LOST: 1, NO_GPU: 1}  # by the reason why a sweep stopped
 FIRST = {  # by that reason: what the same command needs before it can go on
@@ -62,6 +64,7 @@ class Conclusion:
             print(problem, file=sys.stderr)
         if written and not self.lost and not self.logger.writer.refused:
             self.print_kept()
+            self.show_view()
         return self.exit_code(written)
 
     def complete(self, written: bool) -> bool:
@@ -94,6 +97,11 @@ class Conclusion:
         idle = not self.workload.sweep_runs.having(*RANKED) and not self.stopper.reason
         faulty = self.failed or idle or self.logger.writer.refused or self.logger.unstored
         return EXIT_CODES.get(self.stopper.reason, int(bool(faulty))) or int(not written)
+
+    def show_view(self) -> None:
+        """Keep the view of the trials in MLflow's UI, and link it in the sweep's description."""
+        with suppress(MlflowException, SQLAlchemyError, UserError):  # a view is not worth an error
+            show_view(find_run(self.logger.store.parent_id))
 
     def print_kept(self) -> None:
         """Say how many checkpoints are in the store."""

@@ -1,27 +1,22 @@
 """`bel-results leaderboard`: the configurations of sweeps, the best first, also in MLflow's UI. Imports no torch."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow.entities import Run
-from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from bel.errors import UserError
-from bel.run_layout import NOTE, Outcome
+from bel.run_layout import Outcome
 from bel.text import ALL_AXES, OldFlag
 from results.analysis.configurations import error_of, is_ranked
 from results.analysis.leaderboard import boards, left_out
 from results.analysis.ranking import rank_key
-from results.store.connect import connect
+from results.store.description import describe, trial_links
 from results.store.runs import find_sweeps, outcome, trials
 from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
 from results.tables.leaderboard import FORMATS, markdown
-
-BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
-BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -70,35 +65,10 @@ def publish(parent: Run, markdown: str) -> str:
     Returns the address of that view. The rest of a description stays; the leaderboard of an earlier call is
     replaced. Raises `UserError` where its text leaves no room.
     """
-    client, experiment_id = connect(), parent.info.experiment_id
     runs = trials([parent])
-    text = client.get_run(parent.info.run_id).data.tags.get(NOTE, "")
-    about = client.get_experiment(experiment_id).tags.get(NOTE) or BLOCK.sub("", text)
-    notes = [
-        described(own, markdown, links(parent, runs), limit)
-        for own, limit in ((text, MAX_TAG_VAL_LENGTH), (about, MAX_EXPERIMENT_TAG_VAL_LENGTH))
-    ]
+    describe(parent, markdown, links(parent, runs))
     keep_view(parent, runs)
-    client.set_tag(parent.info.run_id, NOTE, notes[0])
-    client.set_experiment_tag(experiment_id, NOTE, notes[1])
     return f"{ui_address()}/{view_link(parent)}"
-
-
-def described(own: str, markdown: str, links: str, limit: int) -> str:
-    """Return a description with a leaderboard at its end, or in the place of an earlier one; cut after a row if too long."""
-    before, _, rest = own.partition(BEGIN)
-    after = rest.partition(END)[2].strip()
-    rows = markdown.strip().splitlines()
-    for shown in range(len(rows), -1, -1):
-        cut = f"{len(rows) - shown} more lines are in `bel-results leaderboard`" if shown < len(rows) else ""
-        block = [BEGIN, "\n".join(rows[:shown]).strip(), cut, links, END]
-        note = "\n\n".join(part for part in (before.strip(), *block, after) if part)
-        if len(note) <= limit:
-            return note
-    raise UserError(
-        f"a description in MLflow has at most {limit} characters, and this one leaves no room for a leaderboard: shorten "
-        "the sweep's or the experiment's there"
-    )
 
 
 def links(parent: Run, runs: Sequence[Run]) -> str:
@@ -110,4 +80,4 @@ def links(parent: Run, runs: Sequence[Run]) -> str:
     places = {"charts": view_link(parent), "table": view_link(parent, charts=False)}
     if len(best) > 1:
         places[f"the best {len(best[:MOST])} in parallel coordinates"] = comparison_link(best[:MOST])
-    return "Trials: " + " · ".join(f"[{name}]({address})" for name, address in places.items())
+    return trial_links(places)

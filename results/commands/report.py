@@ -14,11 +14,11 @@ from bel.files import refuse_file
 from bel.run_layout import NOTE
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
-from results.commands.leaderboard import BLOCK
 from results.report import best_configurations, overview
 from results.report.page import plural, render
 from results.report.report_data import ReportData
 from results.retest.evaluate import add_settings, settings
+from results.store.description import BLOCK
 from results.store.runs import find_sweeps, outcome, trials
 
 FREE = ("data_root", "cache_dir")

@@ -5,9 +5,10 @@ import mlflow
 import pytest
 
 from bel.errors import UserError
-from results.commands.leaderboard import BEGIN, END, described, publish
+from results.commands.leaderboard import publish
 from results.commands.main import main
 from results.store import ui_links as views
+from results.store.description import BEGIN, END, described, show_view
 from results.store.ui_links import LOCAL, MOST, VIEW, charts_link, comparison_link, keep_view
 from tests.conftest import children
 
@@ -19,6 +20,18 @@ def notes(parent):
     client = mlflow.MlflowClient()
     tags = client.get_run(parent.info.run_id).data.tags, client.get_experiment(parent.info.experiment_id).tags
     return [one[NOTE] for one in tags]
+
+
+def test_the_view_of_a_sweep_is_there_when_it_ends(swept_store):
+    parent, _ = children("fixture")
+    assert VIEW + parent.info.run_id in mlflow.get_experiment(parent.info.experiment_id).tags
+    for note in notes(parent):
+        assert note.startswith("three heads on rendered heads\n\n" + BEGIN) and note.endswith(END)
+        assert f"[charts]({views.view_link(parent)})" in note and "|" not in note.replace("\u00b7", "")
+    publish(parent, "\n| rows |\n| --: |")
+    before = notes(parent)
+    show_view(mlflow.get_run(parent.info.run_id))
+    assert notes(parent) == before and "| rows |" in before[0], "what was published stays"
 
 
 def test_a_leaderboard_is_published_below_the_description_and_replaced(swept_store, capsys):
@@ -77,9 +90,13 @@ def test_the_view_holds_what_the_sweep_varies(swept_store):
 def test_where_the_newest_sweep_is_seen(swept_store, capsys):
     parent, trials = children("fixture")
     assert views.main(["--port", "5005"]) == 0
-    before = capsys.readouterr().out.strip()
-    assert before == f"newest sweep, fixture (random): http://127.0.0.1:5005/{charts_link(parent)}"
-    publish(parent, "rows")
+    seen = capsys.readouterr().out.strip()
+    assert seen == f"newest sweep, fixture (random): http://127.0.0.1:5005/{views.view_link(parent)}"
+    client = mlflow.MlflowClient()
+    client.delete_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id)  # of an earlier version
+    assert views.main(["--port", "5005"]) == 0
+    assert capsys.readouterr().out.strip().endswith(charts_link(parent))
+    keep_view(parent, trials)
     assert views.main([]) == 0
     assert capsys.readouterr().out.strip().endswith(f"http://127.0.0.1:5000/{views.view_link(parent)}")
     assert len(comparison_link(trials[:MOST])) < 1500
