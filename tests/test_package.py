@@ -73,6 +73,11 @@ def test_its_commands_need_no_checkout(shell):
     for command in COMMANDS:
         code, said = shell(f"{command} --version")
         assert code == 0 and re.search(r"of bel-sweeps \d+\.\d+\.\d+", said), said
+    shell("mkdir -p ros/launch && touch ros/launch/__init__.py")
+    code, said = shell("PYTHONPATH=ros bel-sweep --version")
+    assert code == 1 and "No module named 'launch.sweep'" in said, said
+    code, said = shell("export PYTHONPATH=ros; env -u PYTHONPATH bel-sweep --version")
+    assert code == 0, said
     code, said = shell("bel-sweep demo")
     assert code == 2 and said.count("\n") == 1 and "bel-data synth --layout biwi --out" in said, said
     assert shell(RENDER)[0] == 0
