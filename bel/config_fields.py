@@ -140,7 +140,9 @@ class ConfigFields:
     erase: float = option(0.0, "probability of erasing a rectangle of a training image", low=0, high=1)
     seed: int = option(0, "weights, order and augmentation", low=0, high=2**31)
     device: str = option(
-        "auto", "where to compute; auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto",
+        "where to compute; auto takes a GPU (cuda) where there is one, and never mps, Apple's Metal",
+        choices=("auto", "cpu", "cuda", "mps"),
     )
     precision: str = option(
         "auto",

@@ -1,13 +1,13 @@
-"""The device of a run, and its arithmetic: bf16 autocast or exact fp32."""
+"""The device of a run, and its arithmetic: bf16 autocast, exact fp32, and float64 where the device has it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from bel.config import TrainConfig
 from bel.errors import UserError
 
 # Trunks with depthwise convolutions over few channels: on small images the casts of autocast cost more than bf16 saves.
@@ -15,23 +15,64 @@ from bel.errors import UserError
 # MobileNetV2 and 0.5, 0.6, 0.7 for the others; AMX 0.7, 1.1, 1.4 for MobileNetV2. ResNets: 1.3, 1.5, 2.0.
 DEPTHWISE = ("efficientnet", "mnasnet", "mobilenet", "shufflenet")
 AMX, AVX512 = 96, {"mobilenet_v2": 192}  # image sizes from which bf16 is faster
+WITHOUT_FLOAT64 = ("mps",)  # types of devices
+
+AVAILABLE: dict[str, Callable[[], bool]] = {
+    "cpu": lambda: True,
+    "cuda": lambda: torch.cuda.is_available(),
+    "mps": lambda: torch.backends.mps.is_available(),
+}
+MISSING = {  # what torch does not see, and where it would
+    "cuda": "no GPU here; set device to cpu or auto, or install a CUDA build of torch",
+    "mps": "no Metal device here, which a Mac with Apple silicon has; set device to cpu or auto",
+}
+
+
+class PrecisionConfig(Protocol):
+    """What the arithmetic of a run depends on."""
+
+    @property
+    def precision(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def backbone(self) -> str: ...
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a config's name. Raises `UserError` where there is no GPU."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device cuda: torch sees no GPU here; set device to cpu or auto, or install a CUDA build of torch"
-        )
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    """Return the device of a config's name; auto is cuda or cpu, never mps. Raises `UserError` where it is not there."""
+    if name == "auto":
+        name = "cuda" if AVAILABLE["cuda"]() else "cpu"
+    if not AVAILABLE[name]():
+        raise UserError(f"device {name}: torch sees {MISSING[name]}")
+    return torch.device(name)
 
 
-def autocasts(config: TrainConfig, device: torch.device) -> bool:
+def exact(values: Tensor) -> Tensor:
+    """Return values in float64: on their device, or on the CPU where that has no float64."""
+    return values.cpu().double() if values.device.type in WITHOUT_FLOAT64 else values.double()
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the floating-point type of a device with the most digits."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
+
+
+def copy_to(values: Tensor, device: torch.device) -> Tensor:
+    """Copy values to a device, to a GPU of CUDA without waiting for it; float64 becomes float32 where it has none."""
+    if values.dtype == torch.float64 and device.type in WITHOUT_FLOAT64:
+        values = values.float()
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
+def autocasts(config: PrecisionConfig, device: torch.device) -> bool:
     """Return whether training uses bf16 autocast: on request, and with auto where measurements show that it is faster."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "mps":
+        return False  # not measured
     return config.image_size >= bf16_from(config.backbone)
 
 

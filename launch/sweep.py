@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from bel.config import TrainConfig
 from bel.errors import UserError
+from bel.precision import pick_device
 from bel.text import command_parser
 from bel.training.build import build_model
 from launch.driver.driver import Driver
@@ -112,15 +113,25 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
-    """Raise `UserError` for what would fail later: missing files, unreadable weights, `device: cuda` without a GPU share."""
-    if sweep.resources.gpu == 0 and any(config.device == "cuda" for config in configs):
-        raise UserError("device cuda needs a share of a GPU for each trial: set resources.gpu above 0")
+    """Raise `UserError` for what would fail later: missing files, unreadable weights, a device that trials will not have."""
+    check_devices(sweep, {config.device for config in configs})
     for config in {pixels_key(config): config for config in configs}.values():
         check_files(config)
     if "TORCH_HOME" in os.environ:  # workers run in other folders
         os.environ["TORCH_HOME"] = str(Path(os.environ["TORCH_HOME"]).expanduser().absolute())
     for config in {(config.backbone, config.weights, config.image_size): config for config in configs}.values():
         build_model(config)
+
+
+def check_devices(sweep: Sweep, devices: set[str]) -> None:
+    """Raise `UserError` for cuda without a share of a GPU, and for mps with one or where torch has no mps."""
+    gpu = sweep.resources.gpu
+    if gpu == 0 and "cuda" in devices:
+        raise UserError("device cuda needs a share of a GPU for each trial: set resources.gpu above 0")
+    if "mps" in devices:
+        pick_device("mps")
+        if gpu != 0:
+            raise UserError(f"device mps is no GPU that Ray counts, and resources.gpu is {gpu}: set resources.gpu to 0")
 
 
 def progress_bar(protocol: str, items: Iterable[Any], total: int) -> Iterable[Any]:

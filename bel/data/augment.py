@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bel.angles import Axis, euler_to_matrix, matrix_to_euler, other_triple, wrap_axes
+from bel.precision import copy_to
 
 BLUR = 5  # pixels on a side
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in a grey value (ITU-R BT.601)
@@ -201,10 +202,10 @@ def change(images: Tensor, chosen: Tensor, how: Callable[[Tensor], Tensor]) -> T
     rows = chosen.nonzero()[:, 0]
     if not len(rows):
         return images
-    rows = rows.to(images.device, non_blocking=True)
+    rows = copy_to(rows, images.device)
     return images.clone().index_copy_(0, rows, how(images[rows]))
 
 
 def on_device(numbers: Tensor, images: Tensor) -> Tensor:
     """Copy numbers from the CPU to the device of `images` as float32, without waiting for it."""
-    return numbers.float().to(images.device, non_blocking=True)
+    return copy_to(numbers.float(), images.device)

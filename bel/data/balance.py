@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bel.angles import Axis
 from bel.errors import UserError
+from bel.precision import copy_to
 
 BALANCES = ("none", "lds")
 FEWEST, MOST = 5, 1000  # images of a level that are counted, at least and at most
@@ -56,10 +57,10 @@ class Balance:
 
     def to(self, device: torch.device) -> Balance:
         """Move to a device."""
-        self.tables = [table.to(device) for table in self.tables]
+        self.tables = [copy_to(table, device) for table in self.tables]
         return self
 
     def __call__(self, targets: Tensor) -> Tensor:
-        """Targets in units (B, axes) on the device -> weights (B, axes), float64."""
+        """Targets in units (B, axes) on the device -> weights (B, axes), float64 where the device has it."""
         columns = zip(self.tables, targets.unbind(-1), self.axes, strict=True)
         return torch.stack([table[axis.to_index(y)] for table, y, axis in columns], -1)

@@ -15,6 +15,7 @@ from bel.data.augment import augment, augment_targets, draw, joined, within_axes
 from bel.data.prepare.crops import center
 from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.errors import UserError
+from bel.precision import copy_to
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 AT_ONCE = 2**24  # bytes in float32 of the batches that are made at once on a GPU; about three times as much is in use
@@ -125,7 +126,7 @@ def gather_from_map(
     for i, (row, (y, x)) in enumerate(zip(rows.tolist(), corners.tolist(), strict=True)):
         pixels[i] = images[row, y : y + size, x : x + size]
     if stream is None:
-        return batch
+        return batch.to(device)
     with torch.cuda.stream(copy_stream(device)):
         there = batch.to(device, non_blocking=True)
     copy_stream(device).synchronize()  # only this thread waits
@@ -136,7 +137,7 @@ def gather_from_map(
 def gather_on_device(images: Tensor, size: int, rows: Tensor, corners: Tensor) -> Tensor:
     """Gather from images on the device."""
     side = torch.arange(size, device=images.device)
-    row, y, x = (part.to(images.device, non_blocking=True) for part in (rows[:, None, None], *corners.T[:, :, None]))
+    row, y, x = (copy_to(part, images.device) for part in (rows[:, None, None], *corners.T[:, :, None]))
     return images[row, (y + side)[:, :, None], (x + side)[:, None, :]]
 
 
@@ -162,4 +163,4 @@ def constants(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def to_device(targets: Tensor, device: torch.device) -> Tensor:
     """Copy targets to the device without waiting for it."""
-    return (targets.pin_memory() if device.type == "cuda" else targets).to(device, non_blocking=True)
+    return copy_to(targets.pin_memory() if device.type == "cuda" else targets, device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bel.angles import Axis, wrap_axes
 from bel.heads import Head
+from bel.precision import exact
 from bel.training.posterior import summary
 
 
@@ -49,7 +50,7 @@ def scales(head: Head, outputs: list[Tensor], axes: Sequence[Axis], temperatures
     A level's probability is spread evenly over its width, so that no posterior, however sure, is of width 0.
     """
     if temperatures is None:
-        one = torch.ones_like(outputs[0][:, :1], dtype=torch.float64)  # of any batch size, also in an exported network
+        one = exact(torch.ones_like(outputs[0][:, :1]))  # of any batch size, also in an exported network
         return torch.cat([one] * len(axes), -1)
     std = summary(head.posteriors(outputs, temperatures), None, axes)["std"]
     steps = std.new_tensor([axis.step for axis in axes])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bel.angles import Axis, circular
 from bel.heads.decoders import circular_expected, expected
 from bel.heads.losses import LOSSES
+from bel.precision import exact
 
 CodeMatrix = NDArray[np.uint8] | NDArray[np.float32]
 LOGIT, SCORE = 40.0, 1e3  # of a bit and of a level in perfect outputs: their probabilities are 1 in float32
@@ -99,7 +100,10 @@ class Head(BaseHead):
         raise NotImplementedError
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
-        """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first."""
+        """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first.
+
+        They are on the device of the outputs, or on the CPU where it has no float64; so are posteriors.
+        """
         raise NotImplementedError
 
     def perfect_outputs(self, targets: Tensor) -> list[Tensor]:
@@ -198,7 +202,7 @@ class PerAxisHead(Head):
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
         """Outputs -> predictions in units (B, axes), float64, by decoder, the headline first."""
         by_axis = [
-            {name: head.axis.to_value(level.double()) for name, level in head.decode_levels(output).items()}
+            {name: head.axis.to_value(exact(level)) for name, level in head.decode_levels(output).items()}
             for head, output in zip(self.axis_heads(), outputs, strict=True)
         ]
         return {name: torch.stack([values[name] for values in by_axis], -1) for name in by_axis[0]}
@@ -209,10 +213,10 @@ class PerAxisHead(Head):
 
     def posteriors(self, outputs: list[Tensor], temperatures: Sequence[float] | None = None) -> list[Tensor]:
         """Probabilities of the levels (B, levels) of each axis, float64; none from a head that gives none."""
-        heads, exact = self.axis_heads(), [output.double() for output in outputs]
+        heads, given = self.axis_heads(), [exact(output) for output in outputs]
         if temperatures is not None:
-            exact = [head.tempered(x, t) for head, x, t in zip(heads, exact, temperatures, strict=True)]
-        each = [head.posterior(output) for head, output in zip(heads, exact, strict=True)]
+            given = [head.tempered(x, t) for head, x, t in zip(heads, given, temperatures, strict=True)]
+        each = [head.posterior(output) for head, output in zip(heads, given, strict=True)]
         return [posterior for posterior in each if posterior is not None]
 
     def wrong_bits(self, outputs: list[Tensor], targets: Tensor) -> list[Tensor]:

@@ -76,7 +76,7 @@ class BelHead(SingleAxisHead):
 
     def posterior(self, output: Tensor) -> Tensor:
         """Probabilities of the levels (B, levels): the likelihoods of their code words, normalised."""
-        return scores(output, self.matrix.to(output.dtype)).softmax(-1)
+        return scores(output, self.matrix.to(output)).softmax(-1)
 
     def wrong_bits(self, output: Tensor, target: Tensor) -> Tensor:
         """Which bits (B, bits), decoded by the sign of their logits, differ from the code word of the target."""

@@ -63,4 +63,4 @@ class RlelHead(SingleAxisHead):
 
     def posterior(self, output: Tensor) -> Tensor:
         """Probabilities of the levels (B, levels)."""
-        return scores(output, self.matrix.to(output.dtype)).softmax(-1)
+        return scores(output, self.matrix.to(output)).softmax(-1)

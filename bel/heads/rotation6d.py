@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from bel.angles import euler_to_matrix, least_turned, matrix_to_euler
 from bel.heads.base import Head, HeadConfig
 from bel.heads.losses import LOSSES
+from bel.precision import exact
 
 
 def gram_schmidt(six: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Rotation6dHead(Head):
 
     def decode(self, outputs: list[Tensor]) -> dict[str, Tensor]:
         """Outputs -> yaw, pitch, roll in degrees (B, 3), float64, the triple with the least |pitch| + |roll|."""
-        euler = least_turned(matrix_to_euler(gram_schmidt(outputs[0].double())))
+        euler = least_turned(matrix_to_euler(gram_schmidt(exact(outputs[0]))))
         return {"rotation": torch.stack([euler[:, self.order.index(i)] for i in range(3)], dim=-1)}
 
     def perfect_outputs(self, targets: Tensor) -> list[Tensor]:

@@ -158,8 +158,7 @@ def kind_of(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
 
 def environment(device: torch.device) -> dict[str, str]:
     """Return device, library and code version, on which a result depends too."""
-    gpu = device.type == "cuda"
-    name = (
-        torch.cuda.get_device_name(device) if gpu else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    )
+    name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "code_version": code_version()}

@@ -15,7 +15,7 @@ from bel.data.groups import group_means
 from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.heads import Head
 from bel.model import Model
-from bel.precision import plain_fp32
+from bel.precision import copy_to, plain_fp32
 from bel.training.posterior import summary
 
 PER_CENT = "% of range"
@@ -172,9 +172,11 @@ def evaluate(
 
 def decoded(head: Head, outputs: list[Tensor], targets: Tensor, axes: Sequence[Axis]) -> list[dict[str, Tensor]]:
     """Outputs (B, width) of a head and targets in units (B, axes) -> predictions, summary and wrong bits, on the CPU."""
-    there = targets.to(outputs[0].device)
+    there = copy_to(targets, outputs[0].device)
     wrong = {axis.name: value for axis, value in zip(axes, head.wrong_bits(outputs, there), strict=False)}
-    found = [head.decode(outputs), summary(head.posteriors(outputs), there, axes), wrong]
+    posteriors = head.posteriors(outputs)
+    true = targets.to(posteriors[0].device) if posteriors else None
+    found = [head.decode(outputs), summary(posteriors, true, axes), wrong]
     return [{name: value.cpu() for name, value in values.items()} for values in found]
 
 

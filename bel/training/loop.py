@@ -16,7 +16,7 @@ from bel.data.loading import Split, split
 from bel.data.prepare.prepared import Prepared, refuse_changed
 from bel.errors import Diverged, UserError
 from bel.model import Model
-from bel.precision import pick_device, plain_fp32
+from bel.precision import pick_device, plain_fp32, widest
 from bel.training.build import Optimiser, build_model, optimiser_groups
 from bel.training.checkpoint import FORMAT, environment, restore
 from bel.training.evaluate import Evaluation, evaluate
@@ -140,7 +140,7 @@ def train_epoch(
     step.model.train()
     batches = train_batches(data, rows, config, generator, context.device)
     with context.active():
-        total = torch.zeros((), dtype=torch.float64, device=context.device)
+        total = torch.zeros((), dtype=widest(context.device), device=context.device)
         step.begin()
     for done in range(count):
         with context.active(), plain_fp32():

@@ -7,6 +7,7 @@ from bel.config import TrainConfig
 from bel.data.balance import Balance
 from bel.heads import Head
 from bel.model import Model, WithFeatures
+from bel.precision import copy_to
 from bel.regularisers import NONE, REGULARISERS
 
 
@@ -42,7 +43,7 @@ class Objective:
         predictions = None
         if self.regulariser.uses_predictions:
             with torch.no_grad():
-                predictions = next(iter(head.decode(outputs).values()))
+                predictions = copy_to(next(iter(head.decode(outputs).values())), targets.device)
         each = None if weights is None else weights.mean(-1)
         penalty = self.regulariser(features, targets, predictions, each)
         assert self.weight is not None

@@ -22,6 +22,12 @@ IDLE_STREAMS: list[torch.cuda.Stream] = []
 # asked for is taken from it, and from which size on an allocation is a mapping of its own.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = (-1, 2**31 - 1), (-2, 2**28), (-3, 2**30)
 
+# How the state of torch's default generator is read and set, by the type of a device without streams.
+RANDOM_STATE: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], None]]] = {
+    "cpu": (torch.get_rng_state, torch.set_rng_state),
+    "mps": (torch.mps.get_rng_state, torch.mps.set_rng_state),
+}
+
 
 @cache
 def keep_freed_memory() -> None:
@@ -60,13 +66,14 @@ class RunContext:
     def active(self) -> Iterator[None]:
         """Compute on the stream of the run, with its random numbers."""
         if self.stream is None:
-            state = torch.get_rng_state()
-            torch.set_rng_state(self.generator.get_state())
+            get, put = RANDOM_STATE[self.device.type]
+            state = get()
+            put(self.generator.get_state())
             try:
                 yield
             finally:
-                self.generator.set_state(torch.get_rng_state())
-                torch.set_rng_state(state)
+                self.generator.set_state(get())
+                put(state)
             return
         default = torch.cuda.default_generators[self.device.index or 0]
         # By reference, not by value: a captured graph continues the state with which it was captured.

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model
-from bel.precision import autocasts
+from bel.precision import autocasts, widest
 from bel.training.build import Optimiser
 from bel.training.objective import Objective
 from bel.training.run_context import Replay
@@ -118,7 +118,9 @@ class Step:
         self.bf16 = autocasts(config, self.device) if bf16 is None else bf16
         self.objective = Objective(config, targets, self.device)
         self.network = self.objective.network(model)
-        self.penalty = torch.zeros((), dtype=torch.float64, device=self.device)  # of the regulariser, since `begin`
+        self.penalty = torch.zeros(
+            (), dtype=widest(self.device), device=self.device
+        )  # of the regulariser, since `begin`
         self.replays = config.cuda_graph and self.objective.graph and self.device.type == "cuda"
         self.replay: Replay[Tensor] | None = None
         self.warm = 0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mlflow.entities import Run
 
 from bel.config import TrainConfig
@@ -14,7 +13,7 @@ from bel.data.prepare.prepared import Prepared, is_here, usable
 from bel.errors import UserError
 from bel.heads.decoders import STEPPED
 from bel.model import Model
-from bel.precision import pick_device
+from bel.precision import AVAILABLE, pick_device
 from bel.run_layout import BY_IMAGE, CHECKPOINT
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, unit, width
@@ -91,7 +90,7 @@ def fetch_state(run: Run) -> dict[str, Any]:
 def load_network(state: dict[str, Any], changes: dict[str, Any], run: Run | None = None) -> LoadedCheckpoint:
     """Return a checkpoint with its network, on the kind of device that trained it if there is one here."""
     trained_on = state["environment"]["device"].split()[0]
-    device = trained_on if trained_on == "cpu" or torch.cuda.is_available() else "auto"
+    device = trained_on if AVAILABLE.get(trained_on, bool)() else "auto"
     config = checkpoint.config_of(state, {"weights": "none", "device": device} | changes)
     model = checkpoint.restore(state, config)
     model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ from PIL import Image
 from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.data.synthetic import synthesise
+from bel.precision import AVAILABLE
 from bel.run_layout import (
     CHANGES,
     CHECKPOINT,
@@ -323,6 +324,7 @@ def test_a_gpu_share_that_torch_cannot_use_fails_the_trial_in_a_sentence(ray_her
         (["resources.gpu=2"], "resources.gpu asks for 2 GPU a trial, and Ray has at most 1"),
         (["resources.cpu=64"], "resources.cpu asks for 64 CPU a trial, and Ray has at most 2"),
         (["device=cuda"], "device cuda needs a share of a GPU"),
+        (["device=mps"], "device mps: torch sees no Metal device here"),
         (["code=z"], "code of head bel must be one of"),
         (["colour=red"], "unknown key of a sweep 'colour'"),
         (["protocol=csv"], "protocol csv is a mapping"),
@@ -338,6 +340,12 @@ def test_what_a_user_gets_wrong_is_one_line_and_starts_nothing(ray_here, swept, 
     err = capsys.readouterr().err.strip()
     assert re.search(says, err) and err.startswith("error: ") and "\n" not in err
     assert not (store / "mlflow.db").exists() and not (store / "runs").exists()
+
+
+def test_mps_is_no_gpu_that_ray_counts(ray_here, swept, store, capsys, monkeypatch):
+    monkeypatch.setitem(AVAILABLE, "mps", lambda: True)
+    assert sweep.main([str(swept[1]), "--plan", "--set", "device=mps", "--set", "resources.gpu=0.5"]) == 2
+    assert "resources.gpu is 0.5: set resources.gpu to 0" in capsys.readouterr().err
 
 
 def test_a_balance_that_changes_nothing_is_refused_before_any_trial(ray_here, swept, store, capsys):
