@@ -19,7 +19,8 @@ test: $(READY)
 test-all: test
 	$(PYTEST) -m "slow and not service"
 
-# The tests that need PostgreSQL; each starts a server in a temporary folder.
+# The tests that need PostgreSQL (initdb, pg_ctl) or Slurm (Debian: slurmctld, slurmd, slurm-client, munge); each starts its
+# own in a temporary folder, and skips with a reason where its programs are missing.
 test-services: $(READY)
 	$(BIN)/python -m pytest -m service
 

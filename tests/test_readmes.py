@@ -23,9 +23,9 @@ from tests.results.retest.test_published import published_state
 
 DOCUMENTS = ("README.md", "bel/README.md", "sweeps/README.md", "launch/README.md", "results/README.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^(\$ |make |python |bel-\w+ |ray |pip |git )", re.MULTILINE)
+COMMAND = re.compile(r"^(\$ |make |python |bel-\w+ |ray |sbatch |pip |git )", re.MULTILINE)
 SCRIPTS = dict(re.findall(r'^(bel-\w+) = "(.+):main"$', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE))
-PROGRAMS = (*SCRIPTS, "make", "python", "ray")
+PROGRAMS = (*SCRIPTS, "make", "python", "ray", "sbatch")
 SMALL = {
     "image_size": 32,
     "crop": "frame",
@@ -146,6 +146,12 @@ class Commands:
         """What is submitted to a cluster is run as it is here."""
         assert words[:2] == ["job", "submit"]
         self.python(words[words.index("--") + 2 :])
+
+    def sbatch(self, words: list[str]) -> None:
+        """The sweep of a job is planned; `tests/launch/test_slurm.py` runs one."""
+        at = words.index("sweeps/slurm.sbatch")
+        assert all(word.startswith("--") for word in words[:at])
+        self.python(["launch/sweep.py", *words[at + 1 :], "--address"])
 
     def bel_data(self, words: list[str]) -> None:
         """Images are small and few."""
