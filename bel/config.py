@@ -35,11 +35,7 @@ class TrainConfig(ConfigFields):
         """Convert, fill in what the head decides, and check every rule."""
         self._set({f.name: convert(f, getattr(self, f.name)) for f in fields(self)})
         for f in fields(self):
-            value, bounds = getattr(self, f.name), f.metadata["bounds"]
-            if f.metadata["choices"] is not None and value is not None:
-                one_of(f.name, value, f.metadata["choices"])
-            elif bounds != (-math.inf, math.inf) and not isinstance(value, str):  # a word instead of a number
-                within(f.name, value, *bounds)
+            check_field(f, getattr(self, f.name))
         self._complete_head()
         self._complete_data()
         self._check_recipe()
@@ -152,6 +148,15 @@ def convert(f: Field[Any], value: Any) -> Any:
         return None
     words = [word for kind in kinds[1:] if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
     return convert_to(kinds[0], f.name, value, words)
+
+
+def check_field(f: Field[Any], value: Any) -> None:
+    """Raise `UserError` unless a converted value is one of its field's choices, or within its bounds."""
+    bounds = f.metadata["bounds"]
+    if f.metadata["choices"] is not None and value is not None:
+        one_of(f.name, value, f.metadata["choices"])
+    elif bounds != (-math.inf, math.inf) and not isinstance(value, str):  # a word instead of a number
+        within(f.name, value, *bounds)
 
 
 HINTS = typing.get_type_hints(TrainConfig)

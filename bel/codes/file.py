@@ -24,10 +24,19 @@ def matrix_file(levels: int, path: str) -> Bits:
         matrix = READERS[file.suffix.lower()](file)
     except Exception as error:  # numpy raises many types of errors for broken headers
         raise UserError(f"cannot read the code file {file}: {' '.join(str(error).split())}") from error
-    check_shape(file, matrix.shape, levels)
-    check_entries(file, matrix)
+    hint = "where axes differ, write {levels} in the path, which stands for that number, and give each a file"
+    return checked_matrix(f"code file {file}", matrix, levels, hint)
+
+
+def checked_matrix(what: str, matrix: NDArray[Any], levels: int, hint: str) -> Bits:
+    """Return a 0/1 matrix (levels, bits) as a code; `hint` says what to do about other numbers of levels.
+
+    Raises `UserError` where it has another shape, other entries, or a word twice.
+    """
+    check_shape(what, matrix.shape, levels, hint)
+    check_entries(what, matrix)
     bits = np.array(matrix, dtype=np.uint8, order="C")
-    check_unique(file, bits)
+    check_unique(what, bits)
     return bits
 
 
@@ -47,40 +56,31 @@ def read_csv(path: Path) -> NDArray[Any]:
 READERS: dict[str, Callable[[Path], NDArray[Any]]] = {".npy": read_npy, ".csv": read_csv}
 
 
-def check_shape(file: Path, shape: tuple[int, ...], levels: int) -> None:
+def check_shape(what: str, shape: tuple[int, ...], levels: int, hint: str) -> None:
     """Raise `UserError` unless a shape is (levels, bits) with 1 to 10,000 bits."""
     if len(shape) != 2:
-        raise UserError(
-            f"code file {file} must have two dimensions, a row a level and a column a bit, got shape {shape}"
-        )
+        raise UserError(f"{what} must have two dimensions, a row a level and a column a bit, got shape {shape}")
     if not 1 <= shape[1] <= MOST_COLUMNS:
-        raise UserError(f"code file {file} must have 1 to {MOST_COLUMNS} columns, a bit each, got {shape[1]}")
+        raise UserError(f"{what} must have 1 to {MOST_COLUMNS} columns, a bit each, got {shape[1]}")
     if shape[0] != levels:
-        raise UserError(
-            f"code file {file} must have as many rows as the axis has levels, {levels}, got {shape[0]}: where axes differ, "
-            "write {levels} in the path, which stands for that number, and give each a file"
-        )
+        raise UserError(f"{what} must have as many rows as the axis has levels, {levels}, got {shape[0]}: {hint}")
 
 
-def check_entries(file: Path, matrix: NDArray[Any]) -> None:
+def check_entries(what: str, matrix: NDArray[Any]) -> None:
     """Raise `UserError` unless a matrix (levels, bits) holds numbers, 0 and 1 only."""
     if matrix.dtype.kind not in "buif":
-        raise UserError(f"code file {file} must hold 0 and 1 only, got entries of type {matrix.dtype}")
+        raise UserError(f"{what} must hold 0 and 1 only, got entries of type {matrix.dtype}")
     wrong = (matrix != 0) & (matrix != 1)
     if wrong.any():
         row, column = np.unravel_index(wrong.argmax(), wrong.shape)
         value = matrix[row, column]
-        raise UserError(
-            f"code file {file} must hold 0 and 1 only, got {value:g} in row {row}, column {column} (from 0)"
-        )
+        raise UserError(f"{what} must hold 0 and 1 only, got {value:g} in row {row}, column {column} (from 0)")
 
 
-def check_unique(file: Path, matrix: Bits) -> None:
+def check_unique(what: str, matrix: Bits) -> None:
     """Raise `UserError` naming the first row of a code (levels, bits) that repeats another."""
     seen: dict[bytes, int] = {}
     for level, word in enumerate(matrix):
         first = seen.setdefault(word.tobytes(), level)
         if first != level:
-            raise UserError(
-                f"code file {file} must have different rows, but rows {first} and {level} (from 0) are equal"
-            )
+            raise UserError(f"{what} must have different rows, but rows {first} and {level} (from 0) are equal")

@@ -17,6 +17,7 @@ from bel.codes.file import READERS, Bits, matrix_file
 from bel.errors import UserError, absolute, convert_to, within
 
 LAST_SEED = 2**31
+Code = Callable[[int], Bits]  # from a number of levels to a 0/1 matrix (levels, bits)
 
 
 def johnson_digit(value: NDArray[np.int64], width: int) -> Bits:
@@ -103,7 +104,7 @@ def random(levels: int, seed: int = 0) -> Bits:
     return (rows > 0).astype(np.uint8)
 
 
-CODES: dict[str, Callable[[int], Bits]] = {
+CODES: dict[str, Code] = {
     "u": unary,
     "j": johnson,
     "b1jdj": b1jdj,
@@ -115,25 +116,25 @@ CODES: dict[str, Callable[[int], Bits]] = {
 }
 
 
-def seeded(argument: str) -> Callable[[int], Bits]:
+def seeded(argument: str) -> Code:
     """Return code `random` of a seed. Raises `UserError` for no valid seed."""
     seed = convert_to(int, "seed of code random", argument)
     within("seed of code random", seed, 0, LAST_SEED)
     return partial(random, seed=seed)
 
 
-def in_file(argument: str) -> Callable[[int], Bits]:
+def in_file(argument: str) -> Code:
     """Return the code of a file, which is read when it is called. Raises `UserError` for a path of another format."""
     if Path(argument).suffix.lower() not in READERS:
         raise UserError(f"path of code file must end in one of {list(READERS)}, got {argument!r}")
     return partial(matrix_file, path=argument)
 
 
-ARGUMENTS: dict[str, Callable[[str], Callable[[int], Bits]]] = {"random": seeded, "file": in_file}
+ARGUMENTS: dict[str, Callable[[str], Code]] = {"random": seeded, "file": in_file}
 NAMES = (*CODES, "random:SEED", "file:PATH")
 
 
-def find_code(name: str | None, what: str = "code") -> Callable[[int], Bits]:
+def find_code(name: str | None, what: str = "code") -> Code:
     """Return the function of a code, from levels to its matrix. Raises `UserError` for an unknown name or argument."""
     kind, colon, argument = (name or "").partition(":")
     if colon and kind in ARGUMENTS:
@@ -157,9 +158,12 @@ def short_name(name: str, levels: int) -> str:
     return Path(path.replace("{levels}", str(levels))).stem if kind == "file" else name
 
 
-def code_matrix(name: str, levels: int) -> Bits:
-    """Return the matrix (levels, bits) of a code. Raises `UserError` for an unknown name or an invalid number of levels."""
-    code = find_code(name)
+def code_matrix(code: str | Code, levels: int) -> Bits:
+    """Return the matrix (levels, bits) of a code, by its name or its function.
+
+    Raises `UserError` for an unknown name or an invalid number of levels.
+    """
+    code = find_code(code) if isinstance(code, str) else code
     if levels < 2:
         raise UserError(f"a code needs at least 2 levels, got {levels}")
     return code(levels)

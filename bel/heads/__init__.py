@@ -60,7 +60,7 @@ def head_fields(name: str, given: Mapping[str, Any], published: Mapping[str, Any
     loss = kind.published_loss if recipe == "published" else None
     found = {"loss": loss or kind.losses[0]} | defaults
     found |= {option: value for option, value in given.items() if value is not None}
-    if "code" in own:
+    if "code" in own and not callable(found["code"]):  # a function from levels to a matrix has no name
         found["code"] = normal_code(found["code"], f"code of head {name}")
     one_of(f"loss of head {name}", found["loss"], kind.losses)
     return found

@@ -42,8 +42,10 @@ class BelHead(SingleAxisHead):
     def __init__(self, features: int, axis: Axis, config: HeadConfig) -> None:
         super().__init__(features, axis, config)
         options = self.options_of(config)
-        self.code_name = options["code"]
-        matrix = torch.from_numpy(code_matrix(self.code_name, axis.levels)).float()
+        self.code_name = (
+            options["code"] if isinstance(options["code"], str) else ""
+        )  # by which its native decoder is found
+        matrix = torch.from_numpy(code_matrix(options["code"], axis.levels)).float()
         self.register_buffer("matrix", matrix, persistent=False)  # (levels, bits)
         self.bottleneck, width = bottleneck(features, options["theta"])
         self.bits = nn.Linear(width, matrix.shape[1])

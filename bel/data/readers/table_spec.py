@@ -156,8 +156,8 @@ def parse_targets(value: Any, pose: bool) -> tuple[Target, ...]:
     return tuple(replace(targets[name], unit="deg", flip=flip) for name, flip in POSE.items())
 
 
-def parse_target(name: Any, value: Any) -> Target:
-    """Return one target. Raises `UserError`."""
+def parse_target(name: Any, value: Any, place: str = "protocol.targets") -> Target:
+    """Return one target; messages say that it is in `place`. Raises `UserError`."""
     if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
         raise UserError(
             f"a target's name must be letters, digits and _, got {name!r}: rename the column, or quote a name like 'on'"
@@ -170,27 +170,23 @@ def parse_target(name: Any, value: Any) -> Target:
         raise UserError(
             f"a target's name must not be or begin with 'groups', as metrics do, got {name!r}: rename the column"
         )
-    where = f"targets.{name}"
+    where = f"{place}.{name}"
     if not isinstance(value, Mapping):
-        raise UserError(f"protocol.{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")
-    refuse_unknown(f"key of protocol.{where}", value, ("low", "high", "levels", "unit", "flip", "check_unit", "period"))
+        raise UserError(f"{where} must be a mapping such as {{low: 0, high: 100}}, got {value!r}")
+    refuse_unknown(f"key of {where}", value, ("low", "high", "levels", "unit", "flip", "check_unit", "period"))
     given = plain(value)
-    low, high, period = parse_range(f"protocol.{where}", given)
+    low, high, period = parse_range(where, given)
     flip = given.get("flip")
     if flip is not None and (isinstance(flip, bool) or str(flip) not in ("1", "-1")):
-        raise UserError(
-            f"protocol.{where}.flip must be 1 or -1, got {flip!r}: leave it out where mirroring changes the meaning"
-        )
+        raise UserError(f"{where}.flip must be 1 or -1, got {flip!r}: leave it out where mirroring changes the meaning")
     unit = given.get("unit", "")
     if not isinstance(unit, str):
-        raise UserError(f"protocol.{where}.unit must be text, got {unit!r}: put it in quotes")
+        raise UserError(f"{where}.unit must be text, got {unit!r}: put it in quotes")
     if len(unit) > LONGEST_NAME:
-        raise UserError(
-            f"protocol.{where}.unit must have {LONGEST_NAME} characters at most, got {len(unit)}: shorten it"
-        )
-    levels = convert_to(int, f"protocol.{where}.levels", given.get("levels", 100))
-    within(f"protocol.{where}.levels", levels, 2, MOST_LEVELS)
-    checked = convert_to(bool, f"protocol.{where}.check_unit", given.get("check_unit", True))
+        raise UserError(f"{where}.unit must have {LONGEST_NAME} characters at most, got {len(unit)}: shorten it")
+    levels = convert_to(int, f"{where}.levels", given.get("levels", 100))
+    within(f"{where}.levels", levels, 2, MOST_LEVELS)
+    checked = convert_to(bool, f"{where}.check_unit", given.get("check_unit", True))
     flip = None if flip is None else int(flip)
     return Target(name, low, high, levels, unit, flip, None if checked else False, period)
 
