@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bel.angles import differences
+from bel.output import plain
 from bel.run_layout import CODE_VERSION, SELECTION_SPLIT, SPLIT_HASH
 from bel.text import beyond_of, selection
 from results.analysis.configurations import Configuration
@@ -207,12 +208,3 @@ def agreement(first: tuple[str, Configuration], second: tuple[str, Configuration
 def correlation(a: Floats, b: Floats) -> float:
     """Return Pearson's correlation of values (n,) and (n,); NaN where one of them does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 1 and a.std() > 0 and b.std() > 0 else math.nan
-
-
-def plain(value: Any) -> Any:
-    """Return a nested value as JSON can hold it: NaN and infinity become None."""
-    if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,6 +16,7 @@ from bel.data.loading import load, request, split
 from bel.data.prepare.prepared import Prepared, is_here
 from bel.deploy.calibration import Calibration
 from bel.errors import UserError, within
+from bel.output import Answer, add_format
 from bel.run_layout import CALIBRATED, CALIBRATION, CODE_VERSION, SELECTION_SPLIT, SPLIT_HASH, VAL_GROUPS
 from bel.text import columns, harmless
 from bel.training.evaluate import constant_median, evaluate
@@ -44,9 +45,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "(test); default: on both, where the test images are here",
     )
     add_settings(parser, "for the re-test, e.g. data_root=/data, device=cpu")
+    add_format(parser)
 
 
-def calibrate(a: argparse.Namespace) -> int:
+def calibrate(a: argparse.Namespace, answer: Answer) -> int:
     """Calibrate a trial, of a fold with all folds of its configuration; print and store what that gives."""
     within("--level", a.level, 0.5, 0.999)
     changes = settings(a.set, FREE)
@@ -62,10 +64,11 @@ def calibrate(a: argparse.Namespace) -> int:
             measured |= left_out(outputs, a.level, losses)
         if TEST in a.measure if a.measure else test_is_here(networks[0]):
             measured[TEST] = on_others([test_outputs(network) for network in networks], calibration)
-    print(f"\n{described(runs, outputs, calibration)}\n\n{table(calibration, measured)}")
+    answer.values = stored_facts(networks, outputs, calibration, measured)
+    answer.say(f"\n{described(runs, outputs, calibration)}\n\n{table(calibration, measured)}")
     for network in networks:
-        store(network, stored_facts(networks, outputs, calibration, measured))
-    print(f"\n{CALIBRATION} and metrics are in run {', '.join(run.info.run_id for run in runs)}")
+        store(network, answer.values)
+    answer.say(f"\n{CALIBRATION} and metrics are in run {', '.join(run.info.run_id for run in runs)}")
     return 0
 
 

@@ -1,14 +1,13 @@
 """`bel-results compare`: runs, or configurations of a sweep, against each other on the same images. Imports no torch."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bel.errors import UserError
+from bel.output import Answer, add_format
 from bel.run_layout import PREDICTIONS
 from bel.text import ALL_AXES
 from results.analysis.configurations import Configuration, configurations, sorted_by_name
@@ -30,16 +29,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--decoder", help="decoder of all runs; default: the headline of each")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
 
 
-def compare(a: argparse.Namespace) -> int:
+def compare(a: argparse.Namespace, answer: Answer) -> int:
     """Print the comparison. Raises `UserError` for what cannot be compared."""
     found = [loaded(one, a.split, a.decoder) for one in contenders(a.names, a.sweep)]
     for one in found[1:]:
         refuse_different_images(found[0], one, a.split)
-    result = comparison(found, a.split)
-    sys.stdout.write(json.dumps(result, indent=1) + "\n" if a.format == "json" else text(result, a.all_axes) + "\n")
+    answer.values = comparison(found, a.split)
+    answer.say(text(answer.values, a.all_axes))
     return 0
 
 

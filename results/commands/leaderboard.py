@@ -8,6 +8,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from bel.errors import UserError
+from bel.output import Answer
 from bel.run_layout import Outcome
 from bel.text import ALL_AXES, OldFlag
 from results.analysis.configurations import error_of, is_ranked
@@ -16,7 +17,7 @@ from results.analysis.ranking import rank_key
 from results.store.description import describe, trial_links
 from results.store.runs import find_sweeps, outcome, trials
 from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
-from results.tables.leaderboard import FORMATS, markdown
+from results.tables.leaderboard import FORMATS, markdown, records
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--publish", action="store_true", help="write it into the sweep's description in MLflow")
 
 
-def leaderboard(a: argparse.Namespace) -> int:
+def leaderboard(a: argparse.Namespace, answer: Answer) -> int:
     """Print the tables; say on stderr how many trials are in none of them."""
     if a.publish and len(a.sweep) > 1:
         raise UserError(
@@ -51,7 +52,8 @@ def leaderboard(a: argparse.Namespace) -> int:
     if a.out:
         a.out.write_text(text, encoding="utf-8")
     else:
-        sys.stdout.write(text)
+        answer.say(text.removesuffix("\n"))
+    answer.values = None if a.out else records(found)
     if missing:
         print(f"in no table: {missing}", file=sys.stderr)
     if a.publish:

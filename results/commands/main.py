@@ -4,10 +4,12 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from bel.output import answering
 from bel.text import command_parser
 from results.store.faults import store_command
 
-# A module each, with `add(parser)` and a function of its name. Only the one asked for is imported: some take seconds of torch.
+# A module each, with `add(parser)` and a function of its name, which gets the options and fills the `Answer`. Only
+# the one asked for is imported: some take seconds of torch.
 COMMANDS = {
     "leaderboard": "configurations of sweeps, the best first, and which differences are real",
     "compare": "runs against each other: by angle, by sequence, by bit",
@@ -32,5 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add(sub)
             sub.set_defaults(run=getattr(module, name))
     arguments = parser.parse_args(given)
-    code: int = arguments.run(arguments)
+    with answering(arguments.format) as answer:
+        code: int = arguments.run(arguments, answer)
     return code

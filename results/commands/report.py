@@ -11,6 +11,7 @@ from mlflow.entities import Run
 
 from bel.errors import UserError
 from bel.files import refuse_file
+from bel.output import Answer, add_format
 from bel.run_layout import NOTE
 from bel.text import ALL_AXES
 from results.analysis.leaderboard import boards, left_out
@@ -43,14 +44,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
     parser.add_argument("--filter", default="", help="an MLflow filter of trials, e.g. \"params.head = 'bel'\"")
     add_settings(parser, f"where images are here: {' or '.join(FREE)}")
+    add_format(parser)
 
 
-def report(a: argparse.Namespace) -> int:
+def report(a: argparse.Namespace, answer: Answer) -> int:
     """Write the page of a sweep, and say where."""
     refuse_file("--out", a.out)
     sweep = find_sweeps([a.sweep])[0]
     write(sweep, trials([sweep], a.filter), a.out, settings(a.set, FREE), a.all_axes)
-    print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB")
+    answer.values = {"sweep_id": sweep.info.run_id, "file": a.out, "bytes": a.out.stat().st_size}
+    answer.say(f"{a.out}: {answer.values['bytes'] / 1e6:.1f} MB")
     return 0
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from bel.errors import UserError
+from bel.output import Answer, add_format
 from bel.text import harmless
 from results.analysis.across import average_ranks
 from results.analysis.folds import contenders
@@ -15,7 +16,7 @@ from results.commands.folds import test_predictions
 from results.report.critical_difference import draw_ranks
 from results.retest.evaluate import FREE, add_settings, settings
 from results.store.runs import find_run
-from results.tables.study import REGULARISERS, filled, tables
+from results.tables.study import REGULARISERS, filled, records, tables
 
 README, PICTURE = "README.md", "ranks.png"
 
@@ -31,9 +32,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="put the whole contenders of a tuned sweep, given by the MLflow id of its parent run, into a task",
     )
     add_settings(parser, "for the re-test of a run without test predictions, e.g. data_root=/data, device=cpu")
+    add_format(parser)
 
 
-def study(a: argparse.Namespace) -> int:
+def study(a: argparse.Namespace, answer: Answer) -> int:
     """Add contenders, write pictures and the tables of README.md, and print the tables."""
     for given in a.add:
         add_sweep(a.folder, given, settings(a.set, FREE))
@@ -42,13 +44,15 @@ def study(a: argparse.Namespace) -> int:
     for path, task in tasks.items():
         if not path.endswith(REGULARISERS) and len(task.contenders) > 1:
             draw_ranks(average_ranks(task), path, a.folder / path / PICTURE)
-    for name, table in found.items():
-        print("", harmless(name), "", *map(harmless, table.splitlines()), sep="\n")
     readme = a.folder / README
+    answer.values = {"folder": a.folder, "tables": records(found), "readme": readme if readme.is_file() else None}
+    for name, table in found.items():
+        answer.say("\n".join(["", harmless(name), "", *map(harmless, table.text.splitlines())]))
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
-        readme.write_text(filled(text, found, partial(refuse_name, readme, list(found))), encoding="utf-8")
-        print(f"\nwritten to {readme}")
+        texts = {name: table.text for name, table in found.items()}
+        readme.write_text(filled(text, texts, partial(refuse_name, readme, list(found))), encoding="utf-8")
+        answer.say(f"\nwritten to {readme}")
     return 0
 
 

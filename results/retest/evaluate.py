@@ -8,7 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from bel.data.prepare.prepared import Prepared, is_here
 from bel.data.protocols import published_names
 from bel.deploy.published import is_published
 from bel.errors import UserError, setting_of
+from bel.output import add_format, answering
 from bel.run_layout import PREDICTIONS
-from bel.tensor_file import DIGEST
-from bel.text import ALL_AXES, command_parser, harmless, selection
+from bel.text import ALL_AXES, command_parser, selection
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs
@@ -38,10 +38,13 @@ from results.retest.loaded_checkpoint import (
     run_of_model,
     tolerance,
 )
+from results.retest.origin import Record, print_origin
 from results.retest.table import print_table
 from results.store.faults import store_command
 from results.store.predictions import write
 from results.store.runs import fetch_predictions
+
+Forward = Callable[[Tensor], list[Tensor]]
 
 # Fields that may be set: they do not change what is measured.
 FREE = ("data_root", "cache_dir", "cache", "device", "eval_batch_size")
@@ -59,20 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     state_dict.add_argument("--code-bits", help="levels on the widest axis; default: one per degree, as published")
     add_settings(parser, "e.g. data_root=/data, cache_dir=/scratch, device=cpu")
     parser.add_argument("--all-axes", action="store_true", help=ALL_AXES)
+    add_format(parser)
     arguments = parser.parse_args(argv)
+    with answering(arguments.format) as answer:
+        answer.values = {"results": list(all_re_tests(arguments))}
+    return int(any(map(failed, answer.values["results"])))
+
+
+def all_re_tests(arguments: argparse.Namespace) -> Iterator[Record]:
+    """Re-test what the options name. Raises `UserError` where they do not fit together."""
     given = {name: value for name in published.OPTIONS if (value := getattr(arguments, name)) is not None}
     if arguments.checkpoint is not None:
-        return re_test_file(arguments.checkpoint, given, arguments.set, arguments.all_axes)
+        yield re_test_file(arguments.checkpoint, given, arguments.set, arguments.all_axes)
+        return
     if given:
         raise UserError(
             "--protocol, --code and --code-bits are of a published state dict in --checkpoint: leave them out"
         )
     changes = settings(arguments.set, FREE)
     runs = find_runs(arguments.run_id) if arguments.model is None else [run_of_model(arguments.model)]
-    return max(re_test(load_network(fetch_state(run), changes, run), arguments.all_axes) for run in runs)
+    for run in runs:
+        yield re_test(load_network(fetch_state(run), changes, run), arguments.all_axes)
 
 
-def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> int:
+def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_axes: bool) -> Record:
     """Re-test a checkpoint of ours, or measure a published state dict, for which are `given` and more settings."""
     state = checkpoint.read(path)
     if given or is_published(state):
@@ -80,19 +93,21 @@ def re_test_file(path: Path, given: dict[str, str], pairs: Sequence[str], all_ax
     return re_test(load_network(checkpoint.checked(path, state), settings(pairs, FREE)), all_axes)
 
 
-def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
-    """Measure validation again, then the test split, print and log them; 1 where validation does not repeat.
+def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> Record:
+    """Measure validation again, then the test split, print and log them, and return them in plain values.
 
-    Without training images only the test split is measured, and nothing is logged.
+    Where validation does not repeat, that is all. Without training images only the test split is measured, and nothing is
+    logged.
     """
-    print_origin(loaded)
+    found = print_origin(loaded)
     config, targets = loaded.config, None
     if is_here(request(config, "train")):
         train = load(config, "train")
         parts = split(config, train)
-        if repeated_validation(loaded, train, parts) is None:
+        _, found["validation"] = validation_again(loaded, train, parts)
+        if failed(found):
             print(f"error: {NOT_REPEATED}; test is not measured", file=sys.stderr)
-            return 1
+            return found
         targets = train.targets[parts.train]
     test = load_test(config)
     if targets is None:
@@ -102,12 +117,18 @@ def re_test(loaded: LoadedCheckpoint, all_axes: bool = False) -> int:
         )
     evaluation = evaluate(loaded.model, test, torch.arange(len(test)), config)
     median = None if targets is None else constant_median(targets, evaluation)
-    print_table(evaluation, median, all_axes)
+    found["test"] = print_table(evaluation, median, all_axes)
     if config.selection == "test":
         print("note: this epoch was selected on the test split: its error is no clean one")
     if loaded.run and median:
         log_test(loaded, loaded.run, test, evaluation, median)
-    return 0
+        found["logged"] = True
+    return found
+
+
+def failed(found: Record) -> bool:
+    """Return whether the validation error of a re-test is not the logged one."""
+    return found["validation"] is not None and not found["validation"]["repeats"]
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
@@ -124,31 +145,18 @@ def settings(pairs: Sequence[str], free: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def print_origin(loaded: LoadedCheckpoint) -> None:
-    """Print what is re-tested, what its numbers belong to, and what is unlike where it was trained."""
-    config, made = loaded.config, loaded.state["environment"]
-    title = harmless(f"run {loaded.run.info.run_id}, {loaded.run.info.run_name}" if loaded.run else "checkpoint")
-    print(f"{title}: {config.protocol_name}, crop {config.crop}, head {config.head}, epoch {loaded.state['epoch']}")
-    print(
-        f"{selection(config.selection).chosen}, seed {config.seed}, split seed {config.split_seed}, code {made['code_version']}"
-    )
-    if DIGEST not in loaded.state:
-        print(
-            "note: the checkpoint has no digest of its own, as older ones: that it is as it was written is not verified"
-        )
-    elsewhere = not Path(config.data_root).is_relative_to(Path.cwd())
-    print(
-        f"data in {config.data_root}{', not below this folder: --set data_root=PATH reads other' if elsewhere else ''}"
-    )
-    for name, value in loaded.here.items():
-        if made[name] != value:
-            print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
-
-
 def repeated_validation(
-    loaded: LoadedCheckpoint, train: Prepared, parts: Split, forward: Callable[[Tensor], list[Tensor]] | None = None
+    loaded: LoadedCheckpoint, train: Prepared, parts: Split, forward: Forward | None = None
 ) -> Evaluation | None:
-    """Measure validation again; None where it is not the logged value, within what this device and batch size allow.
+    """Measure validation again; None where it is not the logged value, within what this device and batch size allow."""
+    evaluation, found = validation_again(loaded, train, parts, forward)
+    return evaluation if found["repeats"] else None
+
+
+def validation_again(
+    loaded: LoadedCheckpoint, train: Prepared, parts: Split, forward: Forward | None = None
+) -> tuple[Evaluation, Record]:
+    """Measure validation again; return that, and whether it is the logged value, as far as device and batch size allow.
 
     `forward` computes the network's outputs, by default the network itself. Raises `UserError` where the
     data gives another split than the checkpoint's.
@@ -165,13 +173,23 @@ def repeated_validation(
     again = evaluate(loaded.model, parts.held, parts.val, loaded.config, forward)
     error, allowed = again.mae(again.headline), tolerance(loaded, again)
     difference = abs(error - loaded.logged)
-    holds = difference <= allowed
+    found = {
+        "images": len(parts.val),
+        "groups": len(set(again.groups)),
+        "split": parts.digest,
+        "mae": error,
+        "mae_groups": again.mae_groups(again.headline),
+        "logged": loaded.logged,
+        "difference": difference,
+        "allowed": allowed,
+        "repeats": difference <= allowed,
+    }
     print(
-        f"{selection(loaded.config.selection).images} MAE {error:.6f} on {len(parts.val)} images (split {parts.digest}) "
-        f"{'repeats' if holds else 'DOES NOT REPEAT'} the logged {loaded.logged:.6f}: difference {difference:.1e}, allowed "
-        f"{allowed:.0e}; mean over {len(set(again.groups))} groups {again.mae_groups(again.headline):.6f}"
+        f"{selection(loaded.config.selection).images} MAE {error:.6f} on {found['images']} images (split {parts.digest}) "
+        f"{'repeats' if found['repeats'] else 'DOES NOT REPEAT'} the logged {loaded.logged:.6f}: difference "
+        f"{difference:.1e}, allowed {allowed:.0e}; mean over {found['groups']} groups {found['mae_groups']:.6f}"
     )
-    return again if holds else None
+    return again, found
 
 
 def log_test(loaded: LoadedCheckpoint, run: Run, test: Prepared, evaluation: Evaluation, median: Evaluation) -> None:

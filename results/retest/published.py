@@ -20,16 +20,18 @@ from bel.data.readers.base import NoImagesError
 from bel.deploy.published import read, summary
 from bel.errors import UserError
 from bel.precision import pick_device
+from bel.text import selection
 from bel.training.checkpoint import environment
 from bel.training.evaluate import constant_median, evaluate
+from results.retest.origin import record
 from results.retest.table import print_table
 
 OPTIONS = ("protocol", "code", "code_bits")  # of `bel-eval`, which say what a published file does not
 FREE = ("crop", "margin", "boxes", "on_missing", "image_size")  # what may be set besides what any checkpoint's may
 
 
-def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-    """Print what a published file is, given what it holds, and its errors on the test split; 0.
+def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Print what a published file is, given what it holds, and its errors on the test split; return them as of a re-test.
 
     Raises `UserError` where it, the options and the data do not fit together.
     """
@@ -48,8 +50,8 @@ def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Map
     if test.skipped:
         print(f"note: {test.skipped} test images could not be used and are not in the number")
     evaluation = evaluate(model, test, torch.arange(len(test)), config)
-    print_table(evaluation, None if train is None else constant_median(train, evaluation))
-    return 0
+    measured = print_table(evaluation, None if train is None else constant_median(train, evaluation))
+    return record(config, made["code_version"]) | {"selection": selection("test").chosen, "test": measured}
 
 
 def remark_sizes(config: TrainConfig) -> None:

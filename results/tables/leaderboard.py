@@ -1,6 +1,5 @@
 """Leaderboards as text for a terminal, Markdown, CSV, LaTeX and JSON, all of them made of `table_columns`."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bel.output import as_json as json_document
 from bel.run_layout import BEST_EPOCH, SELECTION_SPLIT
 from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_table
 from results.analysis.leaderboard import Board, Standing, method
-from results.analysis.pairwise import plain
 from results.analysis.statistics import LEVEL
 
 MARKS = {"no difference shown": "=", "cannot tell": "?"}  # before a rank, by verdict
@@ -206,7 +205,7 @@ def records(boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 def as_json(boards: Sequence[Board]) -> str:
     """Return leaderboards for another program."""
-    return json.dumps(plain(records(boards)), indent=1) + "\n"
+    return json_document(records(boards))
 
 
 def as_csv(boards: Sequence[Board]) -> str:

@@ -1,29 +1,28 @@
-"""The tables of a study, as Markdown: by task, across tasks, claims, regularisers, numbers of images, by target."""
+"""The tables of a study: rows of plain values, and the Markdown that is made of them."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from bel.errors import UserError
 from bel.text import axis_cells, axis_titles, markdown_table
-from results.analysis.across import average_ranks, best_by_target, difference, methods_of_all, ratio, that_hold
-from results.analysis.statistics import LEVEL, Difference
-from results.analysis.study import StudyContender, Task, without_regulariser
+from results.analysis import study_rows
+from results.analysis.statistics import LEVEL
+from results.analysis.study import Task
+from results.analysis.study_rows import Row
 
 INTERVAL = f"{LEVEL:.0%} interval"
-CLAIMS = (  # ours, theirs, the source, and by how many per cent it says that ours has more error; None: no difference
-    ("rlel", "direct l1", "RLEL (ICLR 2023)", -10.9),
-    ("rlel", "classification", "RLEL (ICLR 2023)", -12.4),
-    ("classification", "direct l1", "Paplham (CVPR 2024)", None),
-    ("classification", "soft_label", "Paplham (CVPR 2024)", None),
-    ("classification", "dldl_v2", "Paplham (CVPR 2024)", None),
-    ("classification", "mean_variance", "Paplham (CVPR 2024)", None),
-    ("classification", "sord", "Paplham (CVPR 2024)", None),
-    ("classification", "or_cnn", "Paplham (CVPR 2024)", None),
-)
 END = "<!-- end -->"
 REGULARISERS, SIZES = "/regularisers", "/size/"  # in the path of a task that is part of another one
+
+
+class StudyTable(NamedTuple):
+    """A table: its kind, the unit of its errors ("" where they are of several tasks), its rows, and the same as Markdown."""
+
+    kind: str
+    unit: str
+    rows: list[Row]
+    text: str
 
 
 def main_tasks(tasks: Mapping[str, Task]) -> list[Task]:
@@ -31,7 +30,7 @@ def main_tasks(tasks: Mapping[str, Task]) -> list[Task]:
     return [task for path, task in tasks.items() if "/" not in path]
 
 
-def tables(tasks: Mapping[str, Task]) -> dict[str, str]:
+def tables(tasks: Mapping[str, Task]) -> dict[str, StudyTable]:
     """Return all tables of a study by their names in its README."""
     found = {path: task_table(task) for path, task in tasks.items() if REGULARISERS not in path}
     found |= {f"{task.name} by target": target_table(task) for task in main_tasks(tasks)}
@@ -47,6 +46,11 @@ def tables(tasks: Mapping[str, Task]) -> dict[str, str]:
     return found
 
 
+def records(found: Mapping[str, StudyTable]) -> list[dict[str, Any]]:
+    """Return tables in plain values."""
+    return [{"name": name, "kind": one.kind, "unit": one.unit, "rows": one.rows} for name, one in found.items()]
+
+
 def whole_task(tasks: Mapping[str, Task], name: str, part: Task) -> Task:
     """Return the task of which another one is a part. Raises `UserError` where it is not there, or is of other images."""
     if name not in tasks:
@@ -58,168 +62,127 @@ def whole_task(tasks: Mapping[str, Task], name: str, part: Task) -> Task:
     return tasks[name]
 
 
-def span(found: Difference, form: str = "+.3f") -> str:
+def span(interval: tuple[float, float] | None, form: str = "+.3f") -> str:
     """Format an interval; empty where there is none."""
-    return "" if found.interval is None else f"{found.interval[0]:{form}} to {found.interval[1]:{form}}"
+    return "" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
-def task_table(task: Task) -> str:
+def number(value: float | None, form: str = ".3f") -> str:
+    """Format a number; empty for None."""
+    return "" if value is None else f"{value:{form}}"
+
+
+def task_table(task: Task) -> StudyTable:
     """Return the contenders of a task, the best first; `=` marks a tie with the first, `*` a best value at an end."""
-    first, ranks = task.contenders[0], average_ranks(task)
-    rank_of = dict(zip(ranks.names, ranks.ranks, strict=True))
-    axes = first.errors.by_axis
-    shown = axis_titles(list(axes)) if len(axes) > 1 else []
-    pose = task.images.meaning["pose"]
-    titles = ["", "contender", first.tuned, "decoder", f"MAE ({task.unit})", INTERVAL, "not tuned on", *shown]
+    rows, scale = study_rows.task_rows(task), task.contenders[0].errors.scale
+    axes = list(rows[0]["by_axis"])
+    shown = axis_titles(axes) if len(axes) > 1 else []
+    pose = rows[0]["geodesic"] is not None
+    titles = ["", "contender", rows[0]["tuned"], "decoder", f"MAE ({task.unit})", INTERVAL, "not tuned on", *shown]
     titles += ["geodesic"] if pose else []
     lines = [[*titles, "minus first", INTERVAL, "rank", "test MAE"]]
-    for place, one in enumerate(task.contenders, 1):
-        gap = difference(task, one, first)
-        tie = "=" if place > 1 and gap.verdict == "no difference shown" else ""
-        interval = one.errors.interval
-        value = one.value + ("*" if one.at_end else "")
-        cells = [f"{tie}{place}", one.name, value, one.decoder, f"{one.errors.mae:.3f}"]
-        cells += ["" if interval is None else "{:.3f} to {:.3f}".format(*interval)]
-        cells += [f"{one.errors.mae_without(one.hold_out):.3f}" if one.hold_out else ""]
-        cells += axis_cells(one.errors.by_axis, one.errors.scale) if shown else []
-        cells += [f"{geodesic(one):.3f}"] if pose else []
-        cells += ["", ""] if place == 1 else [f"{gap.mean:+.3f}", span(gap)]
-        lines.append([*cells, f"{rank_of[one.name]:.1f}", f"{one.test_mae:.3f}"])
-    return "\n".join(markdown_table(lines, left=(1, 3)))
+    for row in rows:
+        tie = "=" if row["verdict"] == "no difference shown" else ""
+        value = row["value"] + ("*" if row["at_end"] else "")
+        cells = [f"{tie}{row['place']}", row["contender"], value, row["decoder"], number(row["mae"])]
+        cells += [span(row["interval"], ".3f"), number(row["mae_not_tuned_on"])]
+        cells += axis_cells(row["by_axis"], scale) if shown else []
+        cells += [number(row["geodesic"])] if pose else []
+        cells += [number(row["minus_first"], "+.3f"), span(row["minus_first_interval"])]
+        lines.append([*cells, f"{row['rank']:.1f}", number(row["test_mae"])])
+    return StudyTable("task", task.unit, rows, "\n".join(markdown_table(lines, left=(1, 3))))
 
 
-def decoder_table(task: Task) -> str:
+def decoder_table(task: Task) -> StudyTable:
     """Return the error of each contender with several decoders by each of them, the one that the hold-out chose in bold."""
-    several = [one for one in task.contenders if len(one.decoders) > 1]
-    decoders = list(dict.fromkeys(decoder for one in several for decoder in one.decoders))
+    rows = study_rows.decoder_rows(task)
+    decoders = list(dict.fromkeys(decoder for row in rows for decoder in row["mae_by_decoder"]))
     lines = [["contender", *decoders]]
-    for one in several:
-        cells = {decoder: f"{error:.3f}" for decoder, error in one.decoders.items()}
-        cells[one.decoder] = f"**{cells[one.decoder]}**"
-        lines.append([one.name, *(cells.get(decoder, "") for decoder in decoders)])
-    return "\n".join(markdown_table(lines)) if several else "No contender has more than one."
+    for row in rows:
+        cells = {decoder: f"{error:.3f}" for decoder, error in row["mae_by_decoder"].items()}
+        cells[row["decoder"]] = f"**{cells[row['decoder']]}**"
+        lines.append([row["contender"], *(cells.get(decoder, "") for decoder in decoders)])
+    text = "\n".join(markdown_table(lines)) if rows else "No contender has more than one."
+    return StudyTable("decoders", task.unit, rows, text)
 
 
-def geodesic(one: StudyContender) -> float:
-    """Return the mean angle in degrees between predicted and true rotations, over groups and seeds."""
-    return float(np.mean([seed.by_group(seed.geodesic(seed.decoders[0])).mean() for seed in one.seeds]))
-
-
-def target_table(task: Task) -> str:
+def target_table(task: Task) -> StudyTable:
     """Return, by bin of the target, the three best contenders and the error of the one that is first overall."""
-    first = task.contenders[0].name
+    rows, first = study_rows.target_rows(task), task.contenders[0].name
     lines = [["target", "from", "to", "images", "best", "second", "third", first]]
-    for axis, low, high, count, found in best_by_target(task):
-        best = [f"{name} {error:.3f}" for name, error in found[:3]]
-        lines.append(
-            [axis, f"{low:g}", f"{high:g}", str(count), *best, *[""] * (3 - len(best)), f"{dict(found)[first]:.3f}"]
-        )
-    return "\n".join(markdown_table(lines, left=(0, 4, 5, 6)))
+    for row in rows:
+        errors = row["mae_by_contender"]
+        best = [f"{name} {error:.3f}" for name, error in list(errors.items())[:3]]
+        place = [row["axis"], f"{row['from']:g}", f"{row['to']:g}", str(row["images"])]
+        lines.append([*place, *best, *[""] * (3 - len(best)), f"{errors[first]:.3f}"])
+    return StudyTable("targets", task.unit, rows, "\n".join(markdown_table(lines, left=(0, 4, 5, 6))))
 
 
-def rank_table(tasks: Sequence[Task]) -> str:
+def rank_table(tasks: Sequence[Task]) -> StudyTable:
     """Return the place of each method on every task and the mean of its places, `=` for a tie with the first of a task."""
-    methods = methods_of_all(tasks)
-    places = {task.name: places_among(methods, task) for task in tasks}
-    lines = [["method", *places, "mean"]]
-    for method in sorted(methods, key=lambda name: sum(place[name] for place in places.values())):
-        cells = [f"{tie_mark(task, method)}{places[task.name][method]}" for task in tasks]
-        lines.append([method, *cells, f"{np.mean([places[task.name][method] for task in tasks]):.1f}"])
-    return "\n".join(markdown_table(lines))
+    rows = study_rows.rank_rows(tasks)
+    lines = [["method", *(task.name for task in tasks), "mean"]]
+    for row in rows:
+        cells = [f"{'=' if row['tied'][name] else ''}{place}" for name, place in row["places"].items()]
+        lines.append([row["method"], *cells, f"{row['mean']:.1f}"])
+    return StudyTable("ranks", "", rows, "\n".join(markdown_table(lines)))
 
 
-def places_among(methods: Sequence[str], task: Task) -> dict[str, int]:
-    """Return the place of each of some methods among them on a task."""
-    found = [one.method for one in task.contenders if one.method in methods]
-    return {method: place for place, method in enumerate(found, 1)}
-
-
-def tie_mark(task: Task, method: str) -> str:
-    """Return `=` where no difference of a method from the first contender of a task is shown."""
-    one, first = task.find(method), task.contenders[0]
-    return "=" if one and one is not first and difference(task, one, first).verdict == "no difference shown" else ""
-
-
-def hold_table(tasks: Sequence[Task]) -> str:
+def hold_table(tasks: Sequence[Task]) -> StudyTable:
     """Return the differences whose intervals exclude 0 on every task, with the same sign."""
+    rows = study_rows.hold_rows(tasks)
     lines = [["less error", "more error", *(f"{task.name} ({task.unit})" for task in tasks)]]
-    for better, worse, found in that_hold(tasks):
-        lines.append([better, worse, *(f"{one.mean:+.3f} ({span(one)})" for one in found)])
-    return "\n".join(markdown_table(lines, left=(0, 1))) if len(lines) > 1 else "None."
+    for row in rows:
+        cells = [f"{one['mean']:+.3f} ({span(one['interval'])})" for one in row["differences"].values()]
+        lines.append([row["less_error"], row["more_error"], *cells])
+    return StudyTable("hold", "", rows, "\n".join(markdown_table(lines, left=(0, 1))) if rows else "None.")
 
 
-def claim_table(tasks: Sequence[Task]) -> str:
-    """Return what others claim, and the ratio of errors with its interval on every task, confirmed, refuted or open.
-
-    Claims of which no task has both methods are left out.
-    """
+def claim_table(tasks: Sequence[Task]) -> StudyTable:
+    """Return what others claim, and the ratio of errors with its interval on every task, confirmed, refuted or open."""
+    rows = study_rows.claim_rows(tasks)
     lines = [["source", "claim", *(task.name for task in tasks)]]
-    for ours, theirs, source, claimed in CLAIMS:
+    for row in rows:
+        ours, theirs, claimed = row["ours"], row["theirs"], row["claimed"]
         text = f"{ours} {claimed:+.1f} % against {theirs}" if claimed else f"{ours} no worse than {theirs}"
-        cells = []
-        for task in tasks:
-            a, b = task.find(ours_in(task, ours)), task.find(ours_in(task, theirs))
-            cells.append(claim_cell(ratio(a, b), claimed) if a and b else "")
-        if any(cells):
-            lines.append([source, text, *cells])
-    return "\n".join(markdown_table(lines, left=(0, 1))) if len(lines) > 1 else "None of them was measured."
+        cells = [claim_cell(row["ratios"][task.name]) if task.name in row["ratios"] else "" for task in tasks]
+        lines.append([row["source"], text, *cells])
+    text = "\n".join(markdown_table(lines, left=(0, 1))) if rows else "None of them was measured."
+    return StudyTable("claims", "%", rows, text)
 
 
-def ours_in(task: Task, method: str) -> str:
-    """Return the full name of a method of a claim, which may leave out the only loss of its head."""
-    return next((one.method for one in task.contenders if one.method in (method, *with_loss(one, method))), method)
+def claim_cell(found: Row) -> str:
+    """Return a ratio, its interval, and what follows for a claim."""
+    return f"{percent(found)}: {found['verdict']}"
 
 
-def with_loss(one: StudyContender, method: str) -> tuple[str, ...]:
-    """Return the name of a method with the loss that a contender has."""
-    return (f"{method} {one.params.get('loss', '')}",)
-
-
-def claim_cell(found: Difference, claimed: float | None) -> str:
-    """Return a ratio, its interval, and what follows for a claim: of less error, or of no more."""
-    if found.interval is None:
-        return f"{found.mean:+.1f} %: open"
-    low, high = found.interval
-    if claimed is None:
-        verdict = "refuted" if low > 0 else "confirmed: it is better" if high < 0 else "open: no difference shown"
-    else:
-        size = "" if low <= claimed else ", smaller than claimed"
-        verdict = "refuted" if low > 0 else f"confirmed{size}" if high < 0 else f"open: no difference shown{size}"
-    return f"{found.mean:+.1f} % ({low:+.1f} to {high:+.1f}): {verdict}"
-
-
-def regulariser_table(task: Task, regularised: Task) -> str:
+def regulariser_table(task: Task, regularised: Task) -> StudyTable:
     """Return each head with each regulariser minus the same head without one, paired over groups."""
+    rows = study_rows.regulariser_rows(task, regularised)
     lines = [["head", "regulariser", "weight", "decoder", "without", "MAE", "minus without", INTERVAL, ""]]
-    pairs = [(without_regulariser(task, one), one) for one in regularised.contenders]
-    for plain, one in sorted(pairs, key=lambda pair: task.contenders.index(pair[0])):
-        gap = difference(regularised, one, plain)
-        value = one.value + ("*" if one.at_end else "")
-        cells = [f"{one.errors.mae:.3f}", f"{gap.mean:+.3f}", span(gap), gap.verdict]
-        lines.append([plain.name, one.params["regulariser"], value, one.decoder, plain.decoder, *cells])
-    return "\n".join(markdown_table(lines, left=(0, 1, 3, 4, 8)))
+    for row in rows:
+        names = [row["head"], row["regulariser"], row["weight"] + ("*" if row["at_end"] else "")]
+        cells = [number(row["mae"]), number(row["minus_without"], "+.3f"), span(row["minus_without_interval"])]
+        lines.append([*names, row["decoder"], row["decoder_without"], *cells, row["verdict"]])
+    return StudyTable("regularisers", task.unit, rows, "\n".join(markdown_table(lines, left=(0, 1, 3, 4, 8))))
 
 
-def size_table(tasks: Sequence[Task]) -> str:
+def size_table(tasks: Sequence[Task]) -> StudyTable:
     """Return the error of each contender by number of training images, and classification against each other one."""
-    ordered = sorted(tasks, key=lambda task: len(task.images.names))
-    methods = methods_of_all(ordered)
-    lines = [["method", *(f"{len(task.images.names)} images" for task in ordered)]]
-    base = next((method for method in methods if method.startswith("classification")), None)
-    for method in methods:
+    rows = study_rows.size_rows(tasks)
+    lines = [["method", *(f"{size['images']} images" for size in rows[0]["sizes"])]] if rows else [["method"]]
+    for row in rows:
         cells = []
-        for task in ordered:
-            one, other = task.find(method), task.find(base or "")
-            assert one is not None
-            against = "" if other in (one, None) else f"; {base} {percent(ratio(other, one))}"
-            cells.append(f"{one.errors.mae:.3f}{against}")
-        lines.append([method, *cells])
-    return "\n".join(markdown_table(lines))
+        for size in row["sizes"]:
+            against = size["against"]
+            cells.append(number(size["mae"]) + (f"; {against['method']} {percent(against)}" if against else ""))
+        lines.append([row["method"], *cells])
+    return StudyTable("size", tasks[0].unit, rows, "\n".join(markdown_table(lines)))
 
 
-def percent(found: Difference) -> str:
-    """Format a ratio in per cent with its interval."""
-    return f"{found.mean:+.1f} % ({span(found, '+.1f')})"
+def percent(found: Row) -> str:
+    """Format a ratio in per cent with its interval, where there is one."""
+    return f"{found['mean']:+.1f} %" + (f" ({span(found['interval'], '+.1f')})" if found["interval"] else "")
 
 
 def filled(text: str, found: Mapping[str, str], missing: Callable[[str], None]) -> str:

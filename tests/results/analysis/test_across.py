@@ -6,6 +6,7 @@ import pytest
 from bel.errors import UserError
 from results.analysis import across
 from results.analysis.study import StudyContender, Task, kept
+from results.analysis.study_rows import claim_verdict, plain
 from results.tables.study import claim_cell, filled, rank_table, tables, task_table
 from tests.results.made import predictions_of
 
@@ -86,11 +87,14 @@ def test_the_best_by_target_are_of_the_images_in_the_bin():
     ],
 )
 def test_a_claim_is_judged_by_the_interval(mean, interval, claimed, verdict):
-    assert claim_cell(across.Difference(mean, interval), claimed).endswith(f": {verdict}")
+    found = across.Difference(mean, interval)
+    cell = claim_cell(plain(found) | {"verdict": claim_verdict(found, claimed)})
+    assert cell.startswith(f"{mean:+.1f} %") and cell.endswith(f": {verdict}")
 
 
 def test_tables_fill_a_readme_and_fill_it_again_to_the_same():
-    found = tables({"pose": task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))})
+    made = tables({"pose": task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))})
+    found = {name: table.text for name, table in made.items()}
     text = "# S\n<!-- table: pose -->\nold\n<!-- end -->\nprose\n<!-- table: claims -->\n<!-- end -->\n"
     once = filled(text, found, pytest.fail)
     assert "\nold\n" not in once and "\nprose\n" in once and "rlel-150 ce" in once and "rlel -12.4 % against" in once
@@ -102,7 +106,7 @@ def test_tables_fill_a_readme_and_fill_it_again_to_the_same():
 
 def test_groups_that_tuned_are_left_out_beside_the_mean():
     both = task("x", 10, 4, a=[1, 9, 2, 3], b=[4, 4, 4, 4])
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in task_table(both).splitlines()]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in task_table(both).text.splitlines()]
     column = rows[0].index("not tuned on")
     assert [(row[1], row[4], row[column]) for row in rows[2:]] == [
         ("a-10 ce", "3.750", "2.000"),
@@ -113,7 +117,7 @@ def test_groups_that_tuned_are_left_out_beside_the_mean():
 def test_places_are_counted_among_the_methods_of_all_tasks():
     one = task("one", 10, 6, only=[1] * 6, a=[2] * 6, b=[3] * 6)
     other = task("other", 10, 6, b=[1] * 6, a=[2] * 6)
-    rows = [[cell.strip(" =") for cell in line.split("|")[1:-1]] for line in rank_table([one, other]).splitlines()]
+    rows = [[cell.strip(" =") for cell in line.split("|")[1:-1]] for line in rank_table([one, other]).text.splitlines()]
     assert rows[2:] == [["a ce", "1", "2", "1.5"], ["b ce", "2", "1", "1.5"]]
 
 
@@ -125,10 +129,10 @@ def test_a_table_without_an_end_replaces_no_line():
 
 def test_sizes_without_classification_have_no_ratio():
     whole = task("pose", 150, 8, rlel=RANDOM.random(8), direct=RANDOM.random(8))
-    table = tables({"pose": whole, "pose/size/half": whole})["size"]
+    table = tables({"pose": whole, "pose/size/half": whole})["size"].text
     assert "rlel ce" in table and "%" not in table
     with_one = task("pose", 150, 8, rlel=RANDOM.random(8), classification=RANDOM.random(8))
-    assert tables({"pose/size/half": with_one})["size"].count("; classification ce") == 1
+    assert tables({"pose/size/half": with_one})["size"].text.count("; classification ce") == 1
 
 
 def test_regularisers_are_compared_on_the_images_of_their_task():

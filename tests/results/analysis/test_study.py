@@ -58,7 +58,7 @@ def test_errors_and_tests_of_a_contender_are_of_its_decoder(tmp_path):
     assert kept.decoder == "argmax" and kept.errors.mae == pytest.approx(0.5, abs=1e-5)
     assert kept.decoders == {"expected": pytest.approx(one.out_of_fold.mae), "argmax": pytest.approx(0.5)}
     assert [run["val_mae"] for run in kept.runs] == pytest.approx([0.5, 0.5])
-    title, _, row = decoder_table(Task("pose", [kept])).splitlines()
+    title, _, row = decoder_table(Task("pose", [kept])).text.splitlines()
     assert [cell.strip() for cell in title.split("|")[1:-1]] == ["contender", "expected", "argmax"]
     assert [cell.strip() for cell in row.split("|")[1:-1]] == ["j-150 ce", f"{one.out_of_fold.mae:.3f}", "**0.500**"]
 
@@ -138,7 +138,8 @@ def test_a_regulariser_is_compared_with_the_same_head_without_one(tmp_path):
     part = with_contenders(part, "pose/regularisers", [tuned("j", 1.8, "conr")])
     assert "j-150 ce lr=0.1 regulariser=conr" in [one.name for one in part.contenders]
     rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in regulariser_table(whole, part).splitlines()[2:]
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in regulariser_table(whole, part).text.splitlines()[2:]
     ]
     assert [(row[0], row[1], row[5], row[6]) for row in rows] == [
         ("j-150 ce", "conr", "1.805", "-0.200"),
