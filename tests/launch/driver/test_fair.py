@@ -17,6 +17,7 @@ from results.commands import main as command
 from results.retest import evaluate
 from results.store.runs import on_fold
 from tests.conftest import PROJECT, SWEEP, children, working_in
+from tests.documented import check, document
 
 TUNED = {
     "name": "tuned",
@@ -93,7 +94,11 @@ def test_folds_are_put_together_and_compared_by_groups(tuned, tmp_path, capsys):
     with working_in(tuned):
         parent, trials = children("tuned")
         assert command.main(["folds", "--run-id", parent.info.run_id, "--out", str(tmp_path)]) == 0
-    out = capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert command.main(["folds", "--run-id", parent.info.run_id, "--format", "json"]) == 0
+    found = document(capsys)
+    check("bel-results folds", found)
+    assert all(f"{row[name]:.3f}" in out for row in found["rows"] for name in ("mae", "test_mae"))
     assert out.count(" repeats (") == out.count("logged test metrics") == 9 and "out of fold on" in out
     rows = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("runs", "groups")}
     assert {row["run_id"] for row in rows["runs"]} == {run.info.run_id for run in trials}
