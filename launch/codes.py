@@ -1,7 +1,9 @@
 """Properties and a picture of a label encoding: `bel-codes NAME LEVELS [--out FILE]`."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -9,6 +11,7 @@ from bel.codes.file import Bits
 from bel.codes.library import NAMES, code_matrix, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
+from bel.output import Answer, add_format, answering
 from bel.text import columns, command, command_parser
 from launch.tracking.figures import draw_matrix
 
@@ -22,7 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
     parser.add_argument("--out", type=Path, help="file of the picture (runs/codes/NAME-LEVELS.png)")
+    add_format(parser)
     arguments = parser.parse_args(argv)
+    with answering(arguments.format) as answer:
+        return describe(arguments, answer)
+
+
+def describe(arguments: argparse.Namespace, answer: Answer) -> int:
+    """Print and draw the code that the options name."""
     normal_code(arguments.name)
     levels = convert_to(int, "LEVELS", arguments.levels)
     within("LEVELS", levels, 2, MOST_LEVELS)
@@ -30,10 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("runs/codes", f"{name.replace(':', '-')}-{levels}.png")
     figure = figure_for(out)
     matrix = code_matrix(arguments.name, levels)
-    print("\n".join(table(arguments.name, properties(matrix))))
+    found = properties(matrix)
+    answer.values = {"name": arguments.name, **as_values(found), "picture": out}
+    answer.say("\n".join(table(arguments.name, found)))
     draw(figure, matrix, name, out)
-    print(f"\npicture: {out}")
+    answer.say(f"\npicture: {out}")
     return 0
+
+
+def as_values(found: Properties) -> dict[str, Any]:
+    """Return properties in plain values."""
+    spreads = {"flips": found.flips._asdict(), "transitions": found.transitions._asdict()}
+    distances = [{"levels_apart": apart, **values._asdict()} for apart, values in found.distances.items()]
+    return vars(found) | spreads | {"distances": distances}
 
 
 def figure_for(out: Path) -> Figure:

@@ -18,9 +18,12 @@ from bel.data.loading import load, split
 from bel.data.prepare.prepared import Prepared
 from bel.errors import UserError
 from bel.files import refuse_folder, replacing, writing_in
+from bel.output import add_format, answering
 from bel.run_layout import CHECKPOINT, CONFIG, LAST, PREDICTIONS
 from bel.text import beyond_range, command, command_parser, harmless, selection
 from bel.training import checkpoint
+from bel.training.evaluate import unit
+from bel.training.loop import Epoch
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
 from launch.tracking.predictions import write_predictions
@@ -40,16 +43,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for f in fields(TrainConfig):
         flag = f"--{f.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
+    add_format(parser)
     arguments = vars(parser.parse_args(argv))
-    file, out, resume = (arguments.pop(name) for name in ("file", "out", "resume"))
+    file, out, resume, form = (arguments.pop(name) for name in ("file", "out", "resume", "format"))
     missing = f"no config file {file}: give one, or the fields as options"
-    config = TrainConfig.make((yaml_text.load(file, missing) if file else {}) | arguments)
-    train(config, out, resume)
+    with answering(form) as answer:
+        config = TrainConfig.make((yaml_text.load(file, missing) if file else {}) | arguments)
+        answer.values = train(config, out, resume)
     return 0
 
 
-def train(config: TrainConfig, out: Path, resume: bool) -> None:
-    """Train with a progress bar and save after every epoch. Raises `UserError` for a folder that holds a run already."""
+def train(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any]:
+    """Train with a progress bar and save after every epoch; return what is printed, in plain values.
+
+    Raises `UserError` for a folder that holds a run already.
+    """
     refuse_folder("--out", out)
     last, best = out / LAST, out / CHECKPOINT
     if last.exists() and not resume:
@@ -58,7 +66,7 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
     if state:
         refuse_other_options(last, state, config)
     data = load(config, "train", progress)
-    describe(config, data)
+    found = describe(config, data) | {"folder": out, "checkpoint": best, "epochs": []}
     watched = sys.stderr.isatty()
     bar = tqdm(total=config.epochs, bar_format=BAR, dynamic_ncols=True, delay=0.1, miniters=0, disable=not watched)
     epochs = paced(config, data, state, partial(show, bar), REFRESH if watched else LINE)
@@ -74,13 +82,31 @@ def train(config: TrainConfig, out: Path, resume: bool) -> None:
                     write_predictions(epoch.validation, path)
             checkpoint.save(state, last)
             bar.update(epoch.number - bar.n)
-            values, heading = epoch.metrics, selection(config.selection).heading
-            bar.write(
-                f"epoch {epoch.number}: train loss {values['train/loss']:.4g}, {heading} {values['val/mae_groups']:.3f} "
-                f"({values['val/mae']:.3f} by image), best epoch {values['val/best_epoch']:.0f}, "
-                f"{values['images_per_s']:.0f} images/s"
-            )
+            found["epochs"].append(values_of(epoch))
+            bar.write(line(found["epochs"][-1], selection(config.selection).heading))
     print(f"re-test the best epoch with: bel-eval --checkpoint {harmless(best)}")
+    return found
+
+
+def values_of(epoch: Epoch) -> dict[str, float]:
+    """Return what is said of an epoch in plain values."""
+    values = epoch.metrics
+    return {
+        "epoch": epoch.number,
+        "train_loss": values["train/loss"],
+        "mae_groups": values["val/mae_groups"],
+        "mae": values["val/mae"],
+        "best_epoch": int(values["val/best_epoch"]),
+        "images_per_s": values["images_per_s"],
+    }
+
+
+def line(values: dict[str, float], heading: str) -> str:
+    """Return the line of an epoch."""
+    return (
+        f"epoch {values['epoch']}: train loss {values['train_loss']:.4g}, {heading} {values['mae_groups']:.3f} "
+        f"({values['mae']:.3f} by image), best epoch {values['best_epoch']}, {values['images_per_s']:.0f} images/s"
+    )
 
 
 def show(bar: tqdm[Any], pace: Pace) -> None:
@@ -115,10 +141,20 @@ def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig)
         )
 
 
-def describe(config: TrainConfig, data: Prepared) -> None:
-    """Print which images train, and the shares of labels beyond the range of their axis."""
+def describe(config: TrainConfig, data: Prepared) -> dict[str, Any]:
+    """Print which images train, and the shares of labels beyond the range of their axis; return it in plain values."""
     print(f"{len(data)} images of {config.protocol_name}, {data.left_out} beyond the limit, {data.skipped} skipped")
     parts = split(config, data)
     targets = {"training": data.targets[parts.train], "selection": parts.held.targets[parts.val]}
     if beyond := beyond_range({part: clamped_shares(values, config.axes) for part, values in targets.items()}):
         print(f"note: {beyond}")
+    return {
+        "protocol": config.protocol_name,
+        "images": len(data),
+        "beyond_limit": data.left_out,
+        "skipped": data.skipped,
+        "split": parts.digest,
+        "selection": selection(config.selection).chosen,
+        "unit": unit(config.axes),
+        "beyond": beyond,
+    }

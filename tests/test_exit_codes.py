@@ -22,7 +22,7 @@ from tests.test_readmes import SCRIPTS
 RETURNING = {  # by command: the functions that decide its exit code
     "bel-data": [data.main, data.synth, data.prepare_parts, data.show_labels, data.check_folder],
     "bel-train": [train.main],
-    "bel-codes": [codes.main],
+    "bel-codes": [codes.main, codes.describe],
     "bel-sweep": [sweep.main, Driver.run, Conclusion.exit_code],
     "bel-eval": [evaluate.main],
     "bel-results": [
@@ -30,10 +30,10 @@ RETURNING = {  # by command: the functions that decide its exit code
         *(leaderboard.leaderboard, report.report, study.study),
     ],
     "bel-export": [export.main, export.write_checked],
-    "bel-predict": [predict.main],
+    "bel-predict": [predict.main, predict.predict],
 }
 ELSEWHERE = {  # calls whose codes are those of another function of the list
-    *("run", "register", "write_checked", "conclude"),
+    *("run", "register", "write_checked", "conclude", "describe", "predict"),
 }
 
 

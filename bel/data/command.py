@@ -13,7 +13,7 @@ from bel.config import TrainConfig
 from bel.data.checking.folder import check
 from bel.data.checking.report import Report
 from bel.data.images import EXIF
-from bel.data.labels import sketch
+from bel.data.labels import label_rows, sketch
 from bel.data.loading import request
 from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, prepare, verify
@@ -22,6 +22,7 @@ from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError
 from bel.files import refuse_folder
+from bel.output import Answer, add_format, answering
 from bel.text import command, command_parser
 
 CHOSEN = (
@@ -47,8 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_check(commands.add_parser("check", help="report what in a data folder would corrupt a result"))
     add_prepare(commands.add_parser("prepare", help="decode, crop and resize all images of a protocol once"))
     add_labels(commands.add_parser("labels", help="how the labels of a protocol fall on its levels"))
+    for sub in commands.choices.values():
+        add_format(sub)
     arguments = parser.parse_args(argv)
-    code: int = arguments.run(arguments)
+    with answering(arguments.format) as answer:
+        code: int = arguments.run(arguments, answer)
     return code
 
 
@@ -66,7 +70,7 @@ def add_synth(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=synth)
 
 
-def synth(a: argparse.Namespace) -> int:
+def synth(a: argparse.Namespace, answer: Answer) -> int:
     """Render a data set of heads with known pose, in the layout of a real one."""
     with tqdm(desc=f"rendering {a.layout}", unit=" images", delay=0.5) as progress:
 
@@ -75,7 +79,8 @@ def synth(a: argparse.Namespace) -> int:
             progress.update(done - progress.n)
 
         synthesise(a.layout, a.out, a.subjects, a.frames, a.size, a.seed, progress=show, roll=a.roll)
-    print(f"{a.layout} data of {a.subjects} subjects: data_root {a.out}")
+    answer.values = {"layout": a.layout, "subjects": a.subjects, "data_root": a.out}
+    answer.say(f"{a.layout} data of {a.subjects} subjects: data_root {a.out}")
     return 0
 
 
@@ -122,22 +127,32 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=prepare_parts)
 
 
-def prepare_parts(a: argparse.Namespace) -> int:
+def prepare_parts(a: argparse.Namespace, answer: Answer) -> int:
     """Prepare what is not prepared yet, and print a summary."""
     config = config_of(a)
     if a.workers is not None and a.workers < 1:
         raise UserError(f"workers must be at least 1, got {a.workers}")
+    answer.values = {"protocol": config.protocol_name, "parts": []}
     for part in [a.part] if a.part else PARTS:
         data = prepare(request(config, part), bar(f"preparing {part}"), a.workers)
         if a.verify and not verify(data):
             raise UserError(f"the prepared array {data.folder} is not what was written: delete it, it is made again")
-        height, width = data.images.shape[1:3]
-        print(
-            f"{part}: {len(data)} images of {len(set(data.groups))} groups, {width} x {height} px, "
+        found = described(part, data) | {"verified": a.verify}
+        answer.values["parts"].append(found)
+        answer.say(
+            f"{part}: {found['images']} images of {found['groups']} groups, {found['width']} x {found['height']} px, "
             f"{data.left_out} beyond the limit, {data.skipped} skipped, content {data.digest}"
             f"{' verified' if a.verify else ''}\n  {data.folder}"
         )
     return 0
+
+
+def described(part: str, data: Prepared) -> dict[str, Any]:
+    """Return the summary of a prepared part in plain values."""
+    height, width = data.images.shape[1:3]
+    counts = {"images": len(data), "groups": len(set(data.groups)), "width": int(width), "height": int(height)}
+    left = {"beyond_limit": data.left_out, "skipped": data.skipped}
+    return {"part": part} | counts | left | {"data_digest": data.digest, "folder": data.folder}
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
@@ -147,13 +162,16 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=show_labels)
 
 
-def show_labels(a: argparse.Namespace) -> int:
+def show_labels(a: argparse.Namespace, answer: Answer) -> int:
     """Print the range, the share clamped and a histogram of the levels of each axis."""
     config = config_of(a, head="bel", code="u", code_bits=a.code_bits)
+    answer.values = {"protocol": config.protocol_name, "parts": []}
     for part in [a.part] if a.part else PARTS:
         data: Prepared = prepare(request(config, part), bar(f"preparing {part}"))
-        print(f"{config.protocol_name} {part}: {len(data)} images of {len(set(data.groups))} groups")
-        print(sketch(data.targets, config.axes))
+        groups = len(set(data.groups))
+        rows = label_rows(data.targets, config.axes)
+        answer.values["parts"].append({"part": part, "images": len(data), "groups": groups, "labels": rows})
+        answer.say(f"{config.protocol_name} {part}: {len(data)} images of {groups} groups\n{sketch(rows)}")
     return 0
 
 
@@ -169,7 +187,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=check_folder)
 
 
-def check_folder(a: argparse.Namespace) -> int:
+def check_folder(a: argparse.Namespace, answer: Answer) -> int:
     """Print the findings, write them with a picture sheet, and with --fix-list the lists of usable images."""
     value = None if a.protocol is None else normal_form(read_protocol(a.protocol))
     name = value["name"] if isinstance(value, dict) else value or ""
@@ -179,17 +197,19 @@ def check_folder(a: argparse.Namespace) -> int:
     if a.fix_list:
         refuse_folder("the folder of --fix-list", a.fix_list.parent)
     report = check(a.folder, protocol_of(value) if value else None, name, bar("checking"), exif=a.exif)
-    print(report.table())
+    values, files = report.as_dict(), {"report": a.out / "report.json", "sheet": a.out / "sheet.png"}
+    answer.values = values | files | {"lists": []}
+    answer.say(report.table())
     a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / "report.json").write_text(json.dumps(report.as_dict(), indent=1), encoding="utf-8")
-    report.write_sheet(a.out / "sheet.png")
-    print(f"\nall of it: {a.out / 'report.json'}, images with their labels: {a.out / 'sheet.png'}")
+    files["report"].write_text(json.dumps(values, indent=1), encoding="utf-8")
+    report.write_sheet(files["sheet"])
+    answer.say(f"\nall of it: {files['report']}, images with their labels: {files['sheet']}")
     if a.fix_list:
-        write_lists(report, a.fix_list)
+        write_lists(report, a.fix_list, answer)
     return int(report.corrupt)
 
 
-def write_lists(report: Report, out: Path) -> None:
+def write_lists(report: Report, out: Path, answer: Answer) -> None:
     """Write the usable stems of each source into the file `out`, or into a folder under the names of the lists."""
     sources = [half.source for half in report.halves]
     for source in sources:
@@ -197,7 +217,8 @@ def write_lists(report: Report, out: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         stems = report.usable_list(source)
         path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
-        print(
+        answer.values["lists"].append({"source": source.name, "file": path, "images": len(stems)})
+        answer.say(
             f"{path}: {len(stems)} usable images of {source.name}; used where it is {source.filelist} in the data folder"
         )
 

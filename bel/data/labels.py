@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,16 +94,34 @@ def unit_advice(names: Sequence[str], what: str = "unit") -> str:
     return f"correct the {what}, or if it is right set {keys} of a csv protocol to false"
 
 
-def sketch(targets: Tensor, axes: Sequence[Axis]) -> str:
-    """Return a table for targets in units (n, axes): range, median, share clamped and a histogram of the levels by axis."""
+def label_rows(targets: Tensor, axes: Sequence[Axis]) -> list[dict[str, Any]]:
+    """Return by axis of targets in units (n, axes) its `axis_row` and the number of images on each level."""
+    pairs = zip(axes, targets.T, strict=True)
+    return [axis_row(values, axis) | {"by_level": histogram(values, axis).tolist()} for axis, values in pairs]
+
+
+def sketch(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of `label_rows`: range, median, share clamped and a histogram of the levels by axis."""
     titles = [f"{'axis':<10}", "levels", f"{'range':>16}", *(f"{name:>8}" for name in ("least", "median", "most"))]
     lines = [[*titles, "clamped", "images by level, first to last"]]
-    for axis, values in zip(axes, targets.T, strict=True):
-        numbers = least_median_most(values, axis)
-        span = f"{axis.low:g}..{axis.low + axis.span:g} {axis.unit}"
-        facts = [str(axis.levels), span, *(f"{number:.4g}" for number in numbers), f"{clamped(values, axis):.2%}"]
-        lines.append([axis.name, *facts, f"|{bars(histogram(values, axis))}|"])
+    for row in rows:
+        numbers = [f"{row[name]:.4g}" for name in ("least", "median", "most")]
+        facts = [str(row["levels"]), range_text(row), *numbers, f"{row['clamped_share']:.2%}"]
+        lines.append([row["axis"], *facts, f"|{bars(torch.tensor(row['by_level']))}|"])
     return "\n".join(columns(lines, left=(0, len(lines[0]) - 1)))
+
+
+def axis_row(values: Tensor, axis: Axis) -> dict[str, Any]:
+    """Values in units (n,) -> range, least, median and largest value, and how many are beyond the levels, by name."""
+    share = clamped(values, axis)
+    row = {"axis": axis.name, "unit": axis.unit, "levels": axis.levels, "low": axis.low, "high": axis.low + axis.span}
+    row |= dict(zip(("least", "median", "most"), least_median_most(values, axis), strict=True))
+    return row | {"clamped": round(share * len(values)), "clamped_share": share}
+
+
+def range_text(row: dict[str, Any]) -> str:
+    """Return the range of an `axis_row`."""
+    return f"{row['low']:g}..{row['high']:g} {row['unit']}"
 
 
 def least_median_most(values: Tensor, axis: Axis) -> list[float]:

@@ -20,10 +20,12 @@ from bel.config import TrainConfig
 from bel.deploy.calibration import Calibration
 from bel.errors import UserError, within
 from bel.files import replacing
+from bel.output import Answer, add_format, answering
 from bel.text import command_parser, harmless
 from results.predict import inference
 from results.predict.output import Output
 from results.predict.source import Source, open_source
+from results.predict.summary import FAILED, print_problems, summary, values_of, why_nothing
 from results.retest.evaluate import add_settings, settings
 from results.retest.loaded_checkpoint import LoadedCheckpoint, add_source, load_network, read_state
 from results.store.calibration import stored_calibration
@@ -31,15 +33,18 @@ from results.store.faults import store_command
 
 FOLDER = Path("runs/predict")
 FREE = ("device", "eval_batch_size")
-ENOUGH = 0.98  # of the frames that a video announces, which some only estimate
-FAILED = "not_predicted.txt"
-SHOWN = 10  # lines on pictures that could not be used
 
 
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict pictures, and write a table and annotated pictures; 1 where some of several could not be read."""
     arguments = parse(argv)
+    with answering(arguments.format) as answer:
+        return predict(arguments, answer)
+
+
+def predict(arguments: argparse.Namespace, answer: Answer) -> int:
+    """Predict what the options name into a folder."""
     source = open_source(arguments.source, arguments.every, arguments.limit)
     find = box_finder(arguments)
     refuse_folder(arguments.out, source)
@@ -52,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = make_folder(arguments.out)
     with replaced_folder(out) as folder:
         counts = predict_all(loaded, source, find, folder, calibration)
-    print_summary(counts, source, out, time.monotonic() - start)
+    answer.values = values_of(counts, source, out, time.monotonic() - start, loaded.config, calibration)
+    print_problems(answer.values, source)
+    answer.say(summary(answer.values))
     return int(bool(counts.failed))
 
 
@@ -87,6 +94,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture or frame")
     parser.add_argument("--limit", type=int, metavar="N", help="N pictures or frames at most")
     add_settings(parser, f"one of {', '.join(FREE)}")
+    add_format(parser)
     arguments = parser.parse_args(argv)
     within("--every", arguments.every, 1, math.inf)
     within("--limit", arguments.limit, 1, math.inf)
@@ -183,37 +191,3 @@ def predict_all(
     if counts.failed:
         (folder / FAILED).write_text("".join(f"{harmless(line)}\n" for line in counts.failed), encoding="utf-8")
     return counts
-
-
-def why_nothing(counts: inference.Counts) -> str:
-    """Return why nothing was predicted, and what to do."""
-    if counts.failed:
-        return f"none of {counts.pictures + len(counts.failed)} pictures can be used, the first: {counts.failed[0]}"
-    if not counts.pictures:
-        return "the video holds no frame that can be read: save it as mp4"
-    return (
-        f"there is no box in any picture, of {counts.pictures}: with --boxes, name them as they are below SOURCE; --detect "
-        "finds upright frontal faces alone, give --boxes of others"
-    )
-
-
-def print_summary(counts: inference.Counts, source: Source, out: Path, seconds: float) -> None:
-    """Print the first pictures that could not be used, and a line on all of them."""
-    for line in counts.failed[:SHOWN]:
-        print(f"not predicted: {harmless(line)}", file=sys.stderr)
-    if len(counts.failed) > SHOWN:
-        print(f"not predicted: {len(counts.failed) - SHOWN} more, all of them are in {out / FAILED}", file=sys.stderr)
-    done = counts.pictures + len(counts.failed)
-    if source.video and done < ENOUGH * source.count:
-        print(
-            f"note: {done} of the {source.count} frames that the video announces can be read: is it whole?",
-            file=sys.stderr,
-        )
-    text = f"{counts.predictions} predictions of {counts.pictures} {'frames' if source.video else 'pictures'}"
-    text += f", {counts.without_box} without a box" if counts.without_box else ""
-    text += f", {len(counts.failed)} not predicted" if counts.failed else ""
-    text += f", in {out}, {counts.pictures / seconds:.1f} images/s"
-    names = [path.relative_to(source.path).as_posix() for path in source.others]
-    if names:
-        text += f"; {len(names)} files are no pictures: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-    print(harmless(text))

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from mlflow.entities import Run
 from torch import Tensor, nn
 
 from bel.angles import Axis, differences
-from bel.deploy.module import OUTPUTS, Deployed, WithIntervals, write_onnx, write_pt2, write_torchscript
+from bel.deploy.module import OUTPUTS, Deployed, WithIntervals
 from bel.errors import UserError
 from bel.files import refuse_file, replacing
+from bel.output import Answer, add_format, answering
 from bel.precision import plain_fp32
 from bel.text import command_parser, listed
 from bel.training import checkpoint
 from results.retest.evaluate import FREE
+from results.retest.formats import FORMATS, Found, Predict
 from results.retest.loaded_checkpoint import add_source, read_state
 from results.store.calibration import stored_calibration
 from results.store.faults import store_command
@@ -28,9 +30,7 @@ from results.store.faults import store_command
 FOLDER = Path("runs/export")
 ALLOWED = 1e-3  # degrees by which a file's predictions may differ from torch's
 BATCHES = (1, 5)  # sizes that a file is tried with, neither of them the traced one
-
-Found = Tensor | Sequence[Tensor]  # predictions (B, axes), of a calibrated network with lower and upper ends
-Predict = Callable[[Tensor], Found]
+KEPT = ("axes", "units", "image_size", "decoder", "epoch", "code_version", "interval")  # of the metadata, in the answer
 
 
 class Differs(Exception):  # noqa: N818 - it ends the writing of a file, it is not shown
@@ -64,17 +64,6 @@ class ExportedModel:
         return f"{ALLOWED:.0e} {'deg' if degrees else 'deg, or as much of a range of 200'}"
 
 
-@dataclass(frozen=True)
-class Format:
-    """How to write a file (module, images (B, 3, S, S), metadata, path), read it back and use it; the packages it needs."""
-
-    suffix: str
-    write: Callable[[nn.Module, Tensor, dict[str, Any], Path], None]
-    read: Callable[[Path], Predict]
-    usage: str
-    needs: tuple[str, ...] = ()
-
-
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the model of a run or a checkpoint, the decoder included; 1 where the file does not predict as torch does."""
@@ -82,13 +71,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_source(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="format of the file")
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"file to write or replace; default: in {FOLDER}")
+    add_format(parser)
     arguments = parser.parse_args(argv)
-    refuse_missing_packages(arguments.to)
-    state, run = read_state(arguments)
-    model = load_module(state, run.info.run_id if run else arguments.checkpoint.stem, run)
-    out = arguments.out or FOLDER / f"{model.name}{FORMATS[arguments.to].suffix}"
-    refuse_target(out, arguments.checkpoint)
-    return write_checked(model, arguments.to, out)
+    with answering(arguments.format) as answer:
+        refuse_missing_packages(arguments.to)
+        state, run = read_state(arguments)
+        model = load_module(state, run.info.run_id if run else arguments.checkpoint.stem, run)
+        out = arguments.out or FOLDER / f"{model.name}{FORMATS[arguments.to].suffix}"
+        refuse_target(out, arguments.checkpoint)
+        return write_checked(model, arguments.to, out, answer)
 
 
 def refuse_missing_packages(to: str) -> None:
@@ -126,7 +117,7 @@ def load_module(state: dict[str, Any], name: str, run: Run | None = None) -> Exp
     return ExportedModel(name, deployed, config.axes, config.image_size, metadata)
 
 
-def write_checked(model: ExportedModel, to: str, out: Path) -> int:
+def write_checked(model: ExportedModel, to: str, out: Path, answer: Answer) -> int:
     """Write a file, read it back and compare it with torch before it replaces `out`; 1 where it differs."""
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -134,6 +125,7 @@ def write_checked(model: ExportedModel, to: str, out: Path) -> int:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of tracing, and of TorchScript's age; what counts is compared
                 difference = write_and_compare(model, to, work)
+            answer.values = values_of(model, to, difference)
             if not difference <= ALLOWED:
                 raise Differs
     except Differs:
@@ -143,7 +135,13 @@ def write_checked(model: ExportedModel, to: str, out: Path) -> int:
             file=sys.stderr,
         )
         return 1
-    print_usage(model, to, out, difference)
+    usage = FORMATS[to].usage.format(
+        file=out.as_posix(),
+        outputs=", ".join(model.outputs),
+        first="[0]" if len(model.outputs) == 1 else "",
+    )
+    answer.values |= {"file": out, "bytes": out.stat().st_size, "usage": usage}
+    answer.say(described(model, answer.values))
     return 0
 
 
@@ -189,53 +187,39 @@ def smooth_images(count: int, side: int) -> Tensor:
     return F.interpolate(255 * coarse, size=side, mode="bilinear").to(torch.uint8)
 
 
-def print_usage(model: ExportedModel, to: str, out: Path, difference: float) -> None:
-    """Print what was written, its input and output, and how to use it."""
-    facts, side = model.metadata, model.side
-    config = facts["config"]
-    title = f"run {facts['run_id']}" if facts["run_id"] else "checkpoint"
-    print(f"{title}: {config['backbone']}, head {config['head']}, decoder {facts['decoder']}, epoch {facts['epoch']}")
-    columns = listed(f"{axis.name} ({axis.unit or 'own unit'})" for axis in model.axes)
-    level = facts.get("interval")
+def values_of(model: ExportedModel, to: str, difference: float) -> dict[str, Any]:
+    """Return what is in a file, and how far its predictions are from torch's, in plain values; `file` is None yet."""
+    facts, config = model.metadata, model.metadata["config"]
+    return {
+        "file": None,
+        "bytes": None,
+        "usage": None,
+        "format": to,
+        "run_id": facts["run_id"] or None,
+        "backbone": config["backbone"],
+        "head": config["head"],
+        "interval": None,
+        **{name: facts[name] for name in KEPT if name in facts},
+        "outputs": list(model.outputs),
+        "greatest_difference": difference,
+        "allowed": ALLOWED,
+        "batch_sizes": list(BATCHES),
+    }
+
+
+def described(model: ExportedModel, found: dict[str, Any]) -> str:
+    """Say what was written, its input and output, and how to use it."""
+    side, level = found["image_size"], found["interval"]
+    title = f"run {found['run_id']}" if found["run_id"] else "checkpoint"
+    pairs = zip(found["axes"], found["units"], strict=True)
+    columns = listed(f"{name} ({unit or 'own unit'})" for name, unit in pairs)
     each = "" if level is None else f" each, lower and upper the ends of intervals that hold {level:.0%} of the targets"
-    print(f"in:  images, uint8 (batch, 3, {side}, {side}), RGB 0..255, any batch size")
-    print(f"out: {', '.join(model.outputs)}, float64 (batch, {len(model.axes)}){each}: {columns}")
-    print(f"greatest difference from torch at batch sizes {BATCHES}: {difference:.1e}, allowed {model.allowed}")
-    print(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with axes, units, config and code version in it\n")
-    names, first = ", ".join(model.outputs), "[0]" if len(model.outputs) == 1 else ""
-    print(FORMATS[to].usage.format(file=out.as_posix(), outputs=names, first=first))
-
-
-def read_onnx(path: Path) -> Predict:
-    """Return the predictions of an ONNX file by onnxruntime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: [torch.from_numpy(found) for found in session.run(None, {"images": images.numpy()})]
-
-
-FORMATS = {
-    "onnx": Format(
-        ".onnx",
-        write_onnx,
-        read_onnx,
-        'import onnxruntime\nsession = onnxruntime.InferenceSession("{file}")\n'
-        '{outputs} = session.run(None, {{"images": images}}){first}  # of a numpy array',
-        needs=("onnx", "onnxscript", "onnxruntime"),
-    ),
-    "torchscript": Format(
-        ".pt",
-        write_torchscript,
-        lambda path: torch.jit.load(path, map_location="cpu"),
-        'import torch\nmodel = torch.jit.load("{file}")\n{outputs} = model(images)  # of a torch tensor on the CPU',
-    ),
-    "pt2": Format(
-        ".pt2",
-        write_pt2,
-        lambda path: torch.export.load(path).module(),
-        'import torch\nmodel = torch.export.load("{file}").module()\n'
-        "{outputs} = model(images)  # of a torch tensor on the CPU",
-    ),
-}
+    lines = [
+        f"{title}: {found['backbone']}, head {found['head']}, decoder {found['decoder']}, epoch {found['epoch']}",
+        f"in:  images, uint8 (batch, 3, {side}, {side}), RGB 0..255, any batch size",
+        f"out: {', '.join(found['outputs'])}, float64 (batch, {len(found['axes'])}){each}: {columns}",
+        f"greatest difference from torch at batch sizes {BATCHES}: {found['greatest_difference']:.1e}, allowed {model.allowed}",
+        f"wrote {found['file']}, {found['bytes'] / 1e6:.1f} MB, with axes, units, config and code version in it\n",
+        found["usage"],
+    ]
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ from bel.data.checking.findings import LABEL_FILES, absence
 from bel.data.checking.half import Finding, Half
 from bel.data.checking.inspection import Fault
 from bel.data.checking.sheet import draw_sheet
-from bel.data.labels import clamped, least_median_most
+from bel.data.labels import axis_row, range_text
 from bel.data.readers.base import Source
 from bel.errors import one_of
 from bel.text import columns
@@ -145,14 +145,7 @@ def ranges(half: Half) -> list[dict[str, Any]]:
     if not usable:
         return []
     targets = torch.tensor([half.target(entry) for entry in usable], dtype=torch.float64)
-    rows = []
-    for axis, values in zip(half.axes, targets.T, strict=True):
-        share = clamped(values, axis)
-        numbers = dict(zip(("least", "median", "most"), least_median_most(values, axis), strict=True))
-        clamps = {"clamped": round(share * len(usable)), "clamped_share": share}
-        span = {"low": axis.low, "high": axis.low + axis.span}
-        rows.append({"axis": axis.name, "unit": axis.unit, "levels": axis.levels} | span | numbers | clamps)
-    return rows
+    return [axis_row(values, axis) for axis, values in zip(half.axes, targets.T, strict=True)]
 
 
 def source_lines(halves: list[Half]) -> list[str]:
@@ -175,6 +168,5 @@ def label_lines(halves: list[Half]) -> list[str]:
         for row in ranges(half):
             numbers = [f"{row[name]:.4g}" for name in ("least", "median", "most")]
             clamps = f"{row['clamped']:,} ({row['clamped_share']:.2%})"
-            span = f"{row['low']:g}..{row['high']:g} {row['unit']}"
-            lines.append([half.name, row["axis"], str(row["levels"]), span, *numbers, clamps])
+            lines.append([half.name, row["axis"], str(row["levels"]), range_text(row), *numbers, clamps])
     return columns(lines, left=(0, 1)) if len(lines) > 1 else []

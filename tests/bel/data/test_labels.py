@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from bel.angles import Axis
-from bel.data.labels import bars, clamped, histogram, odd_units, refuse_off_range, refuse_units, sketch
+from bel.data.labels import bars, clamped, histogram, label_rows, odd_units, refuse_off_range, refuse_units, sketch
 from bel.errors import UserError
 
 AXIS = Axis("yaw", -10, 20, 20)  # levels at -10, -9, ... 9
@@ -21,7 +21,9 @@ def test_a_label_is_beyond_the_range_where_it_says_so(value, beyond):
 
 
 def test_a_sketch_has_a_line_an_axis_with_range_and_share():
-    text = sketch(torch.tensor([[-10.0, 1], [0, 2], [50, 3]], dtype=torch.float64), [AXIS, Axis("age", 0, 10, 10)])
+    text = sketch(
+        label_rows(torch.tensor([[-10.0, 1], [0, 2], [50, 3]], dtype=torch.float64), [AXIS, Axis("age", 0, 10, 10)])
+    )
     heading, yaw, age = text.splitlines()
     assert "clamped" in heading and "33.33%" in yaw and "-10..10 deg" in yaw and " 50 " in yaw and "0.00%" in age
     assert yaw.endswith("|" + bars(histogram(torch.tensor([-10.0, 0, 50]), AXIS)) + "|")
@@ -99,7 +101,7 @@ def test_labels_of_a_circle_are_wrapped_and_never_beyond_it():
     refuse_off_range(labels + 3600, [CIRCLE], "a.csv")
     counts = histogram(labels[:, 0], CIRCLE)
     assert counts.sum() == 5 and [counts[level].item() for level in (70, 2, 1, 0, 71)] == [1, 1, 1, 1, 1]
-    _, line = sketch(labels, [CIRCLE]).splitlines()
+    _, line = sketch(label_rows(labels, [CIRCLE])).splitlines()
     assert line.split()[:8] == ["roll", "72", "-180..180", "deg", "-180", "-180", "175", "0.00%"]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from bel.config import TrainConfig
 from bel.data.checking.folder import check
-from bel.data.labels import sketch
+from bel.data.labels import label_rows, sketch
 from bel.data.protocols import PROTOCOLS
 from bel.data.readers.base import Source
 from bel.deploy.published import refuse_options
@@ -49,7 +49,7 @@ def test_no_cells_of_a_table_touch(third, rendered):
     lines = [line for line in report.splitlines() if line.startswith(f"{NAME}_t")]
     assert len(lines) == 2 + 6 and all(line.split()[0] in (f"{NAME}_train", f"{NAME}_test") for line in lines)
     assert all(line.split()[1] in {axis.name for axis in third.axes} for line in lines[2:])
-    heading, *rows = sketch(torch.zeros(4, 3, dtype=torch.float64), third.axes).splitlines()
+    heading, *rows = sketch(label_rows(torch.zeros(4, 3, dtype=torch.float64), third.axes)).splitlines()
     starts = {line.index("|") for line in rows} | {heading.index("images by level")}
     assert len(starts) == 1 and all(
         row.split()[:2] == [a.name, str(a.levels)] for row, a in zip(rows, third.axes, strict=True)

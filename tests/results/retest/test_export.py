@@ -18,6 +18,7 @@ from bel.deploy.calibration import Calibration
 from bel.deploy.module import atan2, hypot, log_ndtr, softplus
 from bel.heads import HEADS
 from bel.model import BACKBONES
+from bel.output import Answer
 from bel.training import checkpoint
 from bel.training.build import build_model
 from results.retest import export, loaded_checkpoint
@@ -170,7 +171,7 @@ def test_a_file_of_a_calibrated_network_has_its_intervals(written, tmp_path, cap
     model = export.load_module(state, "calibrated")
     model.deployed.calibration = Calibration(0.9, model.axes, (1.5, 2.0, 2.5), (2.0, 1.0, 0.5))
     out = tmp_path / f"model{SUFFIXES[to]}"
-    assert export.write_checked(model, to, out) == 0, capfd.readouterr().err
+    assert export.write_checked(model, to, out, Answer("text")) == 0, capfd.readouterr().err
     with torch.inference_mode():
         found, wanted = export.FORMATS[to].read(out)(images(3)), model.deployed.intervals(images(3))
     assert len(found) == 3 and all((x - y).abs().max() <= CLOSE for x, y in zip(found, wanted, strict=True))

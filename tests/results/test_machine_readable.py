@@ -1,14 +1,20 @@
 """Every command's JSON: one document on stdout, with the documented keys, and the numbers of its text."""
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bel.data import command as data
+from launch import codes, train
 from results.analysis.study import with_contenders
 from results.analysis.study_files import write_task
 from results.commands import main as command
-from results.retest import evaluate
+from results.predict import command as predict
+from results.retest import evaluate, export
 from tests.conftest import children
 from tests.documented import check, document
 from tests.results.analysis.test_study import TARGETS, contender
@@ -99,6 +105,65 @@ def test_a_study(tmp_path, capsys):
     assert kinds == {"task", "decoders", "targets", "ranks", "hold", "claims", "regularisers", "size"}
     check("bel-results study", found)
     assert set(numbers(text)) <= leaves(found)
+
+
+def test_data(rendered, cache, tmp_path, capsys):
+    where = ("--protocol", "biwi", "--data-root", rendered, "--cache-dir", cache, "--crop", "frame", "--image-size", 32)
+    found, text = said(data.main, capsys, "prepare", *where, "--verify")
+    check("bel-data prepare", found)
+    train, _ = found["parts"]
+    assert f"train: {train['images']} images of {train['groups']} groups, 34 x 34 px" in text and train["verified"]
+    found, text = said(data.main, capsys, "labels", *where, "--part", "train")
+    check("bel-data labels", found)
+    (part,) = found["parts"]
+    assert [sum(row["by_level"]) for row in part["labels"]] == [part["images"]] * 3
+    assert all(f" {row['median']:.4g} " in text for row in part["labels"])
+    shutil.copytree(rendered / "BIWI", tmp_path / "BIWI")
+    twin, other, cut, *_ = sorted((tmp_path / "BIWI").rglob("*_rgb.png"))
+    shutil.copy(twin, other)
+    cut.write_bytes(b"no image")
+    checked = ("check", tmp_path / "BIWI", "--out", tmp_path / "check", "--fix-list", tmp_path / "lists")
+    (tmp_path / "lists").mkdir()
+    found, text = said(data.main, capsys, *checked, code=1)
+    check("bel-data check", found)
+    assert found["corrupt"] and f"{len(found['problems'])} problems would corrupt a result" in text
+    few = ("synth", "--layout", "csv", "--subjects", 2, "--frames", 1, "--size", 32, "--out")
+    assert data.main([*map(str, few), str(tmp_path / "made"), *JSON]) == 0
+    check("bel-data synth", document(capsys))
+
+
+def test_a_code(store, capsys):
+    found, text = said(codes.main, capsys, "u", 20)
+    check("bel-codes", found)
+    assert f"20 words of {found['bits']} bits" in text and f" {found['transitions']['mean']:.2f} " in text
+
+
+def test_a_training(small, tmp_path, capsys):
+    options = [
+        part for name, value in (small | {"code": "u"}).items() for part in (f"--{name.replace('_', '-')}", value)
+    ]
+    assert train.main([*map(str, options), "--out", str(tmp_path / "run"), *JSON]) == 0
+    said_on = capsys.readouterr()
+    found = json.loads(said_on.out)
+    check("bel-train", found)
+    assert [epoch["epoch"] for epoch in found["epochs"]] == [1, 2]
+    assert f"val MAE {found['epochs'][-1]['mae_groups']:.3f} (" in said_on.err
+    assert evaluate.main(["--checkpoint", found["checkpoint"], *JSON]) == 0
+    (again,) = document(capsys)["results"]
+    assert again["run_id"] is None and again["validation"]["mae"] == pytest.approx(again["validation"]["logged"])
+
+
+def test_an_export_and_predictions(swept_store, pictures, capsys):
+    _, trials = children("fixture")
+    run_id = next(run for run in trials if run.data.params["head"] == "bel").info.run_id
+    found, text = said(export.main, capsys, "--run-id", run_id, "--to", "torchscript")
+    check("bel-export", found)
+    assert found["usage"] in text and f"batch sizes (1, 5): {found['greatest_difference']:.1e}" in text
+    (pictures / "broken.png").write_bytes(b"no image")
+    found, text = said(predict.main, capsys, pictures, "--run-id", run_id, code=1)
+    check("bel-predict", found)
+    assert len(found["not_predicted"]) == 1 and text.startswith(f"{found['predictions']} predictions of 3 pictures")
+    assert Path(found["table"]).read_text().count("\n") == 1 + found["predictions"]
 
 
 @pytest.mark.parametrize("words", [["leaderboard", "nothing"], ["best", "nothing"], ["compare", "0" * 32, "1" * 32]])
