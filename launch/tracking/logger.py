@@ -41,7 +41,7 @@ from bel.run_layout import (
 from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
 from launch.tracking.figures import draw_code, draw_curve
-from launch.tracking.params import parameters, split_long
+from launch.tracking.params import dataset, parameters, split_long
 from launch.tracking.parent_logger import ParentLogger
 from launch.tracking.store import FILES, Store, has_files, search, tagged
 from launch.tracking.trial_folder import Folder
@@ -129,6 +129,7 @@ class RunLogger:
             if long:
                 client.log_dict(self.run_ids[run.key], long, LONG_PARAMETERS)
             client.log_batch(self.run_ids[run.key], params=[Param(name, value) for name, value in params.items()])
+            client.log_inputs(self.run_ids[run.key], [dataset(run.config, run.facts)])
             self.without_params.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:

@@ -5,12 +5,14 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from bel.codes.library import short_name
 from bel.config import TrainConfig
 from bel.heads import HEADS
-from bel.run_layout import LONG_PARAMETERS
+from bel.run_layout import DATA_DIGEST, LONG_PARAMETERS, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import in_a_word
 from bel.training.evaluate import unit
 from launch.identity import file_digests
@@ -41,6 +43,15 @@ def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str
     long = {name: value for name, value in values.items() if len(value) > MAX_PARAM_VAL_LENGTH}
     digests = {name: f"sha256 {digest(v)} of {len(v)} characters, in {LONG_PARAMETERS}" for name, v in long.items()}
     return {**values, **digests}, long
+
+
+def dataset(config: TrainConfig, facts: dict[str, str]) -> DatasetInput:
+    """Return the images of a run as MLflow shows them: digest of images and split, where they come from, and counts."""
+    source = {"data_root": config.data_root, "crop": config.crop, "image_size": config.image_size}
+    counts = {name: int(facts[name]) for name in (TRAIN_IMAGES, VAL_IMAGES, VAL_GROUPS) if name in facts}
+    digests = "-".join(facts.get(name, "")[:12] for name in (DATA_DIGEST, SPLIT_HASH))
+    found = Dataset(config.protocol_name[:100], digests, "local", json.dumps(source), profile=json.dumps(counts))
+    return DatasetInput(found, [InputTag(MLFLOW_DATASET_CONTEXT, "training and selection")])
 
 
 def parameters(config: TrainConfig, facts: dict[str, str]) -> dict[str, str]:
