@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.processes import MARK, kill, ours
+from tests.chaos.processes import MARK, Process, kill, ours
 from tests.conftest import PROJECT
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
@@ -97,9 +97,13 @@ class Slurm:
     def stop(self) -> None:
         """Kill the daemons and everything that jobs have left."""
         for _ in range(3):  # what one of them may have started meanwhile
-            for pid in ours(str(self.folder), session=-1):
+            for pid in self.processes():
                 kill(pid)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def processes(self) -> dict[int, Process]:
+        """The daemons, the jobs and what these have left, by id."""
+        return ours(str(self.folder), session=-1)
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         """Output of a user's command."""

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 
 import mlflow
 import pytest
@@ -96,8 +97,12 @@ def test_a_job_on_two_nodes_goes_on_after_it_was_asked_to_stop(slurm, lab):
 
 @pytest.mark.service
 def test_a_job_that_was_cancelled_does_not_come_back(slurm, lab):
+    def sweeping():
+        return any("bin/bel-sweep job.yaml" in process.title for process in slurm.processes().values())
+
     job = slurm.submit(lab, "--cpus-per-task=1", "job.yaml")
-    slurm.wait(lambda: trained(lab), 300)
-    slurm.run("scancel", job)
-    slurm.wait(lambda: not slurm.run("squeue", "--noheader", f"--jobs={job}", check=False), 120)
+    slurm.wait(sweeping, 120)
+    slurm.run("scancel", job)  # so early that the sweep ends at once, and the script has time to put the job back
+    slurm.wait(lambda: not sweeping(), 120)
+    time.sleep(3)
     assert slurm.job(job) == ("CANCELLED", 0) and "goes back into the queue" not in said(lab)
