@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from bel.config import TrainConfig
 from bel.errors import UserError
+from bel.output import FORMATS, JSON, Answer, add_format, answering
 from bel.precision import pick_device
 from bel.text import command_parser
 from bel.training.build import build_model
@@ -64,6 +65,12 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locke
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
     arguments = options(argv)
+    with answering(arguments.format) as answer:
+        return run(arguments, answer)
+
+
+def run(arguments: argparse.Namespace, answer: Answer) -> int:
+    """Plan, run and summarise the sweep that the options name."""
     sweep = read_sweep(arguments.file, arguments.set)
     storage = Folder.usable("--storage", arguments.storage, f"{sweep.name}-01234567/trials")
     plan = make_plan(sweep)
@@ -84,9 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     workload = Workload(sweep, plan, sweep_runs)
     with store.lease or nullcontext():
-        if arguments.plan or not arguments.quiet:
-            announce(workload, full=arguments.plan)
-        return 0 if arguments.plan else Driver(workload, store, storage, arguments.quiet).run()
+        if arguments.plan or not (arguments.quiet or arguments.progress == JSON):
+            announced = announce(workload, full=arguments.plan)
+        if arguments.plan:
+            answer.values = announced
+            return 0
+        return Driver(workload, store, storage, arguments.quiet, arguments.progress == JSON, answer).run()
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -109,7 +119,19 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where trials keep their state: a folder or URL all nodes reach",
     )
     add("--quiet", action="store_true", help="say only what went wrong, and the table at the end")
-    return parser.parse_args(argv)
+    add(
+        "--progress",
+        choices=FORMATS,
+        default="text",
+        help="json: an event in each line of stderr, in the place of what is said while it runs (%(default)s)",
+    )
+    add_format(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.quiet and arguments.progress == JSON:
+        raise UserError("--quiet prints no progress, and --progress json prints it as events: leave one of them out")
+    if arguments.plan and arguments.progress == JSON:
+        raise UserError("--progress json is of trials, and --plan runs none: leave one of them out")
+    return arguments
 
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:

@@ -23,7 +23,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-data": [data.main, data.synth, data.prepare_parts, data.show_labels, data.check_folder],
     "bel-train": [train.main],
     "bel-codes": [codes.main, codes.describe],
-    "bel-sweep": [sweep.main, Driver.run, Conclusion.exit_code],
+    "bel-sweep": [sweep.main, sweep.run, Driver.run, Conclusion.exit_code],
     "bel-eval": [evaluate.main],
     "bel-results": [
         *(best.best, best.register, calibrate.calibrate, compare.compare, folds.folds),

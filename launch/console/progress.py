@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,7 +14,7 @@ from bel.run_layout import Outcome
 from bel.text import harmless, selection
 from launch.console.standings import RANKS, tables
 from launch.pace import Pace, duration
-from launch.runs import Run, SweepRuns
+from launch.runs import Entry, Run, SweepRuns
 
 REFRESH = 1.0  # seconds between two states of the table
 LINE = 60.0  # seconds without a line after which one reports progress, where there is no table
@@ -48,6 +49,19 @@ class ProgressDisplay:
             self.console.print(Text(harmless(text)))
             if not self.live:
                 self.shown = time.monotonic()
+
+    def sweep_started(self, name: str, parent_id: str) -> None:
+        """Print the id of the sweep in MLflow."""
+        self.say(f"parent run {parent_id}")
+
+    def trial_started(self, run: Run) -> None:
+        """Print nothing: the table has it."""
+
+    def epochs(self, run: Run, entries: Sequence[Entry]) -> None:
+        """Print nothing: the table has the last one."""
+
+    def sweep_ended(self, found: dict[str, Any]) -> None:
+        """Print nothing: the summary says it."""
 
     def ended(self, run: Run) -> None:
         """Print a line about a run that ended."""

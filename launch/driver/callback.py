@@ -63,17 +63,21 @@ class SweepCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the run in MLflow, or go on with it."""
         self.check_lease()
-        self.logger.begin(self.sweep_runs.begin(trial.config["key"], time.time()))
+        run = self.sweep_runs.begin(trial.config["key"], time.time())
+        self.logger.begin(run)
+        self.display.trial_started(run)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Log the new epochs."""
         self.check_lease()
+        before = self.sweep_runs.by_key[trial.config["key"]].epoch
         run = self.sweep_runs.enter(trial.config["key"], result)
         for note in result.get("notes", ()):
             self.display.say(f"{run.name}: {note}", always=True)
         self.logger.epochs(run)
+        self.display.epochs(run, [entry for entry in run.history if entry["epoch"] > max(before, run.resumed)])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the run with the outcome that it reports, or as stopped by the scheduler, or cut off with the sweep."""

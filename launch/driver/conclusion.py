@@ -12,9 +12,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from bel.errors import UserError, shown
+from bel.output import Answer
 from bel.run_layout import RANKED, Outcome
+from launch.console.final import trial_counts, unranked
 from launch.console.standings import tables
-from launch.console.summary import print_results
+from launch.console.summary import conclude
 from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, NO_GPU, SweepStopper
 from launch.schedule.workload import Workload
 from launch.tracking.logger import RunLogger
@@ -38,6 +40,7 @@ class Conclusion:
     logger: RunLogger
     stopper: SweepStopper
     say: Callable[[str], Any]  # prints a line, unless the sweep is quiet
+    answer: Answer
 
     @property
     def lost(self) -> str:
@@ -57,15 +60,20 @@ class Conclusion:
             return "KILLED"
         return "FAILED" if self.failed else "FINISHED"
 
-    def conclude(self, written: bool) -> int:
-        """Print tables, next commands and problems; return the exit code. `written`: MLflow has all."""
-        print_results(self.workload.sweep, self.workload.sweep_runs, self.logger.store.parent_id)
-        for problem in self.problems(written):
+    def conclude(self, written: bool, hours: float) -> int:
+        """Print tables, next commands and problems; return the exit code. `written`: MLflow has all; `hours` of all calls."""
+        runs, parent_id, values = self.workload.sweep_runs, self.logger.store.parent_id, self.answer.values
+        values |= {"sweep": self.workload.sweep.name, "sweep_id": parent_id, "status": self.status}
+        values |= {"stopped": self.stopper.reason or None, "problems": list(self.problems(written))}
+        values |= {"exit_code": self.exit_code(written), "trials": trial_counts(runs, self.workload.total)}
+        values |= {"unranked": unranked(runs), "hours": hours, "checkpoints": None}
+        conclude(self.workload.sweep, runs, parent_id, self.answer)
+        for problem in values["problems"]:
             print(problem, file=sys.stderr)
         if written and not self.lost and not self.logger.writer.refused:
             self.print_kept()
             self.show_view()
-        return self.exit_code(written)
+        return int(values["exit_code"])
 
     def complete(self, written: bool) -> bool:
         """Whether MLflow has everything of the sweep, so that its folder is not needed any more."""
@@ -108,6 +116,7 @@ class Conclusion:
         with suppress(MlflowException, SQLAlchemyError):  # a count is not worth an error
             count, size = self.logger.kept(self.workload.sweep_runs.having(*RANKED))
             ended = len(self.workload.sweep_runs.ended)
+            self.answer.values["checkpoints"] = {"kept": count, "trials": ended, "bytes": size}
             self.say(f"checkpoints kept: {count} of {ended} trials, {size / 1e9:.3f} GB")
 
     def notify(self, code: int) -> None:

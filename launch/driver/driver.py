@@ -8,8 +8,10 @@ import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from bel.output import Answer
 from bel.run_layout import DATA_DIGEST
 from bel.source import code_version
+from launch.console.events import EventLines
 from launch.console.progress import ProgressDisplay
 from launch.driver.callback import SweepCallback
 from launch.driver.conclusion import Conclusion
@@ -39,23 +41,23 @@ UNLIMITED = 10**9  # trials of a stage: the searcher says when it is over
 class Driver:
     """Runs what is not decided yet of a workload, writes all of it into MLflow, and prints its tables."""
 
-    def __init__(self, workload: Workload, store: Store, storage: Folder, quiet: bool) -> None:
+    def __init__(
+        self, workload: Workload, store: Store, storage: Folder, quiet: bool, events: bool, answer: Answer
+    ) -> None:
         self.workload, self.sweep, self.sweep_runs, self.store = workload, workload.sweep, workload.sweep_runs, store
         self.storage = storage
         self.folder = storage.of(f"{workload.sweep.name}-{store.key[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         self.logger = RunLogger(store, self.trials, provenance(), diff_to_keep())
-        self.display = ProgressDisplay(
-            self.sweep_runs, workload.total, quiet, lambda run: latest_pace(self.trials.of(run.key).url)
-        )
+        self.display = self.display_of(quiet, events)
         self.stopper = SweepStopper(self.sweep_runs)
         self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours)
-        self.conclusion = Conclusion(workload, self.logger, self.stopper, self.display.say)
+        self.conclusion = Conclusion(workload, self.logger, self.stopper, self.display.say, answer)
 
     def run(self) -> int:
         """Run the stages, write all of it, conclude and run `on_end`; return the exit code."""
         patience, raised = PATIENCE, False
-        self.display.say(f"parent run {self.store.parent_id}")
+        self.display.sweep_started(self.sweep.name, self.store.parent_id)
         claim_folder(self.folder, self.store, self.display.say)
         self.tune.remove()  # of a driver that was killed
         self.logger.replay(self.sweep_runs)
@@ -72,11 +74,21 @@ class Driver:
             written = self.close(patience)
             if raised:
                 self.conclusion.notify(1)
-        code = self.conclusion.conclude(written)
+        code = self.conclusion.conclude(written, self.callback.hours)
         if self.conclusion.complete(written):
             self.folder.remove()
+        self.display.sweep_ended(self.conclusion.answer.values)
         self.conclusion.notify(code)
         return code
+
+    def display_of(self, quiet: bool, events: bool) -> ProgressDisplay:
+        """Return what prints progress: lines and a table, or `events` for another program."""
+        if events:
+            return EventLines(
+                self.sweep_runs, self.workload.total, lambda run: run.run_id or self.logger.run_ids.get(run.key)
+            )
+        pace = lambda run: latest_pace(self.trials.of(run.key).url)  # noqa: E731
+        return ProgressDisplay(self.sweep_runs, self.workload.total, quiet, pace)
 
     def close(self, patience: float) -> bool:
         """Close all runs and wait at most `patience` seconds for their writes; return whether all is written."""

@@ -1,8 +1,11 @@
 """What is printed before a sweep starts: its trials and data, with `--plan` its time, disk and memory too."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
-from launch.driver.probing import measure, network
+from launch.driver.probing import Network, Probe, measure, network
 from launch.driver.ray_cluster import trials_at_once
 from launch.schedule.workload import Workload
 
@@ -10,37 +13,82 @@ GB = 1e9
 VALIDATION = 1 / 3  # time of a validation image, that of a training image being 1
 
 
-def announce(workload: Workload, full: bool) -> None:
-    """Print combinations, data and trials to run; in full also time, disk and memory."""
-    valid, dropped = len(workload.plan.combinations), sum(workload.plan.dropped.values())
-    print(f"{valid} valid combinations of lists, {dropped} dropped")
-    for reason, number in workload.plan.dropped.most_common():
-        print(f"dropped {number} combination{'s' if number > 1 else ''}: {reason}")
-    by_split: dict[str, list[dict[str, str]]] = {}
-    for values in workload.sweep_runs.facts.values():
-        by_split.setdefault(values[SPLIT_HASH], []).append(values)
-    for values, *others in by_split.values():
-        images = selection(values[SELECTION_SPLIT]).images
-        print(
-            f"data {values['protocol']}: {values[TRAIN_IMAGES]} images train, {values[VAL_IMAGES]} "
-            f"{images} images of {values[VAL_GROUPS]} other groups select, split {values[SPLIT_HASH]}; "
-            f"{values['left_out']} images beyond the limit, {values['skipped']} skipped"
-        )
-        if beyond := beyond_of([values, *others]):
-            print(f"note: {beyond}")
-    s, done, reused = workload.sweep, workload.done, workload.reused
-    left = max(workload.total - done - reused, 0)
-    print(
-        f"sweep {s.name}: {left} trials to run ({s.search.method}, scheduler {s.search.scheduler}), "
-        f"{done} finished before, {reused} by other sweeps",
-        flush=True,
-    )
+Values = dict[str, Any]
+
+
+def announce(workload: Workload, full: bool) -> Values:
+    """Print combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
+    found = planned(workload)
+    print("\n".join(plan_lines(found)), flush=True)
     if full:
-        print_costs(workload)
+        found |= costs(workload)
+        print("\n".join(cost_lines(found)))
+    return found
 
 
-def print_costs(workload: Workload) -> None:
-    """Print epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
+def planned(workload: Workload) -> Values:
+    """Return combinations, data and trials to run."""
+    sweep, done, reused = workload.sweep, workload.done, workload.reused
+    by_split: dict[str, list[dict[str, str]]] = {}
+    for facts in workload.sweep_runs.facts.values():
+        by_split.setdefault(facts[SPLIT_HASH], []).append(facts)
+    dropped = workload.plan.dropped.most_common()
+    return {
+        "sweep": sweep.name,
+        "method": sweep.search.method,
+        "scheduler": sweep.search.scheduler,
+        "valid_combinations": len(workload.plan.combinations),
+        "dropped": [{"reason": reason, "combinations": number} for reason, number in dropped],
+        "data": [data_values(facts) for facts in by_split.values()],
+        "trials": {
+            "total": workload.total,
+            "to_run": max(workload.total - done - reused, 0),
+            "finished_before": done,
+            "reused": reused,
+        },
+    }
+
+
+def data_values(facts: list[dict[str, str]]) -> Values:
+    """Return the images of a split, from the facts of those that have it."""
+    first = facts[0]
+    return {
+        "protocol": first["protocol"],
+        "train_images": int(first[TRAIN_IMAGES]),
+        "selection_split": first[SELECTION_SPLIT],
+        "selection_images": int(first[VAL_IMAGES]),
+        "selection_groups": int(first[VAL_GROUPS]),
+        "split": first[SPLIT_HASH],
+        "beyond_limit": int(first["left_out"]),
+        "skipped": int(first["skipped"]),
+        "beyond": beyond_of(facts),
+    }
+
+
+def plan_lines(found: Values) -> Iterator[str]:
+    """Yield the lines of `planned`."""
+    dropped, trials = found["dropped"], found["trials"]
+    total = sum(one["combinations"] for one in dropped)
+    yield f"{found['valid_combinations']} valid combinations of lists, {total} dropped"
+    for one in dropped:
+        yield f"dropped {one['combinations']} combination{'s' if one['combinations'] > 1 else ''}: {one['reason']}"
+    for data in found["data"]:
+        images = selection(data["selection_split"]).images
+        yield (
+            f"data {data['protocol']}: {data['train_images']} images train, {data['selection_images']} "
+            f"{images} images of {data['selection_groups']} other groups select, split {data['split']}; "
+            f"{data['beyond_limit']} images beyond the limit, {data['skipped']} skipped"
+        )
+        if data["beyond"]:
+            yield f"note: {data['beyond']}"
+    yield (
+        f"sweep {found['sweep']}: {trials['to_run']} trials to run ({found['method']}, scheduler {found['scheduler']}), "
+        f"{trials['finished_before']} finished before, {trials['reused']} by other sweeps"
+    )
+
+
+def costs(workload: Workload) -> Values:
+    """Return epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
     resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
     configs = workload.all_runs
@@ -54,22 +102,46 @@ def print_costs(workload: Workload) -> None:
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
     slots = trials_at_once(resources)
-    less = "; early stopping takes less" if workload.sweep.scheduler.compares else ""
-    print(f"{epochs * share:.0f} epochs and {images * share:.3g} training images{less}")
-    print(f"about {seconds * share / slots / 3600:.2f} h with {slots} trials at once, if nothing else runs")
     weights = max(p.weights for p in probes.values())
-    kept = min(workload.sweep.keep, workload.total) * weights
-    print(
-        f"disk: about {kept / GB:.2f} GB of checkpoints kept, {slots * 4 * weights / GB:.2f} GB more while trials run"
-    )
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
-    for (backbone, image_size, batch_size, views), p in probes.items():
-        twice = f" of {views} views" if views > 1 else ""
-        print(
-            f"{backbone}, {image_size} px, batch {batch_size}{twice}: {1 / p.seconds:.0f} images/s, "
-            f"{p.peak / GB:.2f} of {p.memory / GB:.1f} GB memory, weights {p.weights / 1e6:.1f} MB"
+    return {
+        "epochs": epochs * share,
+        "training_images": images * share,
+        "early_stopping": workload.sweep.scheduler.compares,
+        "hours": seconds * share / slots / 3600,
+        "trials_at_once": slots,
+        "checkpoint_bytes": min(workload.sweep.keep, workload.total) * weights,
+        "working_bytes": slots * 4 * weights,
+        "networks": [network_values(key, probe, part) for key, probe in probes.items()],
+    }
+
+
+def network_values(key: Network, probe: Probe, part: float) -> Values:
+    """Return the speed and memory of a network; a trial may have a `part` of the memory."""
+    names = ("backbone", "image_size", "batch_size", "views")
+    return dict(zip(names, key, strict=True)) | {
+        "images_per_s": 1 / probe.seconds,
+        "peak_bytes": probe.peak,
+        "memory_bytes": probe.memory,
+        "share_bytes": part * probe.memory,
+        "weights_bytes": probe.weights,
+    }
+
+
+def cost_lines(found: Values) -> Iterator[str]:
+    """Yield the lines of `costs`."""
+    less = "; early stopping takes less" if found["early_stopping"] else ""
+    yield f"{found['epochs']:.0f} epochs and {found['training_images']:.3g} training images{less}"
+    yield f"about {found['hours']:.2f} h with {found['trials_at_once']} trials at once, if nothing else runs"
+    kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB
+    yield f"disk: about {kept:.2f} GB of checkpoints kept, {working:.2f} GB more while trials run"
+    for one in found["networks"]:
+        twice = f" of {one['views']} views" if one["views"] > 1 else ""
+        yield (
+            f"{one['backbone']}, {one['image_size']} px, batch {one['batch_size']}{twice}: {one['images_per_s']:.0f} images/s, "
+            f"{one['peak_bytes'] / GB:.2f} of {one['memory_bytes'] / GB:.1f} GB memory, "
+            f"weights {one['weights_bytes'] / 1e6:.1f} MB"
         )
-        if p.peak > part * p.memory:
-            print(
-                f"warning: a trial's share is {part * p.memory / GB:.2f} GB: let fewer run at once, or lower batch_size"
-            )
+        if one["peak_bytes"] > one["share_bytes"]:
+            share = one["share_bytes"] / GB
+            yield f"warning: a trial's share is {share:.2f} GB: let fewer run at once, or lower batch_size"

@@ -3,19 +3,21 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from bel.data import command as data
-from launch import codes, train
+from launch import codes, sweep, train
 from results.analysis.study import with_contenders
 from results.analysis.study_files import write_task
 from results.commands import main as command
 from results.predict import command as predict
 from results.retest import evaluate, export
-from tests.conftest import children
+from tests.conftest import SWEEP, children
 from tests.documented import check, document
 from tests.results.analysis.test_study import TARGETS, contender
 
@@ -164,6 +166,63 @@ def test_an_export_and_predictions(swept_store, pictures, capsys):
     check("bel-predict", found)
     assert len(found["not_predicted"]) == 1 and text.startswith(f"{found['predictions']} predictions of 3 pictures")
     assert Path(found["table"]).read_text().count("\n") == 1 + found["predictions"]
+
+
+def test_a_sweep_that_is_over(swept_store, swept, capsys):
+    found, text = said(sweep.main, capsys, swept[1])
+    assert set(numbers(text.split("re-test")[0])) <= leaves(found) and found["trials"]["ended_before"] == 11
+    assert all(step["command"] in text for step in found["next_commands"])
+    objectives = ("--set", 'search.objective=["val/mae_groups", "bits"]')
+    several, text = said(sweep.main, capsys, swept[1], *objectives)
+    assert several["trials"]["reused"] == 11 and all(one["trial"] in text for one in several["pareto_front"])
+    (table,) = several["tables"]
+    assert len(table["configurations"]) == len(table["splits"][0]["runs"]) == 11
+    check("bel-sweep", found, several, UNRANKED)
+    planned, text = said(sweep.main, capsys, swept[1], "--plan")
+    check("bel-sweep --plan", planned)
+    assert "sweep fixture: 0 trials to run" in text and planned["trials"]["to_run"] == 0
+
+
+UNRANKED = {"unranked": [{"name": "", "run_id": "", "outcome": "", "reason": ""}]}  # of the sweep below
+
+
+def test_a_sweep_as_events(ray_here, rendered, cache, store, capsys, broken_weights):
+    base = SWEEP["base"] | {"data_root": str(rendered), "cache_dir": str(cache), "head": "direct"}
+    del base["weights"]
+    spec = {"name": "events", "base": base, "space": {"weights": {"grid": ["none", str(broken_weights)]}}}
+    Path("events.yaml").write_text(yaml.safe_dump(spec | {"resources": {"cpu": 1}}))
+    capsys.readouterr()
+    assert sweep.main(["events.yaml", "--progress", "json", *JSON]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    (one,) = found["unranked"]
+    assert (
+        set(one) == set(UNRANKED["unranked"][0])
+        and one["outcome"] == "diverged"
+        and found["trials"]["finished"] == found["trials"]["diverged"] == 1
+    )
+    lines = [line for line in printed.err.splitlines() if line.startswith("{")]
+    events = list(map(json.loads, lines))
+    check("bel-sweep --progress json", events)
+    kinds = Counter(event["event"] for event in events)
+    ended = {"sweep_started": 1, "trial_started": 2, "trial_ended": 2, "sweep_ended": 1}
+    assert {kind: kinds[kind] for kind in ended} == ended and kinds["epoch"] >= 2
+    assert events[0]["event"] == "sweep_started" and events[-1]["event"] == "sweep_ended"
+    (best,) = found["tables"][0]["splits"][0]["runs"]
+    of_it = [event for event in events if event.get("name") == best["name"]]
+    epochs = [event for event in of_it if event["event"] == "epoch"]
+    assert [event["epoch"] for event in epochs] == [1, 2]
+    assert min(event["metrics"]["val/mae_groups"] for event in epochs) == best["mae_groups"]
+    (end,) = [event for event in of_it if event["event"] == "trial_ended"]
+    assert (end["run_id"], end["outcome"], end["mae_groups"]) == (best["run_id"], "finished", best["mae_groups"])
+    times = [event["time"] for event in events]
+    assert times == sorted(times) and "finished epoch" not in printed.err
+
+
+@pytest.mark.parametrize("more", ["--quiet", "--plan"])
+def test_events_of_nothing_are_refused(store, capsys, more):
+    assert sweep.main(["demo", "--progress", "json", more]) == 2
+    assert "leave one of them out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["leaderboard", "nothing"], ["best", "nothing"], ["compare", "0" * 32, "1" * 32]])
