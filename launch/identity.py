@@ -15,7 +15,7 @@ from bel.data.prepare.prepared import Prepared, usable
 from bel.errors import UserError
 from bel.model import weights_digest
 from bel.regularisers import NONE
-from bel.source import code_version
+from bel.training.source import code_version
 from launch.spec.combinations import SPLIT, compares
 from launch.spec.sweep_file import Sweep
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model
-from bel.source import code_version
 from bel.tensor_file import Damaged as Damaged
 from bel.tensor_file import flat
 from bel.tensor_file import read as read
@@ -25,6 +24,7 @@ from bel.tensor_file import save as save
 from bel.tensor_file import write as write
 from bel.text import harmless
 from bel.training.build import build_model
+from bel.training.source import code_version
 
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be: in words, and as a function
 

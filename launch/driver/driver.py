@@ -10,7 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from bel.output import Answer
 from bel.run_layout import DATA_DIGEST
-from bel.source import code_version
+from bel.training.source import code_version
 from launch.console.events import EventLines
 from launch.console.progress import ProgressDisplay
 from launch.driver.callback import SweepCallback

@@ -32,10 +32,10 @@ from bel.run_layout import (
     decoder_metric,
     is_by_decoder,
 )
-from bel.source import code_version
 from bel.training import checkpoint
 from bel.training.checkpoint import environment
 from bel.training.loop import Epoch
+from bel.training.source import code_version
 from launch.driver.live_progress import INTERVAL, publish_pace, remove_pace
 from launch.identity import file_digests, pixels_key
 from launch.pace import paced

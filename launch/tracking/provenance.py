@@ -13,7 +13,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME
 
 from bel.run_layout import CODE_VERSION, GIT_COMMIT, GIT_DIRTY, PACKAGES
-from bel.source import code_version
+from bel.training.source import code_version
 
 RECORDED = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 ROOT = Path(__file__).resolve().parents[2]

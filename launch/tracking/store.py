@@ -29,7 +29,7 @@ from bel.run_layout import (
     TRIAL,
     Outcome,
 )
-from bel.source import code_version
+from bel.training.source import code_version
 from launch.identity import Facts
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease

@@ -38,7 +38,10 @@ def write_task(task: Task, folder: Path) -> None:
         for number, seed in enumerate(one.seeds):
             values = seed.values[PREDICTED].astype(np.float32)
             columns |= {f"{one.name} s{number} {axis}": values[:, i] for i, axis in enumerate(axes)}
-    parquet.write_table(pyarrow.table(columns), part[PREDICTIONS], compression="zstd")
+    texts = ["name", "group"]
+    floats = [name for name in columns if name not in texts]
+    encoding = {"compression_level": 19, "use_dictionary": texts, "use_byte_stream_split": floats}
+    parquet.write_table(pyarrow.table(columns), part[PREDICTIONS], compression="zstd", **encoding)
     errors = pd.DataFrame({one.name: one.errors.group_errors for one in task.contenders})
     errors.insert(0, "group", images.group_names)
     errors.to_csv(part[GROUPS], index=False, float_format="%.5f")

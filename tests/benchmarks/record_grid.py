@@ -19,8 +19,8 @@ import torch
 from bel.config import TrainConfig
 from bel.data.loading import load, split
 from bel.data.prepare.prepared import Prepared
-from bel.source import code_version
 from bel.training.loop import fit
+from bel.training.source import code_version
 
 TABLE = Path(__file__).with_name("grid.csv")
 BASE: dict[str, Any] = {

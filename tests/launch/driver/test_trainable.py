@@ -8,7 +8,7 @@ from ray import tune
 
 from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, LAST
-from bel.source import code_version
+from bel.training.source import code_version
 from launch.driver.trainable import Trial as Trainable
 from launch.driver.trainable import changed_fields
 from launch.identity import file_digests

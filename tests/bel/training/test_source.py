@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bel.source import LEFT_OUT, deciding, is_left_out, meaning
+from bel.training.source import LEFT_OUT, deciding, is_left_out, meaning
 from tests.conftest import PROJECT
 
 BEL = PROJECT / "bel"
@@ -82,7 +82,7 @@ RUN = """
 import bel, pathlib
 file = pathlib.Path(bel.__file__).parent / {file!r}
 file.write_text(file.read_text() + {more!r})
-from bel.source import code_version
+from bel.training.source import code_version
 print(code_version())
 """
 

@@ -13,11 +13,11 @@ LEFT_OUT = (
     "data/command.py",
     "data/synthetic",
     "deploy/module.py",
+    "deploy/standalone.py",
     "files.py",
     "heads/contract.py",
     "regularisers/contract.py",
     "run_layout.py",
-    "standalone.py",
     "text.py",
 )
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -55,7 +55,7 @@ def plain(node: Any) -> Any:
 
 
 # Read when `bel` is imported, before its other modules: this process does not run later edits.
-RUNNING = deciding(Path(__file__).parent)
+RUNNING = deciding(Path(__file__).parents[1])
 
 
 @cache

@@ -12,11 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import bel.precision
 from bel.angles import Axis
 from bel.codes.library import code_matrix
+from bel.deploy.standalone import HeadFields, make_head
 from bel.errors import UserError
 from bel.heads import HEADS
 from bel.heads.contract import FEATURES, configs, example_batch, example_config, example_model
 from bel.model import Model
-from bel.standalone import HeadFields, make_head
 from tests.bel.test_precision import NoFloat64, on_fake_device
 from tests.test_readmes import fences
 
