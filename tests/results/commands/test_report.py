@@ -10,9 +10,9 @@ from bel.errors import UserError
 from results.analysis.leaderboard import boards
 from results.commands import main as command
 from results.commands import report
-from results.commands.leaderboard import BEGIN, END
 from results.report.overview import SHORTER
 from results.report.page import render
+from results.store.description import BEGIN, END
 from results.store.runs import find_sweeps
 from results.tables.leaderboard import table_lines
 from tests.conftest import children, working_in
