@@ -16,6 +16,7 @@ LEFT_OUT = (
     "deploy/standalone.py",
     "files.py",
     "heads/contract.py",
+    "output.py",
     "regularisers/contract.py",
     "run_layout.py",
     "text.py",

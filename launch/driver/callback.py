@@ -83,7 +83,7 @@ class SweepCallback(tune.Callback):
         """End the run with the outcome that it reports, or as stopped by the scheduler, or cut off with the sweep."""
         self.check_lease()
         run = self.sweep_runs.by_key[trial.config["key"]]
-        if run.outcome == Outcome.WAITING:  # the sweep stopped before it could begin
+        if run.outcome == Outcome.WAITING and not run.begun:  # the sweep stopped before it could begin
             return
         outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
         if trial.last_result.get("disk_full"):

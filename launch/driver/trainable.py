@@ -126,9 +126,9 @@ class Trial(tune.Trainable):
         self.notes: list[str] = []  # lines for the driver to print
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
-            self.key, self.values = config["folder"], config["values"]
+            self.key = config["folder"]
             self.folder = Folder(self.key)
-            self.train_config = TrainConfig.make(self.values)
+            self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
             self.begin(*(load_state(self.folder, name, self.notes.append) for name in (LAST, CHECKPOINT)))
         except Exception as error:
@@ -170,7 +170,7 @@ class Trial(tune.Trainable):
                 else {}
             )
         except Exception as error:
-            if gpu_failed(error, self.values["device"]):
+            if gpu_failed(error, self.config["values"]["device"]):
                 raise
             full = isinstance(error, OSError) and error.errno in DISK_FULL
             outcome = Outcome.CUT if full else Outcome.DIVERGED if isinstance(error, Diverged) else Outcome.FAILED

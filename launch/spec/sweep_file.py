@@ -104,7 +104,7 @@ def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     """Return the sweep of a YAML file or a shipped name, with `KEY=VALUE` settings. Raises `UserError` naming the wrong key."""
     names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
     content = yaml_text.load(
-        SHIPPED / f"{path}.yaml" if str(path) in names and not path.exists() else path,
+        SHIPPED / f"{path}.yaml" if str(path) in names and not path.is_file() else path,
         f"no sweep file {path}; with the project come, by name, {', '.join(names)}",
     )
     for setting in settings:

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import optuna
 import pytest
@@ -303,3 +304,13 @@ def test_numbers_lists_and_nothing_in_settings(tmp_path):
 @pytest.mark.parametrize("settings", [["epochs=1"], ["epochs=3"], ["schedule=cosine"], ["search.folds=2"]])
 def test_a_published_sweep_runs_with_a_field_that_others_depend_on(name, settings):
     assert make_plan(read_sweep(PROJECT / "sweeps" / f"{name}.yaml", settings)).combinations
+
+
+def test_a_sweep_that_comes_with_the_project_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()  # a folder is no sweep
+    assert read_sweep(Path("demo")).name == "demo"
+    (tmp_path / "both").write_text((PROJECT / "sweeps" / "csv_yaw.yaml").read_text())
+    assert read_sweep(Path("both")).name == "csv_yaw", "a file of that name comes first"
+    with pytest.raises(UserError, match=r"no sweep file dem; with the project come, by name, .*demo"):
+        read_sweep(Path("dem"))
