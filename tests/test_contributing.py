@@ -83,6 +83,14 @@ def test_every_recipe_is_followed():
     assert setup == [*typed, ["source", ".venv/bin/activate"]]
 
 
+@pytest.mark.parametrize("title", SHOWN)
+def test_the_changes_of_a_recipe_fit_the_tree(title):
+    for language, block in FENCE.findall(RECIPES[title]):
+        if language == "diff":
+            first, _, rest = block.partition("\n")
+            assert changed((PROJECT / first.removeprefix("+++ ")).read_text(), rest)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("title", SHOWN)
 def test_a_recipe_works(tree, request, title):

@@ -99,7 +99,7 @@ class SweepCallback(tune.Callback):
         """Give the run of a worker that died, perhaps before it could begin, to another one, while a GPU is there."""
         self.check_lease()
         if self.sweep.resources.gpu and not self.stopper.reason and not on_cluster() and not restore_gpu():
-            self.stopper.request(NO_GPU, "no GPU is seen on this machine any more (nvidia-smi shows what is there)")
+            self.stopper.request(NO_GPU, "no GPU is seen on this machine (nvidia-smi shows what is there)")
         self.on_worker_died(self.sweep_runs.begin(trial.config["key"], time.time()))
 
     def on_worker_died(self, run: Run) -> None:
