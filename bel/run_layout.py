@@ -73,6 +73,7 @@ LABELS_FIGURE = "labels.png"  # the training labels on their levels
 CODE_FIGURE = "code.png"  # the code matrices
 CURVE_FIGURE = "learning_curve.png"
 CHANGES = "changes.diff"  # how the source differed from its commit
+CODE_FILE = "code_{levels}{suffix}"  # of a registered model: the file of its code for so many levels
 SWEEP_FILE = "sweep.json"  # of a parent run: the sweep's file
 
 # Files of a trial's own folder that MLflow does not get.

@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +15,7 @@ FRAMES = ("PNG", "WEBP", "TIFF", "GIF")  # formats in which further pictures are
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands, after the word ftyp
 MOST_PIXELS = 89_478_485  # of a picture or a crop, the limit of Pillow: 0.4 GB, and as much again for the crop
 
+File = Path | BytesIO  # the latter says in messages, by `str`, which one it is
 EXIF = ("apply", "ignore")
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -28,7 +30,7 @@ UPRIGHT = {
 STORED = UPRIGHT | {6: UPRIGHT[8], 8: UPRIGHT[6]}  # back to the stored orientation
 
 
-def decoded(path: Path, exif: str) -> Image.Image:
+def decoded(path: File, exif: str) -> Image.Image:
     """Read a picture in RGB, upright or as stored by `exif`. Raises as `stored` does."""
     return upright(*stored(path), exif)
 
@@ -38,7 +40,7 @@ def upright(image: Image.Image, turn: int, exif: str) -> Image.Image:
     return image.transpose(UPRIGHT[turn]) if exif == "apply" and turn in UPRIGHT else image
 
 
-def stored(path: Path) -> tuple[Image.Image, int]:
+def stored(path: File) -> tuple[Image.Image, int]:
     """Read a picture in RGB as it is stored, and its EXIF orientation (HEIF has none: it is upright).
 
     Raises `UserError` where it is unreadable or incomplete, and `OSError` where the system cannot access it.
@@ -64,19 +66,26 @@ def stored(path: Path) -> tuple[Image.Image, int]:
         raise UserError(f"cannot read the image {path}: {reason}") from error
 
 
-def opened(path: Path) -> Image.Image:
+def opened(path: File) -> Image.Image:
     """Open a picture and read its header. Raises `UserError` for other formats."""
     try:
         return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        with path.open("rb") as file:
-            head = file.read(12)
+        head = first_bytes(path)
     if head[4:8] == b"ftyp" and head[8:] in HEIF:
         return opened_heif(path)
     raise UserError("it is empty" if not head else f"it is damaged, or none of {', '.join(FORMATS)} and HEIF")
 
 
-def opened_heif(path: Path) -> Image.Image:
+def first_bytes(path: File) -> bytes:
+    """Return the first 12 bytes of a file."""
+    if isinstance(path, BytesIO):
+        return path.getvalue()[:12]
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def opened_heif(path: File) -> Image.Image:
     """Open a picture in HEIF. Raises `UserError` where pillow-heif is not installed."""
     try:
         importlib.import_module("pillow_heif").register_heif_opener()

@@ -135,8 +135,10 @@ def register(best_run: BestRun, name: str, changes: dict[str, object], answer: A
         "model": name, "version": int(version.version), "alias": registry.CHAMPION, "new": new
     }  # fmt: skip
     how = "registered as" if new else "was registered before as"
+    champion = f"{name}@{registry.CHAMPION}"
     answer.say(
-        f"run {best_run.run.info.run_id} {how} version {version.version} of {name}, now {name}@{registry.CHAMPION}\n"
-        f"re-test it by name:\n  {beside('bel-eval')} --model {shlex.quote(f'{name}@{registry.CHAMPION}')}"
+        f"run {best_run.run.info.run_id} {how} version {version.version} of {name}, now {champion}\n"
+        f"re-test it by name:\n  {beside('bel-eval')} --model {shlex.quote(champion)}\n"
+        f"serve it:\n  {beside('mlflow')} models serve -m {shlex.quote(f'models:/{champion}')} --env-manager local"
     )
     return 0

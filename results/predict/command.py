@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from bel.config import TrainConfig
 from bel.deploy.calibration import Calibration
+from bel.deploy.crop import has_landmarks
 from bel.errors import UserError, within
 from bel.files import replacing
 from bel.output import Answer, add_format, answering
@@ -125,7 +126,7 @@ def print_notes(config: TrainConfig, boxed: bool) -> None:
     """Print how pictures are cropped unlike the training images."""
     if config.exif == "ignore":
         print("note: the network was trained on images as stored: none is turned as its EXIF says", file=sys.stderr)
-    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and inference.has_landmarks(config))
+    on_boxes = config.crop in ("boxes", "landmarks") or (config.crop == "published" and has_landmarks(config))
     if on_boxes and not boxed:
         where = "boxes" if config.crop == "boxes" else "landmarks"
         note = f"squares around {where}, and sees whole pictures here: where they hold more, give --boxes or --detect"

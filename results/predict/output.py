@@ -13,8 +13,9 @@ from bel.config import TrainConfig
 from bel.data.checking.sheet import LEGEND, PICKED, TILE, WHITE, draw_axes, grid, labelled
 from bel.data.prepare.crops import square
 from bel.data.readers.base import Box
+from bel.deploy.crop import network_input
 from bel.text import cell, listed
-from results.predict.inference import Crops, Predicted, network_input
+from results.predict.inference import Crops, Predicted
 from results.predict.source import Source, VideoWriter
 
 TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"

@@ -10,6 +10,8 @@
 It needs neither the images that it was trained on nor the sweep's file; S is `model.config.image_size`.
 """
 
+import hashlib
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -19,30 +21,25 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from bel.config import TrainConfig
-from bel.deploy.calibration import Calibration
-from bel.deploy.module import Deployed
+from bel.deploy.served import IMAGE, RegisteredModel, read_network
 from bel.errors import UserError
-from bel.run_layout import BY_IMAGE, CHECKPOINT, CODE_VERSION, OBJECTIVE, REGISTERED, SELECTION_SPLIT
+from bel.run_layout import BY_IMAGE, CALIBRATION, CHECKPOINT, CODE_VERSION, OBJECTIVE, REGISTERED, SELECTION_SPLIT
 from bel.text import selection
-from bel.training import checkpoint
-from results.store.calibration import calibration_at
 from results.store.connect import connect
-from results.store.runs import NOT_FOUND
+from results.store.logged_model import FILES, log_model
+from results.store.runs import NOT_FOUND, artifact
 
 CHAMPION = "champion"
+ABOUT = f"""{CHAMPION}: the best of a sweep, by `bel-results best SWEEP --register NAME`.
+
+`mlflow models serve -m models:/NAME@{CHAMPION} --env-manager local` answers pictures (column `{IMAGE}`: a file's bytes, in
+JSON in base64) with a number for each axis."""
+CALIBRATION_DIGEST = "calibration_digest"  # tag of a version: the digest of its calibration, or none
+MODEL = "models:/"  # how the source of a version begins that is a model of MLflow's; earlier ones are a run's files
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 REFERENCE = re.compile(r"(?:models:/)?(?P<name>[^@/]+)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
-
-
-class RegisteredModel(Deployed):
-    """A registered network in evaluation mode, on the CPU until it is moved, with the config of its training."""
-
-    def __init__(self, state: dict[str, object], config: TrainConfig, calibration: Calibration | None = None) -> None:
-        super().__init__(checkpoint.restore(state, config), calibration)
-        self.config = config
-        self.to(memory_format=config.layout)  # as where it was measured, to the last bit
 
 
 def load_model(reference: str) -> RegisteredModel:
@@ -55,15 +52,23 @@ def load_model(reference: str) -> RegisteredModel:
     version = find_version(reference)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = mlflow.artifacts.download_artifacts(f"{version.source}/{CHECKPOINT}", dst_path=folder)
+            return read_network(fetch(version, folder))
         except (MlflowException, OSError) as error:
             raise UserError(
                 f"version {version.version} of {version.name} has no {CHECKPOINT} that can be read in {version.source}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        state = checkpoint.load(Path(path))
-    config = checkpoint.config_of(state, {"weights": "none", "device": "cpu"})
-    return RegisteredModel(state, config, calibration_at(version.source, state["epoch"], config.axes))
+
+
+def fetch(version: ModelVersion, folder: str) -> Path:
+    """Fetch the files of a version's network, of one from before it was a model those of its run; return where they lie."""
+    download = mlflow.artifacts.download_artifacts
+    if version.source.startswith(MODEL):
+        return Path(download(f"{MODEL}{version.name}/{version.version}/{FILES}", dst_path=folder))
+    there = {Path(file.path).name for file in mlflow.artifacts.list_artifacts(artifact_uri=version.source)}
+    for name in (CHECKPOINT, *({CALIBRATION} & there)):
+        download(f"{version.source}/{name}", dst_path=folder)
+    return Path(folder)
 
 
 def find_version(reference: str) -> ModelVersion:
@@ -106,16 +111,38 @@ def refuse_name(name: str) -> None:
 
 
 def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
-    """Make a run a version of a registered model, once, and its champion; return it, and whether it is new."""
-    client = connect()
+    """Make a run a version of a registered model and its champion; return it, and whether it is new.
+
+    A run has one version as long as its calibration is the same: it is a part of the model. Raises `UserError` where the
+    run has no checkpoint.
+    """
+    client, run_id = connect(), run.info.run_id
+    digest = calibration_digest(run)
+    found = [
+        version
+        for version in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        if version.source.startswith(MODEL) and version.tags.get(CALIBRATION_DIGEST) == digest
+    ]
+    version = found[0] if found else make_version(run, sweep, name, digest)
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+    client.set_tag(run_id, REGISTERED, name)
+    return version, not found
+
+
+def calibration_digest(run: Run) -> str:
+    """Return what tells a run's calibration from another one; `none` where it has none."""
+    with artifact(run, CALIBRATION) as path:
+        return "none" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def make_version(run: Run, sweep: str, name: str, digest: str) -> ModelVersion:
+    """Log a run's network as a model, and make it the next version of a registered one, which is created if need be."""
+    client, run_id = connect(), run.info.run_id
+    model_id = log_model(run, name)
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(
-            name, description=f"{CHAMPION}: the best of a sweep, by bel-results best --register"
-        )
-    run_id = run.info.run_id
-    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+        client.create_registered_model(name, description=ABOUT)
     split = "test" if run.data.params[SELECTION_SPLIT] == "test" else "val"  # whose error it is
     tags = {
         "run_id": run_id,
@@ -124,8 +151,11 @@ def register(run: Run, sweep: str, name: str) -> tuple[ModelVersion, bool]:
         "selection": selection(run.data.params[SELECTION_SPLIT]).chosen,
         "protocol": run.data.params["protocol"],
         "code_version": run.data.tags.get(CODE_VERSION, ""),
+        CALIBRATION_DIGEST: digest,
     } | ({f"{split}_mae_groups": f"{run.data.metrics[OBJECTIVE]:.6f}"} if OBJECTIVE in run.data.metrics else {})
-    version = found[0] if found else client.create_model_version(name, run.info.artifact_uri, run_id, tags=tags)
-    client.set_registered_model_alias(name, CHAMPION, version.version)
-    client.set_tag(run_id, REGISTERED, name)
-    return version, not found
+    version = client.create_model_version(name, f"{MODEL}{model_id}", run_id, tags=tags, model_id=model_id)
+    there = [{"name": name, "version": version.version}]
+    client.set_logged_model_tags(
+        model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(there)}
+    )  # of the model as the UI links it
+    return version

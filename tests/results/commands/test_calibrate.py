@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 
 from bel.data.loading import load, split
+from bel.deploy.crop import network_input
 from bel.run_layout import CALIBRATED, CALIBRATION
 from bel.training import checkpoint
 from results.analysis.leaderboard import boards
 from results.commands.main import main
 from results.predict import command as predict
-from results.predict.inference import network_input
 from results.report import best_configurations, report_data
 from results.retest import export
 from results.retest.loaded_checkpoint import fetch_state
