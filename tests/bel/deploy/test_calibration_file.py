@@ -2,7 +2,7 @@
 
 import pytest
 
-from results.store.calibration import checked
+from bel.deploy.calibration_file import checked
 
 FACTS = {"level": 0.9, "axes": ["age"], "quantiles": [0.0], "temperatures": None, "epoch": 1, "measured": {}}
 
