@@ -1,5 +1,7 @@
 """The result of a command: text, or with `--format json` one JSON document on stdout. Imports no torch."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import math
@@ -8,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,43 @@ class Answer:
         """Print a part of the result, unless the values are printed at the end."""
         if self.form != JSON:
             print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print on stderr what went wrong."""
+        print(text, file=sys.stderr)
+
+
+@dataclass
+class Collected(Answer):
+    """An answer for a caller in Python: texts and warnings are kept, and nothing is printed."""
+
+    form: str = "text"
+    texts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """Keep a part of the result."""
+        self.texts.append(text)
+
+    def warn(self, text: str) -> None:
+        """Keep what went wrong."""
+        self.warnings.append(text)
+
+    @property
+    def report(self) -> Report:
+        """The result so far."""
+        return Report(plain(self.values), "\n".join(self.texts).strip("\n"))
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """A result: `values` as `--format json` prints them, and its `text`, which it prints and shows as."""
+
+    values: dict[str, Any]
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +115,11 @@ def as_json(values: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a nested value as JSON can hold it: NaN and infinity become None, a path its text."""
+    """Return a nested value as JSON can hold it: NaN and infinity become None, a path and a member of an enum their text."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if isinstance(value, Path):
+    if isinstance(value, Path | Enum):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

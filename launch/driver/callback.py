@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any
 
-from ray import tune
+from ray.tune.progress_reporter import ProgressReporter, TrialProgressCallback
 
 from bel.errors import sentence
 from bel.run_layout import BEST_SO_FAR, RANKED, Outcome
@@ -19,8 +19,22 @@ from launch.spec.sweep_file import Sweep
 from launch.tracking.logger import RunLogger
 
 
-class SweepCallback(tune.Callback):
-    """Enters what Tune's trials report, and decides which checkpoints are kept."""
+class NoReporter(ProgressReporter):
+    """Shows nothing in the place of Tune's reporter, which in a notebook displays a table."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Return that there is nothing to report."""
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: dict[str, Any]) -> None:
+        """Show nothing."""
+
+
+class SweepCallback(TrialProgressCallback):
+    """Enters what Tune's trials report, and decides which checkpoints are kept.
+
+    Tune adds no callback of its base class, which would print each trial that was cut off, as there is one already.
+    """
 
     def __init__(
         self,
@@ -57,7 +71,11 @@ class SweepCallback(tune.Callback):
             self.logger.store.lease.check_after_pause()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Raise `Lost` before Tune asks the searcher or the scheduler about a sweep that is not ours any more."""
+        """Raise `Lost` before Tune asks the searcher or the scheduler about a sweep that is not ours any more.
+
+        Raises `KeyboardInterrupt` where the sweep is to stop at once.
+        """
+        self.stopper.check()
         self.check_lease()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

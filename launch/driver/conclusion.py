@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Conclusion:
         values |= {"unranked": unranked(runs), "hours": hours, "checkpoints": None}
         conclude(self.workload.sweep, runs, parent_id, self.answer)
         for problem in values["problems"]:
-            print(problem, file=sys.stderr)
+            self.answer.warn(problem)
         if written and not self.lost and not self.logger.writer.refused:
             self.print_kept()
             self.show_view()
@@ -131,4 +130,4 @@ class Conclusion:
             result |= {"BEL_BEST": f"{table[0].error:.6g}", "BEL_BEST_RUN": str(run.run_id), "BEL_BEST_NAME": run.name}
         done = subprocess.run(sweep.on_end, shell=True, env=os.environ | result)
         if done.returncode:
-            print(f"on_end ended with exit code {done.returncode}: {sweep.on_end}", file=sys.stderr)
+            self.answer.warn(f"on_end ended with exit code {done.returncode}: {sweep.on_end}")

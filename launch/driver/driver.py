@@ -1,6 +1,7 @@
 """One call's work on a sweep: stage by stage, until it is done, its budget is spent or it is stopped."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from ray.tune.schedulers import TrialScheduler
 from bel.output import Answer
 from bel.run_layout import DATA_DIGEST
 from bel.training.source import code_version
-from launch.console.events import EventLines
+from launch.console.events import Event, Events
 from launch.console.progress import ProgressDisplay
-from launch.driver.callback import SweepCallback
+from launch.driver.callback import NoReporter, SweepCallback
 from launch.driver.conclusion import Conclusion
 from launch.driver.live_progress import latest_pace
+from launch.driver.preparation import ReadySweep
 from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray, trials_at_once
 from launch.driver.trainable import Trial, changed_fields
 from launch.identity import file_digests
@@ -24,13 +26,11 @@ from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
-from launch.schedule.workload import Workload
 from launch.spec.combinations import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance
-from launch.tracking.store import Store, scheduled_histories
-from launch.tracking.trial_folder import Folder
+from launch.tracking.store import scheduled_histories
 from launch.tracking.writer import Lost
 
 PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
@@ -39,17 +39,20 @@ UNLIMITED = 10**9  # trials of a stage: the searcher says when it is over
 
 
 class Driver:
-    """Runs what is not decided yet of a workload, writes all of it into MLflow, and prints its tables."""
+    """Runs what is not decided yet of a workload, writes all of it into MLflow, and answers with its tables.
+
+    Progress goes to `emit` as events, or is printed where that is None.
+    """
 
     def __init__(
-        self, workload: Workload, store: Store, storage: Folder, quiet: bool, events: bool, answer: Answer
+        self, ready: ReadySweep, answer: Answer, quiet: bool = False, emit: Callable[[Event], None] | None = None
     ) -> None:
-        self.workload, self.sweep, self.sweep_runs, self.store = workload, workload.sweep, workload.sweep_runs, store
-        self.storage = storage
+        self.workload, self.store, self.storage = workload, store, storage = ready.workload, ready.store, ready.storage
+        self.sweep, self.sweep_runs = workload.sweep, workload.sweep_runs
         self.folder = storage.of(f"{workload.sweep.name}-{store.key[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         self.logger = RunLogger(store, self.trials, provenance(), diff_to_keep())
-        self.display = self.display_of(quiet, events)
+        self.display = self.display_of(quiet, emit)
         self.stopper = SweepStopper(self.sweep_runs)
         self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours)
         self.conclusion = Conclusion(workload, self.logger, self.stopper, self.display.say, answer)
@@ -81,12 +84,11 @@ class Driver:
         self.conclusion.notify(code)
         return code
 
-    def display_of(self, quiet: bool, events: bool) -> ProgressDisplay:
-        """Return what prints progress: lines and a table, or `events` for another program."""
-        if events:
-            return EventLines(
-                self.sweep_runs, self.workload.total, lambda run: run.run_id or self.logger.run_ids.get(run.key)
-            )
+    def display_of(self, quiet: bool, emit: Callable[[Event], None] | None) -> ProgressDisplay:
+        """Return what shows progress: by lines and a table, or by events."""
+        if emit:
+            run_id = lambda run: run.run_id or self.logger.run_ids.get(run.key)  # noqa: E731
+            return Events(self.sweep_runs, self.workload.total, run_id, emit)
         pace = lambda run: latest_pace(self.trials.of(run.key).url)  # noqa: E731
         return ProgressDisplay(self.sweep_runs, self.workload.total, quiet, pace)
 
@@ -187,6 +189,7 @@ class Driver:
                 name="stage",
                 storage_path=self.tune.url,
                 callbacks=[self.callback],
+                progress_reporter=NoReporter(),
                 stop=self.stopper,
                 failure_config=tune.FailureConfig(
                     max_failures=0

@@ -1,6 +1,6 @@
 """What is printed before a sweep starts: its trials and data, with `--plan` its time, disk and memory too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
@@ -16,13 +16,13 @@ VALIDATION = 1 / 3  # time of a validation image, that of a training image being
 Values = dict[str, Any]
 
 
-def announce(workload: Workload, full: bool) -> Values:
-    """Print combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
+def announce(workload: Workload, full: bool, say: Callable[[str], Any] = print) -> Values:
+    """Say combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
     found = planned(workload)
-    print("\n".join(plan_lines(found)), flush=True)
+    say("\n".join(plan_lines(found)))
     if full:
         found |= costs(workload)
-        print("\n".join(cost_lines(found)))
+        say("\n".join(cost_lines(found)))
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,12 +159,12 @@ def trials_on_gpu(cpu: float, gpu: float) -> int:
     return max(1, min(int(1 / gpu + 1e-9), int(cores / cpu + 1e-9)))
 
 
-def resolve_gpu_share(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
+def resolve_gpu_share(sweep: Sweep, configs: list[TrainConfig], say: Callable[[str], Any] = print) -> Sweep:
     """Replace `gpu: auto` by 1/n, n the fewest parallel trials within 5 % of the best throughput; by 0 without a GPU."""
     if sweep.resources.gpu != "auto":
         return sweep
     if not most_on_a_node("GPU"):
-        print("resources.gpu auto: Ray has no GPU here, trials run on CPUs")
+        say("resources.gpu auto: Ray has no GPU here, trials run on CPUs")
         return replace(sweep, resources=replace(sweep.resources, gpu=0.0))
     cpu = sweep.resources.cpu
     probes = measure(configs, cpu, 1.0)
@@ -174,8 +174,8 @@ def resolve_gpu_share(sweep: Sweep, configs: list[TrainConfig]) -> Sweep:
     rates = speeds(largest, cpu, together)
     number = fewest(rates)
     measured = ", ".join(f"{rate:.0f} with {count}" for count, rate in rates.items())
-    print(f"resources.gpu auto: a GPU has room for {max(rates)} trials; images/s of all of them, measured: {measured}")
-    print(f"resources.gpu auto: {number} trials on each GPU")
+    say(f"resources.gpu auto: a GPU has room for {max(rates)} trials; images/s of all of them, measured: {measured}")
+    say(f"resources.gpu auto: {number} trials on each GPU")
     return replace(sweep, resources=replace(sweep.resources, gpu=1 / number))
 
 

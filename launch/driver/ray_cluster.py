@@ -5,7 +5,9 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ MOST_PATH_BYTES = 39  # in the path of a folder for Ray's sockets; the system al
 PACKAGES = [str(Path(__file__).parents[2] / name) for name in ("bel", "launch")]
 
 
-def start_ray(sweep: Sweep, address: str | None) -> None:
+def start_ray(sweep: Sweep, address: str | None, say: Callable[[str], Any] = print) -> None:
     """Connect to the cluster at an address, or start Ray on this machine; workers elsewhere get a copy of this source.
 
     Raises `UserError` where the cluster is not reached, or no node has the resources of a trial, which would wait for ever.
@@ -41,7 +43,7 @@ def start_ray(sweep: Sweep, address: str | None) -> None:
             join_ray(address)
         else:
             if sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
-                print(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
+                say(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
             start_local_ray()
     refuse_impossible(sweep)
 
@@ -118,6 +120,8 @@ def restart_ray() -> None:
     gc.collect()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     start_local_ray()
+    if threading.current_thread() is not threading.main_thread():  # in which neither Ray nor anyone else can set one
+        return
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

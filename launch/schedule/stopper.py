@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,6 +23,7 @@ class SweepStopper(tune.Stopper):
         self.sweep_runs = sweep_runs
         self.reason = ""
         self.text = ""
+        self.at_once = False  # do not wait for the present epochs
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: it stays in this process, though Tune copies all that it is given."""
@@ -31,6 +33,16 @@ class SweepStopper(tune.Stopper):
         """Request a stop; only the first reason counts."""
         if not self.reason:
             self.reason, self.text = reason, text
+
+    def interrupt(self) -> None:
+        """Request a stop after the present epochs, as a user does; where one did before, at once."""
+        self.at_once = self.at_once or self.reason == INTERRUPTED
+        self.request(INTERRUPTED, "interrupted")
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` where the sweep is to stop at once."""
+        if self.at_once:
+            raise KeyboardInterrupt
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return whether a run that has just reported stops here."""
@@ -42,16 +54,19 @@ class SweepStopper(tune.Stopper):
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Stop the sweep after the current epochs on Ctrl-C or SIGTERM, and at once on a second one."""
+        """Stop the sweep after the current epochs on Ctrl-C or SIGTERM, and at once on a second one.
+
+        Only the main thread gets signals: in another one nothing is changed.
+        """
 
         def handle(number: int, frame: FrameType | None) -> None:
-            if self.reason == INTERRUPTED:
-                raise KeyboardInterrupt
-            self.request(INTERRUPTED, "interrupted")
+            self.interrupt()
+            self.check()
             # not print, which the signal may have interrupted
             os.write(2, b"stopping after the present epochs; press Ctrl-C again to stop immediately\n")
 
-        handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        handlers = {number: signal.signal(number, handle) for number in numbers}
         try:
             yield
         finally:

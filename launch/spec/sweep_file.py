@@ -1,5 +1,6 @@
 """A sweep file: YAML with name, base, space, search and more, checked key by key."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -102,21 +103,42 @@ PLAIN_KEYS = [f for f in fields(Sweep) if f.metadata]  # checked keys that are n
 
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     """Return the sweep of a YAML file or a shipped name, with `KEY=VALUE` settings. Raises `UserError` naming the wrong key."""
-    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    content = yaml_text.load(
-        SHIPPED / f"{path}.yaml" if str(path) in names and not path.is_file() else path,
-        f"no sweep file {path}; with the project come, by name, {', '.join(names)}",
-    )
+    content = read_content(path)
     for setting in settings:
-        apply(content, setting)
+        key, text = setting_of(setting)
+        key = key.removeprefix("base.")
+        apply(content, key, parse_value(key, text))
     return parse(content)
 
 
-def apply(content: dict[str, Any], setting: str) -> None:
+def make_sweep(source: str | os.PathLike[str] | Mapping[str, Any], overrides: Mapping[str, Any]) -> Sweep:
+    """Return the sweep of a file, a shipped name or a mapping of the same keys, with other values for some keys.
+
+    Raises `UserError` naming the wrong key.
+    """
+    if isinstance(source, str | os.PathLike):
+        content = read_content(Path(source))
+    elif isinstance(source, Mapping):
+        content = yaml_text.as_read("the mapping of a sweep", source)
+    else:
+        raise UserError(f"a sweep is a file, the name of a shipped one or a mapping of its keys, got {source!r}")
+    for given, value in yaml_text.as_read("the overrides", overrides).items():
+        name = given.removeprefix("base.")
+        apply(content, name, convert(FIELDS[name], value) if name in FIELDS and name != "protocol" else value)
+    return parse(content)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file, or in the one of a shipped name. Raises `UserError` where there is none."""
+    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+    return yaml_text.load(
+        SHIPPED / f"{path}.yaml" if str(path) in names and not path.is_file() else path,
+        f"no sweep file {path}; with the project come, by name, {', '.join(names)}",
+    )
+
+
+def apply(content: dict[str, Any], key: str, value: Any) -> None:
     """Set one key: a dotted path into the file, or the name of a config field, which is then fixed in `base`."""
-    key, text = setting_of(setting)
-    key = key.removeprefix("base.")
-    value = parse_value(key, text)
     if key.partition(".")[0] in FIELDS:
         content["space"] = {k: v for k, v in mapping("space", content.get("space")).items() if k != key}
         key = f"base.{key}"

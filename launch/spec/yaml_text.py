@@ -1,9 +1,11 @@
 """YAML as sweep files and configs hold it: values by the rules of YAML 1.2, each key once, of limited size."""
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import yaml
 
 from bel.errors import UserError
@@ -53,9 +55,29 @@ for name, (pattern, first) in PLAIN.items():
         kind.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(f"({pattern})$"), first)
 
 
+Dumper.add_multi_representer(Mapping, lambda dumper, value: dumper.represent_dict(dict(value)))  # type: ignore[type-abstract]
+Dumper.add_multi_representer(PurePath, lambda dumper, value: dumper.represent_str(str(value)))
+Dumper.add_multi_representer(np.generic, lambda dumper, value: dumper.represent_data(value.item()))  # type: ignore[type-abstract]
+Dumper.add_representer(np.ndarray, lambda dumper, value: dumper.represent_list(value.tolist()))
+
+
 def dump(values: Any) -> str:
     """Return plain values as YAML, in their order."""
     return str(yaml.dump(values, Dumper=Dumper, sort_keys=False))
+
+
+def as_read(what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as they would be read from a file that holds them, in new lists and mappings.
+
+    Raises `UserError` for what no file can hold.
+    """
+    try:
+        text = dump(values)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(
+            f"{what} must hold numbers, texts, lists and mappings alone: {' '.join(map(str, error.args))}"
+        ) from error
+    return mapping(what, parse(what, text))
 
 
 def load(path: Path, missing: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from bel.output import Answer
 from bel.run_layout import Outcome
 from bel.text import ALL_AXES, OldFlag
 from results.analysis.configurations import error_of, is_ranked
-from results.analysis.leaderboard import boards, left_out
 from results.analysis.ranking import rank_key
+from results.results import Results
 from results.store.description import describe, trial_links
-from results.store.runs import find_sweeps, outcome, trials
+from results.store.runs import outcome, trials
 from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
 from results.tables.leaderboard import FORMATS, markdown, records
 
@@ -40,14 +40,8 @@ def leaderboard(a: argparse.Namespace, answer: Answer) -> int:
         raise UserError(
             f"--publish writes into the description of one sweep, got {len(a.sweep)}: publish each by itself"
         )
-    sweeps = find_sweeps(a.sweep)
-    runs = trials(sweeps, a.filter)
-    found = boards(runs, a.decoders, a.all_axes)
-    missing = ", ".join(f"{count} {how}" for how, count in sorted(left_out(runs).items()))
-    if not found:
-        raise UserError(
-            f"no trial of {' '.join(a.sweep)} has an error to rank ({missing or 'no trial at all'}): run the sweep"
-        )
+    results = Results(*a.sweep, filter=a.filter)
+    found, missing = results.boards(a.decoders, a.all_axes)
     text = FORMATS[a.format](found)
     if a.out:
         a.out.write_text(text, encoding="utf-8")
@@ -57,7 +51,7 @@ def leaderboard(a: argparse.Namespace, answer: Answer) -> int:
     if missing:
         print(f"in no table: {missing}", file=sys.stderr)
     if a.publish:
-        print(f"published: {publish(sweeps[0], markdown(found))}", file=sys.stderr)
+        print(f"published: {publish(results.sweeps[0], markdown(found))}", file=sys.stderr)
     return 0
 
 

@@ -13,11 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from bel.config import TrainConfig
-from bel.deploy.calibration import Calibration
 from bel.deploy.crop import has_landmarks
 from bel.errors import UserError, within
 from bel.files import replacing
@@ -28,8 +26,7 @@ from results.predict.output import Output
 from results.predict.source import Source, open_source
 from results.predict.summary import FAILED, print_problems, summary, values_of, why_nothing
 from results.retest.evaluate import add_settings, settings
-from results.retest.loaded_checkpoint import LoadedCheckpoint, add_source, load_network, read_state
-from results.store.calibration import stored_calibration
+from results.retest.loaded_checkpoint import add_source, read_state
 from results.store.faults import store_command
 
 FOLDER = Path("runs/predict")
@@ -51,14 +48,13 @@ def predict(arguments: argparse.Namespace, answer: Answer) -> int:
     refuse_folder(arguments.out, source)
     changes = settings(arguments.set, FREE)
     state, run = read_state(arguments)
-    loaded = load_network(state, changes, run)
-    calibration = None if run is None else stored_calibration(run, state["epoch"], loaded.config.axes)
-    print_notes(loaded.config, find is not None)
+    network = inference.Network.of(state, run, changes)
+    print_notes(network.loaded.config, find is not None)
     start = time.monotonic()
     out = make_folder(arguments.out)
     with replaced_folder(out) as folder:
-        counts = predict_all(loaded, source, find, folder, calibration)
-    answer.values = values_of(counts, source, out, time.monotonic() - start, loaded.config, calibration)
+        counts = predict_all(network, source, find, folder)
+    answer.values = values_of(counts, source, out, time.monotonic() - start, network)
     print_problems(answer.values, source)
     answer.say(summary(answer.values))
     return int(bool(counts.failed))
@@ -164,29 +160,15 @@ def replaced_folder(out: Path) -> Iterator[Path]:
 
 
 def predict_all(
-    loaded: LoadedCheckpoint,
-    source: Source,
-    find: inference.FindBoxes | None,
-    folder: Path,
-    calibration: Calibration | None = None,
+    network: inference.Network, source: Source, find: inference.FindBoxes | None, folder: Path
 ) -> inference.Counts:
     """Predict every picture of a source into a folder. Raises `UserError` where there is nothing to predict."""
-    counts, config = inference.Counts(), loaded.config
+    counts, config = inference.Counts(), network.loaded.config
     bar = tqdm(total=source.count, unit=" pictures", delay=0.5, disable=None)
-    with bar, closing(Output(folder, source, config, calibration is not None)) as output:
+    with bar, closing(Output(folder, source, config, network.calibration is not None)) as output:
         pictures = source.pictures(counts.failed.append, config.exif or "apply")
-        for batch in inference.batches(pictures, config.eval_batch_size):
-            cropped = [crops for picture in batch if (crops := inference.crop(picture, find, loaded, counts))]
-            inputs = [pixels for crops in cropped for pixels in crops.inputs]
-            nothing = inference.Predicted(torch.empty(0, len(config.axes)))
-            found = inference.predict(loaded, inputs, calibration) if inputs else nothing
-            first = 0
-            for crops in cropped:
-                rows = slice(first, first := first + len(crops.boxes))
-                output.add(crops, found.take(rows))
-            counts.pictures += len(cropped)
-            counts.predictions += first
-            bar.update(len(batch))
+        for crops, found in network.predicted(pictures, find, counts, bar.update):
+            output.add(crops, found)
         if not counts.predictions:
             raise UserError(why_nothing(counts))
     if counts.failed:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from mlflow.entities import Run
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +24,8 @@ from bel.precision import plain_fp32
 from bel.training.evaluate import stacked
 from bel.training.posterior import summary
 from results.predict.source import Picture, opencv
-from results.retest.loaded_checkpoint import LoadedCheckpoint
+from results.retest.loaded_checkpoint import LoadedCheckpoint, load_network
+from results.store.calibration import stored_calibration
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
 SMALLEST = 12  # the least side of a face that is found is this part of the picture's shorter side
@@ -158,3 +161,42 @@ def predict(
     values = torch.cat(predictions)
     bounds = None if calibration is None else calibration.bounds(values, torch.cat(halves))
     return Predicted(values, stacked(posteriors).get("std"), bounds)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that predicts pictures, with the calibration of its run if there is one."""
+
+    loaded: LoadedCheckpoint
+    calibration: Calibration | None
+
+    @classmethod
+    def of(cls, state: dict[str, Any], run: Run | None, changes: dict[str, Any]) -> Network:
+        """Return the network of a checkpoint's state with the calibration of its run; `changes` are fields of its config."""
+        loaded = load_network(state, changes, run)
+        calibration = None if run is None else stored_calibration(run, state["epoch"], loaded.config.axes)
+        return cls(loaded, calibration)
+
+    def predicted(
+        self,
+        pictures: Iterable[Picture],
+        find: FindBoxes | None,
+        counts: Counts,
+        done: Callable[[int], Any] = lambda number: None,
+    ) -> Iterator[tuple[Crops, Predicted]]:
+        """Yield the crops of each picture (without `find` the whole of it) with their predictions; count all of them.
+
+        `done` is called with a number of pictures that are done with.
+        """
+        config = self.loaded.config
+        nothing = Predicted(torch.empty(0, len(config.axes)))
+        for batch in batches(pictures, config.eval_batch_size):
+            cropped = [crops for picture in batch if (crops := crop(picture, find, self.loaded, counts))]
+            inputs = [pixels for crops in cropped for pixels in crops.inputs]
+            found = predict(self.loaded, inputs, self.calibration) if inputs else nothing
+            first = 0
+            for crops in cropped:
+                yield crops, found.take(slice(first, first := first + len(crops.boxes)))
+            counts.pictures += len(cropped)
+            counts.predictions += first
+            done(len(batch))

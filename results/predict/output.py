@@ -1,12 +1,13 @@
 """What `bel-predict` writes: a table of predictions, pictures or a video with them drawn in, and a sheet of a folder."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from bel.angles import Axis
 from bel.config import TrainConfig
@@ -19,6 +20,7 @@ from results.predict.inference import Crops, Predicted
 from results.predict.source import Source, VideoWriter
 
 TABLE, PICTURES, VIDEO, SHEET = "predictions.csv", "pictures", "annotated.mp4", "sheet.jpg"
+BOX = ("x0", "y0", "x1", "y1")
 KEPT = (".jpg", ".jpeg", ".png")  # suffixes of pictures that are written in their own format
 
 
@@ -35,19 +37,15 @@ class Output:
         self.video = VideoWriter(folder / VIDEO, source.rate) if source.video else None
         self.file = (folder / TABLE).open("w", newline="", encoding="utf-8")
         self.table = csv.writer(self.file, lineterminator="\n")
-        names = [axis.name for axis in self.axes]
-        more = [f"{kind}_{name}" for kind in ("std", "lower", "upper")[: 3 if calibrated else 1] for name in names]
-        self.table.writerow(["file", "frame", "x0", "y0", "x1", "y1", *names, *more])
+        self.table.writerow(["file", "frame", *columns(self.axes, calibrated)])
 
     def add(self, crops: Crops, found: Predicted) -> None:
         """Write a picture with what was predicted for each of its boxes."""
         picture = crops.picture
         values: list[list[float]] = found.values.tolist()
-        for i, (box, row) in enumerate(zip(crops.boxes, values, strict=True)):
-            deviations = [""] * len(row) if found.std is None else numbers(found.std[i])
-            ends = [text for bound in found.bounds or () for text in numbers(bound[i])]
+        for box, row in zip(crops.boxes, numbers_of(found), strict=True):
             frame = "" if picture.frame is None else picture.frame
-            self.table.writerow([cell(picture.name), frame, *box, *numbers(found.values[i]), *deviations, *ends])
+            self.table.writerow([cell(picture.name), frame, *box, *map(text_of, row)])
         drawn = annotate(picture.image, crops.boxes, values, self.axes, self.pose)
         if self.video:
             self.video.write(drawn)
@@ -69,9 +67,23 @@ class Output:
             grid(self.tiles, title).save(self.folder / SHEET, quality=92)
 
 
-def numbers(row: Tensor) -> list[str]:
-    """Return numbers (axes,) as cells of the table."""
-    return [f"{x:.6f}" for x in row.tolist()]
+def columns(axes: Sequence[Axis], calibrated: bool) -> list[str]:
+    """Return the names of the columns of a prediction: box, predictions, standard deviations, ends of intervals."""
+    names = [axis.name for axis in axes]
+    more = [f"{kind}_{name}" for kind in ("std", "lower", "upper")[: 3 if calibrated else 1] for name in names]
+    return [*BOX, *names, *more]
+
+
+def numbers_of(found: Predicted) -> list[list[float | None]]:
+    """Return for each prediction the numbers of its columns behind the box; None of a head without a posterior."""
+    std = torch.full_like(found.values, torch.nan) if found.std is None else found.std
+    rows: list[list[float]] = torch.cat([found.values, std, *(found.bounds or ())], 1).tolist()
+    return [[None if math.isnan(x) and found.std is None else x for x in row] for row in rows]
+
+
+def text_of(value: float | None) -> str:
+    """Return a number as a cell of the table; empty for None."""
+    return "" if value is None else f"{value:.6f}"
 
 
 def save(image: Image.Image, path: Path) -> None:

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bel.config import TrainConfig
-from bel.deploy.calibration import Calibration
 from bel.text import harmless
 from results.predict import inference
 from results.predict.output import TABLE
@@ -33,15 +31,14 @@ def values_of(
     source: Source,
     out: Path,
     seconds: float,
-    config: TrainConfig,
-    calibration: Calibration | None,
+    network: inference.Network,
 ) -> dict[str, Any]:
     """Return what was predicted, and what was not, in plain values."""
     return {
         "folder": out,
         "table": out / TABLE,
-        "units": {axis.name: axis.unit for axis in config.axes},
-        "interval": calibration.level if calibration else None,
+        "units": {axis.name: axis.unit for axis in network.loaded.config.axes},
+        "interval": network.calibration.level if network.calibration else None,
         "kind": "frames" if source.video else "pictures",
         "pictures": counts.pictures,
         "predictions": counts.predictions,

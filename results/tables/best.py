@@ -67,16 +67,10 @@ def described(best_run: BestRun) -> str:
     table, leader, run = best_run.tables[0], best_run.leader, best_run.run
     facts, unit = table.facts, table.facts["unit"] or "own unit"
     word = selection(run.data.params[SELECTION_SPLIT]).heading
-    mean = f"over {facts['groups']} groups of {facts['images']} images"
-    if leader.mean == "images":
-        mean = f"over {facts['images']} images, as an earlier version logged it"
-    interval = "95 % interval {:.3f} to {:.3f}".format(*leader.interval) if leader.interval else "no interval"
-    spread = leader.seed_spread
-    repeats = "one seed" if spread is None else f"mean of {leader.seed_count} seeds (sd {spread:.3f})"
     lines = [
         f"best of sweep {best_run.sweep_name} (parent run {best_run.sweep.info.run_id}), of {len(table.standings)} "
         f"configurations: {leader.name}",
-        f"{table.heading} {leader.mae:.3f} {unit}, {interval}, {mean}, {repeats}",
+        measured(table),
         f"{facts['protocol']}, crop {facts['crop']}, split {facts['split']}, {facts['selection']}, code {facts['code']}",
         *([f"note: {facts['beyond']}"] if facts["beyond"] else []),
         *ties(table),
@@ -87,6 +81,29 @@ def described(best_run: BestRun) -> str:
             f"{len(best_run.tables) - 1} more tables are not comparable with it: bel-results leaderboard shows them"
         )
     return "\n".join(map(harmless, lines))
+
+
+def measured(table: Board) -> str:
+    """Say the error of the best configuration, its interval, and over what it is a mean."""
+    facts, leader = table.facts, table.leader
+    mean = f"over {facts['groups']} groups of {facts['images']} images"
+    if leader.mean == "images":
+        mean = f"over {facts['images']} images, as an earlier version logged it"
+    interval = "95 % interval {:.3f} to {:.3f}".format(*leader.interval) if leader.interval else "no interval"
+    spread = leader.seed_spread
+    repeats = "one seed" if spread is None else f"mean of {leader.seed_count} seeds (sd {spread:.3f})"
+    return f"{table.heading} {leader.mae:.3f} {facts['unit'] or 'own unit'}, {interval}, {mean}, {repeats}"
+
+
+def verdict(table: Board) -> str:
+    """Say which configuration is first, which cannot be told from it, and which are worse."""
+    lines = [f"first of {len(table.standings)} configurations: {table.leader.name}", measured(table)]
+    worse = [one.configuration.name for one in table.standings if one.verdict == "worse"]
+    stopped = [one.configuration.name for one in table.standings if one.configuration.stopped]
+    *rest, how = ties(table) or [""]
+    for names, what in ((worse, "worse"), (stopped, "measured after fewer epochs, where the scheduler stopped")):
+        rest += [f"{count(names)} {what}: {', '.join(names)}"] if names else []
+    return "\n".join(harmless(line) for line in (*lines, *rest, how) if line)
 
 
 def rivals(table: Board) -> dict[str, list[str]]:

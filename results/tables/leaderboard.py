@@ -12,6 +12,7 @@ from bel.run_layout import BEST_EPOCH, SELECTION_SPLIT
 from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_table
 from results.analysis.leaderboard import Board, Standing, method
 from results.analysis.statistics import LEVEL
+from results.tables.frames import flat
 
 MARKS = {"no difference shown": "=", "cannot tell": "?"}  # before a rank, by verdict
 PARAMETERS = ("head", "code", "code_bits", "loss", "lr")  # of a run, in JSON and CSV
@@ -212,25 +213,13 @@ def as_csv(boards: Sequence[Board]) -> str:
     """Return a row for each configuration, with the facts of its leaderboard behind, for a spreadsheet or pandas."""
     rows = [
         {"table": number}
-        | flat(row)
+        | {name: " ".join(value) if isinstance(value, list) else value for name, value in flat(row).items()}
         | {"table_fenced": record["fenced"]}
         | {f"table_{name}": value for name, value in record["facts"].items()}
         for number, record in enumerate(records(boards), 1)
         for row in record["rows"]
     ]
     return pd.DataFrame(rows, dtype=object).map(cell).to_csv(index=False)
-
-
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with intervals as two values and lists as texts."""
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        if name.endswith("interval"):
-            low, high = name.replace("interval", "low"), name.replace("interval", "high")
-            found[low], found[high] = value or (None, None)
-        else:
-            found[name] = " ".join(value) if isinstance(value, list) else value
-    return found
 
 
 FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {

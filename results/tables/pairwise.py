@@ -39,6 +39,18 @@ def with_two_axes(result: Result) -> Result:
     }
 
 
+def verdict(result: Result) -> str:
+    """Return a line for each contender after the first: its difference from that one, its interval, and what follows."""
+    unit, names = result["facts"]["unit"], {one["letter"]: one["name"] for one in result["contenders"]}
+    first = names[letters(result)[0]]
+    lines = []
+    for one in result["differences"]:
+        interval = f"{LEVEL:.0%} interval {span(one['interval'], '+.3f')}" if one["interval"] else "no interval"
+        change = " ".join(filter(None, (number(one["mean"], "+.3f"), unit)))
+        lines.append(harmless(f"{names[one['letter']]} minus {first}: {change}, {interval}: {one['verdict']}"))
+    return "\n".join(lines)
+
+
 def number(value: float | None, form: str = ".3f") -> str:
     """Format a number; a dash for None."""
     return "-" if value is None else f"{value:{form}}"

@@ -25,7 +25,7 @@ def runs(tmp_path, monkeypatch):
         known[run.info.run_id] = run
         return run.info.run_id
 
-    monkeypatch.setattr(comparison, "find_run", known.__getitem__)
+    monkeypatch.setattr("results.analysis.contenders.find_run", known.__getitem__)
     monkeypatch.setattr(comparison, "find_sweeps", list)
     monkeypatch.setattr(comparison, "trials", lambda sweeps: list(known.values()))
     add.known = known
@@ -122,7 +122,7 @@ def test_a_decoder_is_of_all(runs, capsys):
         "direct",
     ]
     text = said(capsys, a, other, "--decoder", "argmax", code=2)
-    assert "--decoder must be a decoder of 'direct s0', ['direct'], got 'argmax'" in text
+    assert "decoder must be one of ['direct'], those of 'direct s0', got 'argmax'" in text
 
 
 def test_wrong_bits_by_bit_level_and_range(runs, capsys):
@@ -162,7 +162,7 @@ def test_seeds_and_folds_of_a_sweep_are_one(runs, capsys):
     text = said(capsys, "--sweep", "made", *pair)
     assert "out of fold, 60 images of 8 groups, split 2 folds, split seed 0" in text and "4 runs, 2 seeds" in text
     text = said(capsys, "--sweep", "made", "j", pair[1], code=2)
-    assert "sweep made has no configuration 'j'" in text and str(pair) in text
+    assert "the sweep has no configuration 'j'" in text and str(pair) in text
 
 
 def test_on_test_every_fold_is_a_run_of_the_same_images(runs, capsys):

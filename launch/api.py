@@ -1,0 +1,102 @@
+"""A sweep for scripts and notebooks: the same as `bel-sweep`, and its events as they come.
+
+>>> from launch import Sweep
+>>> sweep = Sweep("demo", {"epochs": 2})
+>>> for event in sweep.iterate("epoch"):
+...     print(event["name"], event["epoch"], event["metrics"]["val/mae_groups"])
+>>> sweep.results.leaderboard()
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bel.errors import UserError, one_of
+from bel.output import Collected, Report
+from launch.console.events import KINDS, Event
+from launch.driver.background import Background
+from launch.driver.estimate import announce
+from launch.driver.preparation import Where, no_bar, prepare
+from launch.spec.sweep_file import make_sweep
+from results import Results
+
+
+class Sweep:
+    """A sweep that can be planned, run and watched; nothing is printed."""
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any],
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        address: str | None = None,
+        storage: str | os.PathLike[str] = "runs",
+    ) -> None:
+        """Read a sweep file, one that comes with the project by its name, or a mapping of the same keys.
+
+        `overrides` are as `--set`: `{"epochs": 1, "search.trials": 4}`; `address` and `storage` as those options of
+        `bel-sweep`. Raises `UserError` naming the wrong key.
+        """
+        self.spec = make_sweep(source, overrides or {})
+        self.where = Where(address, os.fspath(storage))
+        self.ended: Report | None = None  # of the last call: what `bel-sweep` prints, and its JSON in `values`
+        self.sweep_id: str | None = None  # id of its parent run in MLflow, once it has begun
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Its name, that of its experiment in MLflow."""
+        return self.spec.name
+
+    def plan(self, fresh: bool = False) -> Report:
+        """Say what would run, how long it takes and what it needs, as `bel-sweep --plan`; train nothing.
+
+        Raises `UserError` for what would fail later.
+        """
+        answer = Collected()
+        ready = prepare(self.spec, self.where, False, fresh, answer.say, no_bar)
+        answer.values = announce(ready.workload, True, answer.say)
+        return answer.report
+
+    def run(self, fresh: bool = False) -> Results:
+        """Run the sweep, or go on with it, and return its results; `fresh` trains every trial anew.
+
+        Ctrl-C ends it after the present epochs, a second one at once. What went wrong, as a trial that failed, is a
+        warning. Raises `UserError` for what cannot run.
+        """
+        for _ in self.iterate(fresh=fresh):
+            pass
+        return self.results
+
+    def iterate(self, *kinds: str, fresh: bool = False) -> Iterator[Event]:
+        """Run the sweep as `run` does, and yield its events of some kinds, by default all, as they come.
+
+        The kinds, and the keys of an event, are those of `bel-sweep --progress json`. Leaving the loop ends the sweep as
+        Ctrl-C does: the next call goes on with it. Raises `UserError` for an unknown kind.
+        """
+        for kind in kinds:
+            one_of("a kind of event", kind, KINDS)
+        return self._events(kinds or KINDS, fresh)
+
+    def _events(self, kinds: tuple[str, ...], fresh: bool) -> Iterator[Event]:
+        ready = prepare(self.spec, self.where, True, fresh, lambda note: None, no_bar)
+        self.ended, self.sweep_id, driver = None, ready.store.parent_id, Background(ready)
+        try:
+            yield from (event for event in driver if event["event"] in kinds)
+        finally:
+            driver.end()
+            self.ended = driver.answer.report
+        for problem in driver.problems:
+            warnings.warn(f"sweep {self.name}: {problem}", stacklevel=2)
+
+    @property
+    def results(self) -> Results:
+        """Its results, those so far while it runs. Raises `UserError` before the first run of this object."""
+        if self.sweep_id is None:
+            raise UserError(f"sweep {self.name} was not run by this object: run it, or use Results({self.name!r})")
+        return Results(self.sweep_id)
