@@ -56,7 +56,7 @@ def shell(wheel, tmp_path_factory):
 
 def test_the_wheel_has_the_sweeps_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {Path(name).name for name in names if name.startswith("sweeps/")} == {"slurm.sbatch"} | {
+    assert {Path(name).name for name in names if name.startswith("sweeps/")} == {"slurm.sbatch", "tour.ipynb"} | {
         path.name for path in (PROJECT / "sweeps").glob("*.yaml")
     }
     assert {name.split("/")[0] for name in names if not name.startswith("bel_sweeps-")} == {
@@ -65,7 +65,7 @@ def test_the_wheel_has_the_sweeps_and_no_tests(wheel):
         "results",
         "sweeps",
     }
-    assert "results/report/page.html" in names
+    assert {"results/report/page.html", "bel/py.typed", "launch/py.typed", "results/py.typed"} <= set(names)
 
 
 @pytest.mark.slow
