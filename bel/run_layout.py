@@ -23,6 +23,7 @@ RANKED = (Outcome.FINISHED, Outcome.STOPPED)  # it has an error that a table can
 # Tags of a run in MLflow.
 PARENT = "mlflow.parentRunId"  # run id of the sweep that a trial is of
 NOTE = "mlflow.note.content"  # description of a run or an experiment in the UI
+EXPERIMENT_KIND = "mlflow.experimentKind"  # of an experiment: which pages the UI has of it
 SWEEP = "bel.sweep"  # of a parent run: the sweep's key, 16 hex digits
 GENERATION = "bel.generation"  # of a parent run: how many `--fresh` calls made another one before
 FRESH = "bel.fresh"  # of a parent run: it reuses no trial from before

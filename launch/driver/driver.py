@@ -210,4 +210,5 @@ class Driver:
             "file_digests": file_digests(run.config),
             "code_version": code_version(),
             "driver_host": socket.gethostname(),
+            "system_metrics": self.sweep.system_metrics,
         }

@@ -6,7 +6,6 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
-from bel.heads import HEADS
 from bel.precision import pick_device
 from bel.run_layout import (
     CHECKPOINT,
@@ -37,28 +35,17 @@ from bel.training.checkpoint import environment
 from bel.training.loop import Epoch
 from bel.training.source import code_version
 from launch.driver.live_progress import INTERVAL, publish_pace, remove_pace
+from launch.driver.network_size import outputs, parameters
+from launch.driver.system_metrics import SystemMetrics
 from launch.identity import file_digests, pixels_key
-from launch.pace import paced
+from launch.pace import Pace, paced
 from launch.spec import yaml_text
 from launch.tracking.figures import draw_labels
 from launch.tracking.predictions import write_predictions
 from launch.tracking.trial_folder import Folder
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
-
-
-def outputs(config: TrainConfig) -> float:
-    """Return the width of the network's output: for head bel the bits of its codes."""
-    with torch.random.fork_rng(devices=[]):
-        head = HEADS[config.head].build(1, config).eval()
-        return float(sum(output.shape[1] for output in head(torch.zeros(1, 1))))
-
-
-def parameters(weights: dict[str, torch.Tensor]) -> float:
-    """Return the number of learned parameters: all but the statistics of batch norm."""
-    return float(sum(value.numel() for name, value in weights.items() if not name.endswith(STATISTICS)))
 
 
 def gpu_failed(error: Exception, device: str) -> bool:
@@ -124,6 +111,7 @@ class Trial(tune.Trainable):
         self.reported = 0  # epochs of the history that this actor has reported
         self.error: Exception | None = None  # raised before the first step
         self.notes: list[str] = []  # lines for the driver to print
+        self.system_metrics = SystemMetrics() if config.get("system_metrics") else None
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
             self.key = config["folder"]
@@ -155,7 +143,13 @@ class Trial(tune.Trainable):
         resume = last if best else None
         if resume:
             self.history, self.best = list(resume["history"]), best or {}
-        self.epochs = paced(self.train_config, self.data, resume, partial(publish_pace, self.key), INTERVAL)
+        self.epochs = paced(self.train_config, self.data, resume, self.report_pace, INTERVAL)
+
+    def report_pace(self, pace: Pace) -> None:
+        """Let the driver see the progress within an epoch, and look how the machine is used."""
+        publish_pace(self.key, pace)
+        if self.system_metrics:
+            self.system_metrics.sample()
 
     def step(self) -> dict[str, Any]:
         """Train and report one epoch, at first those of earlier workers too; where the run ends also its outcome."""
@@ -192,6 +186,7 @@ class Trial(tune.Trainable):
             self.describe(state)
         more = {"bits": outputs(self.train_config), "parameters": parameters(state["weights"])}
         more |= {"seconds": seconds, "epoch": epoch.number, "time": time.time()}
+        more |= self.system_metrics.of_epoch() if self.system_metrics else {}
         history = [*self.history, {**epoch.metrics, **self.best_by_decoder(epoch), **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of its size; a run goes on from `last`

@@ -63,7 +63,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One experiment: fixed fields, dimensions by config field, search, resources, budget, and how many checkpoints to keep."""
+    """One experiment: fixed fields, dimensions by config field, search, resources, budget, how many checkpoints to keep.
+
+    `system_metrics` says whether trials also log how their machine is used.
+    """
 
     name: str
     description: str = ""
@@ -75,6 +78,7 @@ class Sweep:
     resources: Resources = field(default_factory=Resources)
     budget: Budget = field(default_factory=Budget)
     keep: int = key(20, 1, 1_000_000)
+    system_metrics: bool = key(False)
     on_end: str | None = key(None, check=command_line)
 
     @property

@@ -16,7 +16,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from bel.errors import UserError, shown
 from bel.files import refuse_folder
-from bel.run_layout import DRIVER, FRESH, GENERATION, NOTE, PARENT, STORE, SWEEP, SWEEP_FILE
+from bel.run_layout import DRIVER, EXPERIMENT_KIND, FRESH, GENERATION, NOTE, PARENT, STORE, SWEEP, SWEEP_FILE
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import acquire, is_free, process_alive, process_identity
 from launch.tracking.provenance import context
@@ -60,11 +60,15 @@ def find_experiment(client: MlflowClient, name: str) -> str:
     """Find or create the experiment; return its id. In a local store its files lie in the working folder's `mlruns`."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        file, location, tags = sqlite_path(mlflow.get_tracking_uri()), None, {}
+        file, location, tags = (
+            sqlite_path(mlflow.get_tracking_uri()),
+            None,
+            {EXPERIMENT_KIND: "custom_model_development"},
+        )
         if file:
             files = Path.cwd() / "mlruns" / name
             refuse_folder("the folder of artifacts", files)
-            location, tags = files.as_uri(), {STORE: str(file.resolve())}
+            location, tags = files.as_uri(), tags | {STORE: str(file.resolve())}
         try:
             return str(client.create_experiment(name, location, tags))
         except MlflowException:

@@ -14,7 +14,7 @@ from bel.text import ALL_AXES, OldFlag
 from results.analysis.configurations import error_of, is_ranked
 from results.analysis.ranking import rank_key
 from results.results import Results
-from results.store.description import describe, trial_links
+from results.store.description import describe
 from results.store.runs import outcome, trials
 from results.store.ui_links import MOST, comparison_link, keep_view, ui_address, view_link
 from results.tables.leaderboard import FORMATS, markdown, records
@@ -62,18 +62,15 @@ def publish(parent: Run, markdown: str) -> str:
     replaced. Raises `UserError` where its text leaves no room.
     """
     runs = trials([parent])
-    describe(parent, markdown, links(parent, runs))
+    describe(parent, markdown, comparison(runs))
     keep_view(parent, runs)
     return f"{ui_address()}/{view_link(parent)}"
 
 
-def links(parent: Run, runs: Sequence[Run]) -> str:
-    """Return links to a sweep's trials in Markdown: charts, a table, and the best in parallel coordinates."""
+def comparison(runs: Sequence[Run]) -> str:
+    """Return a link in Markdown to the best trials in parallel coordinates; none to a single one."""
     found = [run for run in runs if is_ranked(run)]
     best = sorted(
         found, key=lambda run: rank_key(error_of(run), run.info.run_name, stopped=outcome(run) == Outcome.STOPPED)
-    )
-    places = {"charts": view_link(parent), "table": view_link(parent, charts=False)}
-    if len(best) > 1:
-        places[f"the best {len(best[:MOST])} in parallel coordinates"] = comparison_link(best[:MOST])
-    return trial_links(places)
+    )[:MOST]
+    return f"[the best {len(best)} in parallel coordinates]({comparison_link(best)})" if len(best) > 1 else ""

@@ -12,6 +12,7 @@ from results.store.runs import trials
 from results.store.ui_links import keep_view, view_link
 
 BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
+LEAD = "Trials: [charts] \u00b7 [table]"  # the UI shows one line of a description, and lists show it as text
 BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
@@ -20,7 +21,7 @@ def show_view(parent: Run) -> None:
     keep_view(parent, trials([parent]))
     about = connect().get_experiment(parent.info.experiment_id).tags.get(NOTE, "")
     if not any(has_leaderboard(text) for text in (parent.data.tags.get(NOTE, ""), about)):
-        describe(parent, "", trial_links({"charts": view_link(parent), "table": view_link(parent, charts=False)}))
+        describe(parent, "")
 
 
 def has_leaderboard(text: str) -> bool:
@@ -29,19 +30,16 @@ def has_leaderboard(text: str) -> bool:
     return found is not None and "\n|" in found[0]
 
 
-def trial_links(places: dict[str, str]) -> str:
-    """Return links to a sweep's trials in Markdown, from their addresses by name."""
-    return "Trials: " + " \u00b7 ".join(f"[{name}]({address})" for name, address in places.items())
-
-
-def describe(parent: Run, markdown: str, links: str) -> None:
-    """Write a leaderboard and links into a sweep's descriptions, in place of earlier ones.
+def describe(parent: Run, markdown: str, more: str = "") -> None:
+    """Write links to the trials into a sweep's descriptions, and a leaderboard with `more` below it, in place of earlier ones.
 
     Raises `UserError` where the rest of a description leaves no room.
     """
     client, experiment_id = connect(), parent.info.experiment_id
     text = client.get_run(parent.info.run_id).data.tags.get(NOTE, "")
     about = client.get_experiment(experiment_id).tags.get(NOTE) or BLOCK.sub("", text)
+    addresses = f"[charts]: {view_link(parent)}\n[table]: {view_link(parent, charts=False)}"
+    links = "\n\n".join(filter(None, (more, addresses)))
     notes = [
         described(own, markdown, links, limit)
         for own, limit in ((text, MAX_TAG_VAL_LENGTH), (about, MAX_EXPERIMENT_TAG_VAL_LENGTH))
@@ -51,14 +49,17 @@ def describe(parent: Run, markdown: str, links: str) -> None:
 
 
 def described(own: str, markdown: str, links: str, limit: int) -> str:
-    """Return a description with a leaderboard at its end, or in the place of an earlier one; cut after a row if too long."""
-    before, _, rest = own.partition(BEGIN)
+    """Return a description that begins with links, with a leaderboard at its end, or in the place of an earlier one.
+
+    The leaderboard is cut after a row if it is too long, and followed by the addresses of the links.
+    """
+    before, _, rest = own.replace(LEAD, "", 1).partition(BEGIN)
     after = rest.partition(END)[2].strip()
     rows = markdown.strip().splitlines()
     for shown in range(len(rows), -1, -1):
         cut = f"{len(rows) - shown} more lines are in `bel-results leaderboard`" if shown < len(rows) else ""
         block = [BEGIN, "\n".join(rows[:shown]).strip(), cut, links, END]
-        note = "\n\n".join(part for part in (before.strip(), *block, after) if part)
+        note = "\n\n".join(part for part in (LEAD, before.strip(), *block, after) if part)
         if len(note) <= limit:
             return note
     raise UserError(

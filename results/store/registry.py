@@ -32,9 +32,9 @@ from results.store.logged_model import FILES, log_model
 from results.store.runs import NOT_FOUND, artifact
 
 CHAMPION = "champion"
-ABOUT = f"""{CHAMPION}: the best of a sweep, by `bel-results best SWEEP --register NAME`.
+ABOUT = f"""{CHAMPION}: the best of a sweep, by `bel-results best SWEEP --register {{name}}`.
 
-`mlflow models serve -m models:/NAME@{CHAMPION} --env-manager local` answers pictures (column `{IMAGE}`: a file's bytes, in
+`mlflow models serve -m models:/{{name}}@{CHAMPION} --env-manager local` answers pictures (column `{IMAGE}`: a file's bytes, in
 JSON in base64) with a number for each axis."""
 CALIBRATION_DIGEST = "calibration_digest"  # tag of a version: the digest of its calibration, or none
 MODEL = "models:/"  # how the source of a version begins that is a model of MLflow's; earlier ones are a run's files
@@ -142,7 +142,7 @@ def make_version(run: Run, sweep: str, name: str, digest: str) -> ModelVersion:
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(name, description=ABOUT)
+        client.create_registered_model(name, description=ABOUT.format(name=name))
     split = "test" if run.data.params[SELECTION_SPLIT] == "test" else "val"  # whose error it is
     tags = {
         "run_id": run_id,

@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlencode
 import mlflow
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 
 from bel.errors import UserError, shown
 from bel.run_layout import BY_IMAGE, OBJECTIVE, PARENT, SWEEP
@@ -71,7 +73,17 @@ def keep_view(parent: Run, runs: Sequence[Run]) -> None:
         "compareRunCharts": charts([everywhere, fields] if everywhere != fields else [fields], metric),
         "compareRunSections": [{"uuid": SECTION, "name": "Sweep", "display": True, "isReordered": True} | OURS],
     }
-    MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, json.dumps(state))
+    MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, named(parent, state))
+
+
+def named(parent: Run, state: dict[str, Any]) -> str:
+    """Return a view as JSON with the sweep's name, for the menu `Views`; earlier versions of the UI read its keys alone.
+
+    Where that would be too long for a tag it has no name.
+    """
+    alone, now = json.dumps(state), int(time.time() * 1000)
+    whole = json.dumps(state | {"name": parent.info.run_name, "createdAt": now, "updatedAt": now, "state": alone})
+    return whole if len(whole) <= MAX_EXPERIMENT_TAG_VAL_LENGTH else alone
 
 
 def varied_parameters(parent: Run, runs: Sequence[Run]) -> list[str]:
@@ -81,17 +93,18 @@ def varied_parameters(parent: Run, runs: Sequence[Run]) -> list[str]:
 
 
 def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, Any]]:
-    """Return parallel coordinates of each list of parameters (runs without one are not drawn), bars and learning curves."""
-    parts: list[dict[str, Any]] = [
+    """Return bars, learning curves, and parallel coordinates of each list of parameters (runs without one are not drawn)."""
+    curve = {"type": "LINE", "lineSmoothness": 0}
+    error, loss = (
+        curve | {"metricKey": name, "selectedMetricKeys": [name]}
+        for name in (metric.replace("best_", ""), "train/loss")
+    )
+    parallel = [
         {"type": "PARALLEL", "selectedParams": list(names), "selectedMetrics": [metric], "showAllRuns": True}
         for names in coordinates
         if names
     ]
-    parts += [{"type": "BAR", "metricKey": metric}]
-    parts += [
-        {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "lineSmoothness": 0}
-        for name in (metric.replace("best_", ""), "train/loss")
-    ]
+    parts: list[dict[str, Any]] = [{"type": "BAR", "metricKey": metric}, error, *parallel, loss]
     common = {"metricSectionId": SECTION, "runsCountToCompare": 100} | OURS
     return [common | {"uuid": f"{SECTION}-{number}"} | part for number, part in enumerate(parts)]
 

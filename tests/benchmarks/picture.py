@@ -1,60 +1,90 @@
-"""The picture of README.md: some images of a sweep, and the error of each configuration with its 95 % interval.
+"""The picture of README.md: the charts of a sweep in MLflow's UI, the page that `make ui` names, in a headless Chromium.
 
     python tests/benchmarks/picture.py demo results/pictures/demo.png
 
-The numbers are those of `bel-results leaderboard demo --format json`, the images lie in datasets/synthetic.
+The store is that of the working folder or of MLFLOW_TRACKING_URI. MLflow's assistant, which a new browser shows, is closed.
 """
 
 import argparse
-import json
+import io
+import os
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
+import mlflow
 from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
-from results.commands.main import main as bel_results
+from results.store.runs import find_sweeps
+from results.store.ui_links import view_link
 
-HEADS = 12
+SIZE = (1360, 960)  # of the window
+ASSISTANT = """
+localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+"""
+CHARTS = "svg.main-svg"
+SECONDS = 90
 
 
-def strip(folder: Path) -> np.ndarray:
-    """One image each of some people, side by side."""
-    people = sorted(path for path in folder.iterdir() if path.is_dir())[:HEADS]
-    images = [Image.open(min(person.glob("*.png"))).convert("RGB").resize((80, 80)) for person in people]
-    return np.hstack([np.asarray(image) for image in images])
+def served(port: int) -> subprocess.Popen[bytes]:
+    """Start an MLflow server on the store, and wait until it answers."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    store = ["--backend-store-uri", mlflow.get_tracking_uri()]
+    server = subprocess.Popen([*command, *store], env=environment, start_new_session=True)
+    for _ in range(SECONDS):
+        time.sleep(1)
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            return server
+        except OSError:
+            pass
+    raise SystemExit("mlflow server does not answer")
+
+
+def photographed(address: str, page: str) -> bytes:
+    """Return the page as PNG, once its charts are drawn."""
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={SIZE[0]},{SIZE[1]}"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options)
+    try:
+        browser.get(address)
+        browser.execute_script(ASSISTANT)
+        browser.get("about:blank")
+        browser.get(f"{address}/{page}")
+        WebDriverWait(browser, SECONDS).until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, CHARTS)) >= 3)
+        time.sleep(5)  # of drawing
+        return browser.get_screenshot_as_png()
+    finally:
+        browser.quit()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw the picture of a sweep."""
+    """Take the picture of a sweep."""
     parser = argparse.ArgumentParser(prog="picture.py", description=__doc__.partition("\n")[0])
     parser.add_argument("sweep")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--images", type=Path, default=Path("datasets/synthetic/BIWI/hpdb"))
     a = parser.parse_args(argv)
+    page = view_link(find_sweeps([a.sweep])[0])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = served(port)
+    try:
+        picture = Image.open(io.BytesIO(photographed(f"http://127.0.0.1:{port}", page)))
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    bel_results(["leaderboard", a.sweep, "--format", "json", "--out", str(a.out)])
-    board = json.loads(a.out.read_text())[0]
-    rows = board["rows"][::-1]
-    figure, (above, below) = plt.subplots(2, 1, figsize=(8, 3.6), height_ratios=[1, 3.4], layout="constrained")
-    above.imshow(strip(a.images))
-    above.set_axis_off()
-    for place, row in enumerate(rows):
-        ended = "o" if not row["stopped_early"] else "x"
-        if row["interval"]:  # none of a few people
-            below.plot(row["interval"], [place, place], color="#0072b2", linewidth=2)
-        below.plot(row["mae"], place, ended, color="#d55e00")
-    names = [row["configuration"] + (" *" if row["stopped_early"] else "") for row in rows]
-    below.set_yticks(range(len(rows)), names, fontsize=9)
-    below.set_xlim(left=0)
-    facts = board["facts"]
-    below.set_xlabel(f"validation MAE ({facts['unit']}), {facts['groups']} people, 95 % interval; * stopped early")
-    below.grid(axis="x", alpha=0.3)
-    figure.savefig(a.out, dpi=110)
-    plt.close(figure)
-    reduced = Image.open(a.out).convert("RGB").quantize(128)
-    reduced.save(a.out, optimize=True)
+    picture.convert("RGB").quantize(256).save(a.out, optimize=True)
     print(f"{a.out}: {a.out.stat().st_size} bytes")
     return 0
 

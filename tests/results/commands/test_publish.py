@@ -5,14 +5,16 @@ import mlflow
 import pytest
 
 from bel.errors import UserError
+from bel.run_layout import EXPERIMENT_KIND
 from results.commands.leaderboard import publish
 from results.commands.main import main
 from results.store import ui_links as views
-from results.store.description import BEGIN, END, described, show_view
+from results.store.description import BEGIN, END, LEAD, described, show_view
 from results.store.ui_links import LOCAL, MOST, VIEW, charts_link, comparison_link, keep_view
 from tests.conftest import children
 
 NOTE = "mlflow.note.content"
+START = f"{LEAD}\n\nthree heads on rendered heads\n\n"
 
 
 def notes(parent):
@@ -24,10 +26,11 @@ def notes(parent):
 
 def test_the_view_of_a_sweep_is_there_when_it_ends(swept_store):
     parent, _ = children("fixture")
-    assert VIEW + parent.info.run_id in mlflow.get_experiment(parent.info.experiment_id).tags
+    tags = mlflow.get_experiment(parent.info.experiment_id).tags
+    assert VIEW + parent.info.run_id in tags and tags[EXPERIMENT_KIND] == "custom_model_development"
     for note in notes(parent):
-        assert note.startswith("three heads on rendered heads\n\n" + BEGIN) and note.endswith(END)
-        assert f"[charts]({views.view_link(parent)})" in note and "|" not in note.replace("\u00b7", "")
+        assert note.startswith(START + BEGIN) and note.endswith(END)
+        assert f"[charts]: {views.view_link(parent)}\n[table]: " in note and "|" not in note
     publish(parent, "\n| rows |\n| --: |")
     before = notes(parent)
     show_view(mlflow.get_run(parent.info.run_id))
@@ -39,11 +42,11 @@ def test_a_leaderboard_is_published_below_the_description_and_replaced(swept_sto
     assert main(["leaderboard", "fixture", "--publish"]) == 0
     first = notes(parent)
     for note in first:
-        assert note.startswith("three heads on rendered heads\n\n" + BEGIN) and note.endswith(END)
+        assert note.startswith(START + BEGIN) and note.endswith(END)
         assert len(re.findall(r"^\| [=?]?\d", note, re.M)) >= 10
     link = publish(parent, "| another |\n| --: |")
     for note in notes(parent):
-        assert note.startswith("three heads on rendered heads\n\n" + BEGIN) and "| another |" in note
+        assert note.startswith(START + BEGIN) and "| another |" in note
         assert note.count(BEGIN) == note.count(END) == 1 and "| =2" not in note
     assert link == f"{LOCAL.format(port=5000)}/{views.view_link(parent)}"
     assert link.removeprefix("http://127.0.0.1:5000/") in notes(parent)[0]
@@ -58,16 +61,19 @@ def test_what_a_user_writes_around_it_stays(swept_store):
     )
     publish(parent, "new")
     about = notes(parent)[1]
-    assert about.startswith("mine\n\n") and about.endswith(f"{END}\n\nbelow") and "new" in about and "old" not in about
+    assert about.startswith(f"{LEAD}\n\nmine\n\n") and about.count(LEAD) == 1
+    assert about.endswith(f"{END}\n\nbelow") and "new" in about and "old" not in about
 
 
 def test_a_long_leaderboard_is_cut_after_a_row():
     rows = [f"| {number} | a configuration |" for number in range(1000)]
-    note = described("about", "\n".join(rows), "Trials: [charts](#/there)", 8000)
+    note = described("about", "\n".join(rows), "[charts]: #/there", 8000)
     kept = re.findall(r"^\| \d+ \| a configuration \|$", note, re.M)
-    assert len(note) <= 8000 and 250 < len(kept) < 1000 and note.endswith(f"Trials: [charts](#/there)\n\n{END}")
+    assert len(note) <= 8000 and 250 < len(kept) < 1000 and note.endswith(f"[charts]: #/there\n\n{END}")
     assert f"{1000 - len(kept)} more lines are in `bel-results leaderboard`" in note
-    assert described(note, "short", "links", 8000) == f"about\n\n{BEGIN}\n\nshort\n\nlinks\n\n{END}"
+    assert described(note, "short", "links", 8000) == f"{LEAD}\n\nabout\n\n{BEGIN}\n\nshort\n\nlinks\n\n{END}"
+    earlier = f"about\n\n{BEGIN}\n\nrows\n\nTrials: [charts](#/there)\n\n{END}"  # of an earlier version
+    assert described(earlier, "short", "links", 8000) == described("about", "short", "links", 8000)
     with pytest.raises(UserError, match="at most 8000 characters"):
         described("x" * 8000, "rows", "links", 8000)
 
@@ -82,6 +88,12 @@ def test_the_view_holds_what_the_sweep_varies(swept_store):
         *(f"params.`{name}`" for name in ("head", "code", "loss", "lr", "code_bits")),
     ]
     assert state["selectedColumns"] == columns
+    assert state["name"] == "fixture (random)", "the menu of views has it by this name"
+    alone = json.loads(state["state"])
+    assert alone == {name: state[name] for name in alone} and len(alone) == len(state) - 4, (
+        "for earlier versions of the UI"
+    )
+    assert [chart["type"] for chart in state["compareRunCharts"]] == ["BAR", "LINE", "PARALLEL", "PARALLEL", "LINE"]
     everywhere, some = (c["selectedParams"] for c in state["compareRunCharts"] if c["type"] == "PARALLEL")
     assert set(everywhere) <= set(some) and "lr" not in some, "a parameter that is the same everywhere tells nothing"
     assert "code" in some and "code" not in everywhere, "a run without a code is drawn in the other one"

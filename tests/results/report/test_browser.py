@@ -33,7 +33,6 @@ pytestmark = [
 NOT_OURS = (
     "/ajax-api/2.0/mlflow/users/current - ",  # who is logged in: a server without accounts answers 404
     "ResizeObserver loop completed with undelivered notifications",  # a layout that takes two frames, harmless
-    "/model-versions/get-artifact?path=MLmodel",  # a version of ours is a checkpoint, not a flavour of MLflow's
 )
 SECONDS = 60  # that a page may take to be drawn
 
@@ -202,6 +201,35 @@ def test_the_parent_draws_the_best_so_far(opened, served):
 def test_the_champion_is_seen_in_the_registry(opened, served):
     page = opened("#/models/heads/versions/1")
     page.until(lambda _: "champion" in page.text and "code_version" in page.text, "registry")
+    page.until(lambda _: "Inputs (1)" in page.text and "Outputs (3)" in page.text, "schema")
+    assert best_first(served)[0] in page.text and "Source Model" in page.text and not page.errors()
+
+
+def test_the_tab_of_models_leads_to_the_run_and_to_the_version(opened, served):
+    page = opened(f"#/experiments/{served.parent.info.experiment_id}/models?workflowType=machine_learning")
+    page.until(lambda _: best_first(served)[0] in page.text and "v1" in page.text, "models")
+    assert "Ready" in page.text and not page.errors()
+
+
+def test_a_user_who_clicks_on_the_experiment_is_two_clicks_from_the_trials(opened, served):
+    """MLflow opens an experiment in its pages for language models; the first line of the description leads to ours."""
+    page = opened("#/experiments")
+    page.until(lambda browser: browser.find_element(By.LINK_TEXT, "fixture"), "experiments").click()
+    link = page.until(lambda browser: browser.find_element(By.LINK_TEXT, "charts"), "experiment")
+    assert link.is_displayed() and link.get_attribute("href").endswith(view_link(served.parent))
+
+
+def test_the_menu_of_views_has_the_sweep(opened, served):
+    page = opened(f"#/experiments/{served.parent.info.experiment_id}/runs?workflowType=machine_learning")
+    page.until(lambda browser: browser.find_element(By.XPATH, "//button[contains(., 'Views')]"), "menu").click()
+    item = page.until(
+        lambda browser: browser.find_element(
+            By.XPATH, "//*[text()='fixture (random)'][@role or ../@role or ../../@role]"
+        ),
+        "views",
+    )
+    item.click()
+    page.until(lambda _: "11 matching runs" in page.text and "val/best_mae_groups" in page.text, "view")
     assert not page.errors()
 
 
