@@ -35,11 +35,11 @@ from bel.training.checkpoint import environment
 from bel.training.loop import Epoch
 from bel.training.source import code_version
 from launch.driver.live_progress import INTERVAL, publish_pace, remove_pace
-from launch.driver.network_size import outputs, parameters
-from launch.driver.system_metrics import SystemMetrics
 from launch.identity import file_digests, pixels_key
+from launch.network_size import outputs, parameters
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
+from launch.system_metrics import SystemMetrics
 from launch.tracking.figures import draw_labels
 from launch.tracking.predictions import write_predictions
 from launch.tracking.trial_folder import Folder

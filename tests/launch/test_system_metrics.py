@@ -6,7 +6,7 @@ import mlflow
 import yaml
 
 from launch import sweep
-from launch.driver.system_metrics import PREFIX, SystemMetrics, psutil
+from launch.system_metrics import PREFIX, SystemMetrics, psutil
 
 
 def names_of_mlflow():
