@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,8 @@ from bel.training.evaluate import unit
 from bel.training.loop import Epoch
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
+from launch.spec.sweep_file import LOG_TARGETS
+from launch.tracking.event_files import EventFile, refuse_missing
 from launch.tracking.predictions import write_predictions
 
 WITHOUT_EFFECT = ("cuda_graph", "cache_dir")  # fields that change no result
@@ -40,24 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, nargs="?", help=f"YAML of config fields, e.g. the {CONFIG} of a trial")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the checkpoints (%(default)s)")
     parser.add_argument("--resume", action="store_true", help=f"go on after the epoch of OUT/{LAST}")
+    parser.add_argument(
+        "--log-to", action="append", choices=LOG_TARGETS, help="tensorboard: event files of the curves in OUT, too"
+    )
     for f in fields(TrainConfig):
         flag = f"--{f.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
     add_format(parser)
     arguments = vars(parser.parse_args(argv))
-    file, out, resume, form = (arguments.pop(name) for name in ("file", "out", "resume", "format"))
+    file, out, resume, log_to, form = (arguments.pop(name) for name in ("file", "out", "resume", "log_to", "format"))
     missing = f"no config file {file}: give one, or the fields as options"
     with answering(form) as answer:
         config = TrainConfig.make((yaml_text.load(file, missing) if file else {}) | arguments)
-        answer.values = train(config, out, resume)
+        answer.values = train(config, out, resume, log_to or ())
     return 0
 
 
-def train(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any]:
+def train(config: TrainConfig, out: Path, resume: bool, log_to: Sequence[str] = ()) -> dict[str, Any]:
     """Train with a progress bar and save after every epoch; return what is printed, in plain values.
 
     Raises `UserError` for a folder that holds a run already.
     """
+    refuse_missing(log_to)
     refuse_folder("--out", out)
     last, best = out / LAST, out / CHECKPOINT
     if last.exists() and not resume:
@@ -73,9 +81,11 @@ def train(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     with writing_in(out, last.name, best.name, PREDICTIONS["val"]):
         pass  # removes what a killed run left, though this one may not write it again
-    with bar:
+    with bar, EventFile(out, config, begun=bool(state)) if log_to else nullcontext() as events:
         for epoch in epochs:
             state = epoch.state()
+            if events:  # before the last one, after which the epoch is not trained again
+                events.log(epoch.metrics, epoch.number, time.time())
             if epoch.is_best:  # before the last one, which refers to it
                 checkpoint.save(state, best)
                 with replacing(out / PREDICTIONS["val"]) as path:

@@ -1,5 +1,6 @@
 """One call's work on a sweep: stage by stage, until it is done, its budget is spent or it is stopped."""
 
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from bel.errors import shown
 from bel.output import Answer
 from bel.run_layout import DATA_DIGEST
 from bel.training.source import code_version
@@ -51,7 +53,9 @@ class Driver:
         self.sweep, self.sweep_runs = workload.sweep, workload.sweep_runs
         self.folder = storage.of(f"{workload.sweep.name}-{store.key[:8]}")
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
-        self.logger = RunLogger(store, self.trials, provenance(), diff_to_keep())
+        curves = self.local("tensorboard") / f"{workload.sweep.name}-{store.parent_id[:8]}"
+        self.events_at = curves if "tensorboard" in workload.sweep.log_to else None
+        self.logger = RunLogger(store, self.trials, provenance(), diff_to_keep(), self.events_at)
         self.display = self.display_of(quiet, emit)
         self.stopper = SweepStopper(self.sweep_runs)
         self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours)
@@ -61,6 +65,8 @@ class Driver:
         """Run the stages, write all of it, conclude and run `on_end`; return the exit code."""
         patience, raised = PATIENCE, False
         self.display.sweep_started(self.sweep.name, self.store.parent_id)
+        if self.events_at:
+            self.display.say(f"curves of its trials: tensorboard --logdir {shlex.quote(shown(self.events_at))}")
         claim_folder(self.folder, self.store, self.display.say)
         self.tune.remove()  # of a driver that was killed
         self.logger.replay(self.sweep_runs)
@@ -84,6 +90,10 @@ class Driver:
         self.conclusion.notify(code)
         return code
 
+    def local(self, name: str) -> Path:
+        """Return a path beside the trials, or in the working folder's `runs` where they are in a bucket."""
+        return Path(self.storage.path if self.storage.local else "runs").absolute() / name
+
     def display_of(self, quiet: bool, emit: Callable[[Event], None] | None) -> ProgressDisplay:
         """Return what shows progress: by lines and a table, or by events."""
         if emit:
@@ -95,6 +105,8 @@ class Driver:
     def close(self, patience: float) -> bool:
         """Close all runs and wait at most `patience` seconds for their writes; return whether all is written."""
         self.callback.close()
+        if lacking := [run for run in self.sweep_runs if run.decided_earlier and self.logger.event_files.lacks(run)]:
+            self.display.say(f"{len(lacking)} trials that ended before have no event file: MLflow has their curves")
         self.logger.parent.progress(self.callback.hours)
         self.logger.parent.finish(self.conclusion.status)
         self.display.close()
@@ -116,7 +128,7 @@ class Driver:
             return TunedSource(self.workload.contenders(number), self.workload.best_on_folds)
         if not self.sweep.method.suggests:
             return ListSource(self.workload.drawn[number])
-        database = Path(self.storage.path if self.storage.local else "runs").absolute() / "optuna.db"
+        database = self.local("optuna.db")
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
         study = open_study(self.sweep, name, database_url(database))

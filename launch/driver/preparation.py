@@ -32,6 +32,7 @@ from launch.runs import SweepRuns
 from launch.schedule.workload import Workload, on_seeds, repeats
 from launch.spec.combinations import make_plan
 from launch.spec.sweep_file import Sweep
+from launch.tracking.event_files import refuse_missing
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
 from launch.tracking.store import Store, has_files, read_store, sweep_key
@@ -102,6 +103,7 @@ def prepare(
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:
     """Raise `UserError` for what would fail later: missing files, unreadable weights, a device that trials will not have."""
+    refuse_missing(sweep.log_to)
     check_devices(sweep, {config.device for config in configs})
     for config in {pixels_key(config): config for config in configs}.values():
         check_files(config)

@@ -14,6 +14,7 @@ from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interv
 from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
 from launch.spec.sections import checked, key, mapping, section
 
+LOG_TARGETS = ("tensorboard",)  # where a run may be logged besides MLflow
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
 SHIPPED = Path(__file__).parents[2] / "sweeps"  # also where the package is installed
 MAX_NAME_BYTES = 200  # a folder's name has 255 at most, and more is added to a sweep's
@@ -36,6 +37,13 @@ def command_line(what: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
     return value
+
+
+def log_targets(what: str, value: Any) -> tuple[str, ...]:
+    """Return where runs are logged besides MLflow, each target once. Raises `UserError` with the choices."""
+    if not isinstance(value, list) or not all(target in LOG_TARGETS for target in value):
+        raise UserError(f"{what} must be a list of any of {list(LOG_TARGETS)}, besides MLflow, got {value!r}")
+    return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Sweep:
     budget: Budget = field(default_factory=Budget)
     keep: int = key(20, 1, 1_000_000)
     system_metrics: bool = key(False)
+    log_to: tuple[str, ...] = key((), check=log_targets)
     on_end: str | None = key(None, check=command_line)
 
     @property

@@ -22,7 +22,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from bel.errors import UserError
+from bel.errors import UserError, shown
 from bel.run_layout import HEARTBEAT
 from launch.tracking.writer import Lost
 from results.store.connect import is_away, retry
@@ -119,17 +119,17 @@ class Lease:
         """Check that the lease is still ours and write a heartbeat. Raises `Lost` where it is not, or its store is gone."""
         at = clock()
         if self.store_file() != self.file:
-            self.lose(f"the MLflow store {self.uri} is gone, or another one is in its place")
+            self.lose(f"the MLflow store {shown(self.uri)} is gone, or another one is in its place")
         try:
             parent = client.get_run(self.parent_id)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST" or NO_STORE.search(str(error)):
                 self.lose(
-                    f"the MLflow store {self.uri} is gone, or is another one: it knows no parent run {self.parent_id}"
+                    f"the MLflow store {shown(self.uri)} is gone, or is another one: it knows no parent run {self.parent_id}"
                 )
             raise
         if parent.info.lifecycle_stage != "active":
-            self.lose(f"the parent run {self.parent_id} was deleted in the MLflow store {self.uri}")
+            self.lose(f"the parent run {self.parent_id} was deleted in the MLflow store {shown(self.uri)}")
         number, holder = latest_driver(parent)
         if number != self.number:
             host, pid = holder.split()[:2]

@@ -40,6 +40,7 @@ from bel.run_layout import (
 )
 from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
+from launch.tracking.event_files import EventFiles
 from launch.tracking.figures import draw_code, draw_curve
 from launch.tracking.params import dataset, parameters, split_long
 from launch.tracking.parent_logger import ParentLogger
@@ -67,8 +68,10 @@ def snapshot(run: Run) -> Run:
 class RunLogger:
     """Writes the runs of a sweep in one thread, in order; a write that is repeated changes nothing."""
 
-    def __init__(self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes) -> None:
-        self.store, self.folder, self.diff = store, folder, diff
+    def __init__(
+        self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes, events: Path | None = None
+    ) -> None:
+        self.store, self.folder, self.diff, self.event_files = store, folder, diff, EventFiles(events)
         self.guard = store.lease.check if store.lease else lambda: None
         self.writer = Writer(self.guard)
         self.parent = ParentLogger(store.parent_id, self.writer)
@@ -136,6 +139,7 @@ class RunLogger:
         """The write of `epochs`; a metric has its epoch's time, so that MLflow recognises one that is written again."""
         if run.key not in self.run_ids:
             self.open(run, client)
+        self.event_files.log(run, entries)
         for entry in entries:
             step = int(entry["epoch"])
             if step > self.logged_epochs.get(run.key, 0):
@@ -166,6 +170,7 @@ class RunLogger:
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, STATUS[outcome], at)
+        self.event_files.close(run, outcome in RANKED)
         if outcome in DECIDED or run.outcome in DECIDED:
             self.guard()  # the folder is still needed where the store is gone
             folder.remove()
@@ -205,8 +210,7 @@ class RunLogger:
         """Return how many checkpoints of some runs are in the store, and their size in bytes."""
         client = MlflowClient()
         ids = [self.run_ids[run.key] for run in runs if run.kept and run.key in self.run_ids]
-        files = [file for run_id in ids for file in client.list_artifacts(run_id)]
-        sizes = [file.file_size or 0 for file in files if file.path == CHECKPOINT]
+        sizes = [f.file_size or 0 for run_id in ids for f in client.list_artifacts(run_id) if f.path == CHECKPOINT]
         return len(sizes), sum(sizes)
 
     def replay(self, sweep_runs: SweepRuns) -> None:
@@ -236,6 +240,7 @@ class RunLogger:
         self.open(run, client, source.info.start_time / 1000)
         names = [name for name in source.data.metrics if not name.startswith("test/")]
         metrics = [metric for name in names for metric in client.get_metric_history(source.info.run_id, name)]
+        self.event_files.copy(run, metrics)
         self.log_metrics(run, metrics, client)
         with tempfile.TemporaryDirectory() as work:
             client.log_artifacts(self.run_ids[run.key], client.download_artifacts(source.info.run_id, "", work))

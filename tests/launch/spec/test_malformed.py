@@ -92,7 +92,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, case):
 
 CASES = {
     # the file
-    "unknown key": ({"spaces": {}}, r"unknown key of a sweep 'spaces': choose from \['name', .*, 'system_metrics', 'on_end'\]"),
+    "unknown key": ({"spaces": {}}, r"unknown key of a sweep 'spaces': choose from \['name', .*, 'log_to', 'on_end'\]"),
     "name of a folder": ({"name": "a/b"}, "name must be letters, digits, _, -, . and blanks, got 'a/b'"),
     "base of text": ({"base": "bel"}, "base must be a mapping of names to values, got 'bel'"),
     "unknown field in base": ({"base": {"bakbone": "x"}}, r"unknown config field in base 'bakbone': choose from \['protocol'"),
@@ -101,6 +101,8 @@ CASES = {
     "keep nothing": ({"keep": 0}, "keep must be from 1 to 1000000, got 0"),
     "keep all": ({"keep": "all"}, "keep must be a whole number, got 'all'"),
     "system_metrics of text": ({"system_metrics": "gpu"}, "system_metrics must be .*, got 'gpu'"),
+    "log to another": ({"log_to": ["tensorboard", "wandb"]}, r"log_to must be a list of any of \['tensorboard'\], "),
+    "log to text": ({"log_to": "tensorboard"}, r"log_to must be a list of any of \['tensorboard'\], .* got 'tensorboard'"),
     "on_end of nothing": ({"on_end": " "}, "on_end must be a command as text, got ' '"),
     "on_end of a list": ({"on_end": ["ls"]}, r"on_end must be a command as text, got \['ls'\]"),
     # resources and budget
