@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, fields
@@ -13,14 +14,16 @@ import torch
 
 from bel.angles import Axis, with_levels
 from bel.codes.library import code_digest
-from bel.config_fields import ConfigFields
+from bel.config_fields import FIELDS, HINTS, OWN, ConfigFields
 from bel.data.augment import Augmentation
 from bel.data.groups import selection_rule
 from bel.data.prepare.crops import exif_rule, margin_rule
 from bel.data.protocols import Protocol, normal_form, protocol_of, published_fields
 from bel.errors import UserError, absolute, convert_to, one_of, refuse_unknown, within
 from bel.heads import HEADS, OPTIONS, head_fields, refuse_circles
-from bel.model import weights_rule
+from bel.model import backbone_rule, weights_rule
+from bel.plugins import registry
+from bel.plugins.module import receive
 from bel.regularisers import NONE, REGULARISERS, weight_rule
 
 
@@ -33,14 +36,29 @@ class TrainConfig(ConfigFields):
 
     def __post_init__(self) -> None:
         """Convert, fill in what the head decides, and check every rule."""
+        self._set({"plugins": registry.load(self.plugins)})
         self._set({f.name: convert(f, getattr(self, f.name)) for f in fields(self)})
+        registry.refuse_unusable(vars(self))
         for f in fields(self):
             check_field(f, getattr(self, f.name))
+        backbone_rule(self.backbone)
+        check_pattern("freeze", self.freeze)
         self._complete_head()
         self._complete_data()
         self._check_recipe()
         self._set({name: str(absolute(name, getattr(self, name))) for name in ("data_root", "cache_dir")})
         self._set({"weights": weights_rule(self.weights)})
+        self._set({"plugins": tuple(module.name for module in registry.used(vars(self))) or None})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields and the source of the plug-ins, which another process may not have."""
+        return {"values": {name: getattr(self, name) for name in OWN}, "sources": registry.sources(vars(self))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the fields, after the plug-ins."""
+        receive(state["sources"])
+        registry.load(state["values"]["plugins"])
+        self._set(dict.fromkeys(OPTIONS) | state["values"] | (state["values"]["plugin_options"] or {}))
 
     def _set(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -51,8 +69,10 @@ class TrainConfig(ConfigFields):
 
         Raises `UserError` for those that head or regulariser do not have.
         """
-        head, given = HEADS[self.head], {name: getattr(self, name) for name in ("loss", *OPTIONS)}
-        self._set(head_fields(self.head, given, self.definition.options, self.recipe))
+        head, given = HEADS[self.head], {name: getattr(self, name, None) for name in ("loss", *OPTIONS)}
+        given |= self.plugin_options or {}
+        found = head_fields(self.head, given, self.definition.options, self.recipe)
+        self._set(found | {"plugin_options": {name: found[name] for name in head.new_fields} or None})
         if head.pose_only and not self.definition.pose:
             raise UserError(
                 f"head {self.head} is for poses, and protocol {self.protocol_name} is none: choose another head, or say "
@@ -129,25 +149,59 @@ class TrainConfig(ConfigFields):
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> TrainConfig:
         """Return a config of fields by name, those of a published recipe included. Raises `UserError` for an unknown name."""
-        refuse_unknown("config field", values, [f.name for f in fields(cls)])
+        plugins = registry.load(values.get("plugins"))
+        refuse_unknown("config field", values, FIELDS)
+        values = {**nested(values), "plugins": plugins}
         if values.get("recipe") != "published":
             return cls(**values)
-        return cls(**(published_fields(values.get("protocol", cls.protocol), values) | dict(values)))
+        return cls(**(published_fields(values.get("protocol", cls.protocol), values) | values))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values by field name."""
         return asdict(self)
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with those of fields that a plug-in brings in `plugin_options`."""
+    own = {name: value for name, value in values.items() if name not in OWN}
+    rest = {name: value for name, value in values.items() if name in OWN}
+    return rest | ({"plugin_options": {**(rest.get("plugin_options") or {}), **own}} if own else {})
+
+
 def convert(f: Field[Any], value: Any) -> Any:
     """Convert a value to the type of its field; null may be text, and a word that the field takes stays. Raises `UserError`."""
     if f.name == "protocol":
         return normal_form(value)
+    if f.name == "plugins":
+        return (value,) if isinstance(value, str) else tuple(value)
+    if f.name == "plugin_options":
+        return plugin_values(value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
     if value in (None, "null") and type(None) in kinds:
         return None
     words = [word for kind in kinds[1:] if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
     return convert_to(kinds[0], f.name, value, words)
+
+
+def plugin_values(value: Any) -> dict[str, Any] | None:
+    """Return the values of a plug-in's own fields, converted and checked. Raises `UserError`."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise UserError(f"plugin_options must be a mapping of the fields of a plug-in's head, got {value!r}")
+    refuse_unknown("field of a plug-in", value, [name for name in FIELDS if name not in OWN])
+    found = {name: convert(FIELDS[name], given) for name, given in value.items()}
+    for name, given in found.items():
+        check_field(FIELDS[name], given)
+    return found
+
+
+def check_pattern(name: str, pattern: str | None) -> None:
+    """Raise `UserError` for what is no regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise UserError(f"{name} must be a regular expression, got {pattern!r}: {error}") from error
 
 
 def check_field(f: Field[Any], value: Any) -> None:
@@ -157,6 +211,3 @@ def check_field(f: Field[Any], value: Any) -> None:
         one_of(f.name, value, f.metadata["choices"])
     elif bounds != (-math.inf, math.inf) and not isinstance(value, str):  # a word instead of a number
         within(f.name, value, *bounds)
-
-
-HINTS = typing.get_type_hints(TrainConfig)

@@ -1,8 +1,9 @@
 """The fields of one training run: name, type, default, the sentence of `--help`, and choices or bounds of each."""
 
 import math
+import typing
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal
 
 from bel.angles import MOST_LEVELS
@@ -10,7 +11,6 @@ from bel.data.balance import BALANCES
 from bel.data.prepare.crops import CENTERS, CROPS
 from bel.errors import TINY
 from bel.heads import HEADS
-from bel.model import BACKBONES
 from bel.regularisers import NONE, REGULARISERS
 
 
@@ -114,8 +114,11 @@ class ConfigFields:
     balance: str = option(
         NONE, "weight of a training image in the loss: 1, or lds, one over the density of its labels", BALANCES
     )
-    backbone: str = option("resnet50", "trunk, by its torchvision name", choices=BACKBONES)
+    backbone: str = option("resnet50", "trunk: a name of torchvision's, or timm:NAME")
     weights: str = option("imagenet", "initial trunk: imagenet, none, or a file with a state dict")
+    freeze: str | None = option(
+        None, "parameters of the trunk that stay as they start: a regular expression that their names begin with"
+    )
     lr: float = option(1e-4, "Adam's learning rate of the trunk", low=TINY, high=10)
     head_lr_factor: float = option(5.0, "learning rate of the head over the trunk's", low=TINY, high=1000)
     schedule: str = option("cosine", "learning rate over the run", choices=("cosine", "constant", "drop"))
@@ -158,3 +161,25 @@ class ConfigFields:
         "where prepared images live: a mapped file (host), the device, or there if they fit",
         choices=("auto", "host", "device"),
     )
+    plugins: tuple[str, ...] | None = option(
+        None, "modules with heads, codes, backbones, readers or regularisers of one's own"
+    )
+    plugin_options: dict[str, Any] | None = option(
+        None, "fields that a plug-in's head brings, which have their own names, too"
+    )
+
+
+FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(ConfigFields)}  # and those of plug-ins
+HINTS: dict[str, Any] = typing.get_type_hints(ConfigFields)
+OWN = tuple(FIELDS)  # without those of plug-ins
+
+
+def add_field(name: str, new: Field[Any], kind: type) -> None:
+    """Add a config field of a plug-in, None by default, to `FIELDS`."""
+    new.name = name
+    FIELDS[name], HINTS[name] = new, kind | None
+
+
+def remove_field(name: str) -> None:
+    """Remove a config field of a plug-in."""
+    del FIELDS[name], HINTS[name]

@@ -1,4 +1,4 @@
-"""The network: a torchvision trunk without its last linear layer, and a head; its optimiser groups."""
+"""The network: a trunk (torchvision's without its last linear layer, timm's, or a plug-in's) and a head."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -10,7 +10,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from bel.errors import UserError, absolute
+from bel import timm_trunk
+from bel.errors import UserError, absolute, one_of
 from bel.heads import Head
 from bel.tensor_file import read
 
@@ -38,6 +39,28 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
     for name in torchvision.models.list_models(module=torchvision.models)
     if name not in AUXILIARY
 } | {"resnet10": resnet10}
+
+
+def backbone_rule(backbone: str) -> None:
+    """Raise `UserError` where there is no backbone of a name."""
+    if backbone.startswith(timm_trunk.PREFIX):
+        timm_trunk.check_name(backbone)
+    else:
+        one_of("backbone", backbone, [*BACKBONES, f"{timm_trunk.PREFIX}NAME"])
+
+
+def build_trunk(backbone: str, side: int) -> tuple[nn.Module, int]:
+    """Build a trunk for images (B, 3, side, side), without classifier; return it with its number of features.
+
+    A module of a plug-in that has an attribute `features`, their number, gives features already. Raises `UserError` where
+    the backbone cannot be built.
+    """
+    if backbone.startswith(timm_trunk.PREFIX):
+        trunk = timm_trunk.build(backbone, side)
+        return trunk, trunk.features
+    module = BACKBONES[backbone]()
+    given = getattr(module, "features", None)  # torchvision has modules of that name
+    return module, given if isinstance(given, int) else drop_classifier(module, backbone)
 
 
 class Model(nn.Module):
@@ -92,9 +115,15 @@ def drop_classifier(trunk: nn.Module, name: str) -> int:
     return layer.in_features
 
 
-def load_trunk(trunk: nn.Module, backbone: str, weights: str) -> None:
+def load_trunk(trunk: nn.Module, backbone: str, weights: str, side: int) -> None:
     """Load ImageNet weights or a file into a trunk without classifier. Raises `UserError` naming keys that do not fit."""
-    state = imagenet_weights(backbone) if weights == "imagenet" else file_weights(Path(weights))
+    if weights != "imagenet":
+        state = file_weights(Path(weights))
+    elif backbone.startswith(timm_trunk.PREFIX):
+        state = timm_trunk.pretrained(backbone, side)
+    else:
+        state = imagenet_weights(backbone)
+    trunk = trunk.body if isinstance(trunk, timm_trunk.TimmTrunk) else trunk
     own = trunk.state_dict()
     wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
     missing = [key for key in own if key not in state]

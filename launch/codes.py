@@ -8,10 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bel.codes.file import Bits
-from bel.codes.library import NAMES, code_matrix, normal_code, short_name
+from bel.codes.library import code_matrix, names, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
 from bel.output import Answer, add_format, answering
+from bel.plugins.registry import load
 from bel.text import columns, command, command_parser
 from launch.tracking.figures import draw_matrix
 
@@ -22,9 +23,12 @@ MOST_LEVELS = 10_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the properties of a code and save a picture of its matrix."""
     parser = command_parser("bel-codes", "Properties and picture of a label encoding.")
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(names())}")
     parser.add_argument("levels", metavar="LEVELS", help=f"number of levels, 2 to {MOST_LEVELS}")
     parser.add_argument("--out", type=Path, help="file of the picture (runs/codes/NAME-LEVELS.png)")
+    parser.add_argument(
+        "--plugins", action="append", metavar="FILE", help="module with codes of one's own, or its file"
+    )
     add_format(parser)
     arguments = parser.parse_args(argv)
     with answering(arguments.format) as answer:
@@ -33,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def describe(arguments: argparse.Namespace, answer: Answer) -> int:
     """Print and draw the code that the options name."""
+    load(arguments.plugins)
     normal_code(arguments.name)
     levels = convert_to(int, "LEVELS", arguments.levels)
     within("LEVELS", levels, 2, MOST_LEVELS)

@@ -14,6 +14,7 @@ from bel.data.prepare.build import Progress
 from bel.data.prepare.prepared import Prepared, usable
 from bel.errors import UserError
 from bel.model import weights_digest
+from bel.plugins.registry import digests
 from bel.regularisers import NONE
 from bel.training.source import code_version
 from launch.spec.combinations import SPLIT, compares
@@ -21,7 +22,7 @@ from launch.spec.sweep_file import Sweep
 
 PIXELS = ("protocol", "data_root", "crop", "margin", "boxes", "on_missing", "exif", "prepared_size", "frame_stride")
 # Not part of a trial's key: paths (the digests of their files are), and cuda_graph, which gives the same bits.
-IGNORED_FIELDS = ("data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph")
+IGNORED_FIELDS = ("data_root", "cache_dir", "cache", "boxes", "weights", "plugins", "cuda_graph")
 
 Facts = dict[str, dict[str, str]]  # `data_facts` by `data_key`
 
@@ -103,9 +104,10 @@ def refuse_other_images(sweep: Sweep, facts: list[dict[str, str]]) -> None:
 
 
 def file_digests(config: TrainConfig) -> dict[str, str]:
-    """Return digests of the files that a config names: of the initial weights, and of the code."""
+    """Return digests of the files that a config names: of the initial weights, of the code, and of the plug-ins it uses."""
     code = {} if config.code_digest is None else {"code_digest": config.code_digest}
-    return {"weights_digest": weights_digest(config.weights)} | code
+    plugins = {"plugin_digest": found} if (found := digests(config.as_dict())) else {}
+    return {"weights_digest": weights_digest(config.weights)} | code | plugins
 
 
 def trial_key(config: TrainConfig, facts: dict[str, str]) -> str:

@@ -131,7 +131,11 @@ def in_file(argument: str) -> Code:
 
 
 ARGUMENTS: dict[str, Callable[[str], Code]] = {"random": seeded, "file": in_file}
-NAMES = (*CODES, "random:SEED", "file:PATH")
+
+
+def names() -> list[str]:
+    """Return the names of codes, in words where they take an argument."""
+    return [*CODES, "random:SEED", "file:PATH"]
 
 
 def find_code(name: str | None, what: str = "code") -> Code:
@@ -142,7 +146,7 @@ def find_code(name: str | None, what: str = "code") -> Code:
     if not colon and kind in CODES:
         return CODES[kind]
     hint = f": {kind} takes no argument" if kind in CODES else ""
-    raise UserError(f"{what} must be one of {list(NAMES)}, got {name!r}{hint}")
+    raise UserError(f"{what} must be one of {names()}, got {name!r}{hint}")
 
 
 def normal_code(name: str | None, what: str = "code") -> str:

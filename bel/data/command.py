@@ -36,6 +36,7 @@ CHOSEN = (
     "exif",
     "image_size",
     "frame_stride",
+    "plugins",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bel.codes.library import NAMES
+from bel.codes.library import names
 from bel.config import TrainConfig
 from bel.data.protocols import published_names
 from bel.errors import UserError, one_of
@@ -113,7 +113,7 @@ def refuse_options(path: Path, head: str, options: Mapping[str, Any]) -> None:
         )
     one_of("--protocol of a published state dict", options["protocol"], published_names())
     if head == "bel" and options.get("code") is None:
-        raise UserError(f"{path} has head bel and does not say its code: add --code, one of {list(NAMES)}")
+        raise UserError(f"{path} has head bel and does not say its code: add --code, one of {names()}")
     if head != "bel" and options.get("code") is not None:
         raise UserError(f"{path} has head {head}, which has no code: leave --code out")
 

@@ -9,7 +9,7 @@ It is the head that a config of the same fields has, with the same losses and de
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,16 +21,17 @@ from torch import Tensor, nn
 from bel.angles import Axis, with_levels
 from bel.codes.file import Bits, checked_matrix
 from bel.codes.library import Code
-from bel.config import TrainConfig, check_field, convert
+from bel.config import check_field, convert
+from bel.config_fields import FIELDS
 from bel.data.readers.table_spec import POSE, parse_target
 from bel.errors import UserError, convert_to, one_of, refuse_unknown, within
 from bel.heads import HEADS, OPTIONS, Head, head_fields, refuse_circles
+from bel.plugins import registry
 from bel.precision import copy_to
 from bel.training.posterior import summary
 
 CodeLike = str | NDArray[Any] | Tensor | Sequence[Sequence[int]] | Callable[[int], Any]
 Ranges = Sequence[tuple[float, float]] | Mapping[str, tuple[float, float]]
-FIELDS = {field.name: field for field in fields(TrainConfig)}
 MOST_FEATURES = 10**6
 
 
@@ -143,6 +144,7 @@ def make_head(
     yaw, pitch and roll of a head in degrees. `options` are the head's own fields, such as `theta` or `sigma`. Raises
     `UserError` for a value that is not valid.
     """
+    registry.load(None)  # installed plug-ins
     one_of("head", kind, HEADS)
     width = convert_to(int, "features", features)
     within("features", width, 1, MOST_FEATURES)

@@ -43,8 +43,8 @@ HEADS: dict[str, type[BaseHead]] = {
     "gaussian": GaussianHead,
 }
 
-# Fields that only some heads use.
-OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
+# Names of fields that only some heads use; those of plug-ins are added.
+OPTIONS = dict.fromkeys(name for head in HEADS.values() for name in head.options)
 
 
 def head_fields(name: str, given: Mapping[str, Any], published: Mapping[str, Any], recipe: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What a head is: outputs of all axes from a trunk's features, a loss, and decoders that give predictions in units.
 
-A new head is one file with a subclass of `Head` or of `SingleAxisHead`, and one entry of `HEADS`; `bel.heads.contract`
+A new head is one file with a subclass of `Head` or of `SingleAxisHead`, and one entry of `HEADS`; `bel.testing.heads`
 checks it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -49,11 +49,14 @@ class BaseHead(nn.Module):
 
     `losses` are keys of `LOSSES`, the default first; `options` are the config fields that belong to the head, with their
     defaults; `lr_factors` are learning rates of parameters by their last name, relative to the trunk's, where they are
-    not `head_lr_factor`.
+    not `head_lr_factor`. The head of a plug-in may bring functions of losses, `own_losses`, and among its options config
+    fields of its own, `new_fields`: by name what `bel.config_fields.option` returns.
     """
 
     losses: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, Any]] = {}
+    new_fields: ClassVar[Mapping[str, Any]] = {}
+    own_losses: ClassVar[Mapping[str, Callable[..., Tensor]]] = {}
     lr_factors: ClassVar[Mapping[str, float]] = {}
     published_steps: ClassVar[int] = 1  # Adam steps a batch in the published training
     published_loss: ClassVar[str | None] = None  # where it is not the default
@@ -190,7 +193,7 @@ class PerAxisHead(Head):
 
     def loss(self, outputs: list[Tensor], targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Outputs, targets in units (B, axes), and weights (B, axes) of each axis's part, if any -> scalar loss."""
-        loss = LOSSES[self.loss_name]
+        loss = (LOSSES | dict(self.axis_heads()[0].own_losses))[self.loss_name]
         shares: list[dict[str, Tensor]] = [{}] * len(outputs)
         if weights is not None:
             shares = [{"weights": column.to(outputs[0].dtype)} for column in weights.unbind(-1)]

@@ -1,7 +1,7 @@
 """What a regulariser is: a number that the features of a batch should make small, given the targets of its images.
 
 A new regulariser is one file with a subclass of `Regulariser`, and one entry of `REGULARISERS`;
-`bel.regularisers.contract` checks it.
+`bel.testing.regularisers` checks it.
 """
 
 from collections.abc import Sequence

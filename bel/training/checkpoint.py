@@ -17,6 +17,7 @@ from torch import Tensor
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.model import Model
+from bel.plugins.registry import digests
 from bel.tensor_file import Damaged as Damaged
 from bel.tensor_file import flat
 from bel.tensor_file import read as read
@@ -156,9 +157,14 @@ def kind_of(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
     return tensor.shape, tensor.dtype
 
 
-def environment(device: torch.device) -> dict[str, str]:
-    """Return device, library and code version, on which a result depends too."""
+def environment(device: torch.device, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return device, library and code version, and the plug-ins of a config's values: a result depends on them too."""
     name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    return {"device": f"{device.type} {name}", "torch": str(torch.__version__), "code_version": code_version()}
+    plugins = {"plug-ins": found} if (found := digests(values)) else {}
+    return {
+        "device": f"{device.type} {name}",
+        "torch": str(torch.__version__),
+        "code_version": code_version(),
+    } | plugins

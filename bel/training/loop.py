@@ -178,5 +178,6 @@ def snapshot(model: Model, optimiser: Optimiser, description: dict[str, Any]) ->
             return {key: copied(item) for key, item in value.items()}
         return [copied(item) for item in value] if isinstance(value, (list, tuple)) else value
 
+    device = next(model.parameters()).device
     state = {"weights": dict(model.state_dict()), "optimiser": optimiser.state_dict()}
-    return copied(description | state) | {"format": FORMAT, "environment": environment(next(model.parameters()).device)}
+    return copied(description | state) | {"format": FORMAT, "environment": environment(device, description["config"])}

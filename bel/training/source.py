@@ -18,9 +18,8 @@ LEFT_OUT = (
     "deploy/served.py",
     "deploy/standalone.py",
     "files.py",
-    "heads/contract.py",
+    "testing",
     "output.py",
-    "regularisers/contract.py",
     "run_layout.py",
     "text.py",
 )

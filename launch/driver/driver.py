@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from bel.errors import shown
 from bel.output import Answer
+from bel.plugins.registry import sources
 from bel.run_layout import DATA_DIGEST
 from bel.training.source import code_version
 from launch.console.events import Event, Events
@@ -220,6 +221,7 @@ class Driver:
             "folder": folder.url,
             "data_digest": run.facts[DATA_DIGEST],
             "file_digests": file_digests(run.config),
+            "plugins": sources(run.config.as_dict()),
             "code_version": code_version(),
             "driver_host": socket.gethostname(),
             "system_metrics": self.sweep.system_metrics,

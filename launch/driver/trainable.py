@@ -16,6 +16,7 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.data.prepare.prepared import Prepared, unchanged
 from bel.errors import Diverged, UserError, sentence
+from bel.plugins.module import receive
 from bel.precision import pick_device
 from bel.run_layout import (
     CHECKPOINT,
@@ -116,6 +117,7 @@ class Trial(tune.Trainable):
         try:
             self.key = config["folder"]
             self.folder = Folder(self.key)
+            receive(config["plugins"])
             self.train_config = TrainConfig.make(config["values"])
             self.load_data(config)
             self.begin(*(load_state(self.folder, name, self.notes.append) for name in (LAST, CHECKPOINT)))
@@ -130,7 +132,8 @@ class Trial(tune.Trainable):
             self.data, self.data_key = load(self.train_config, "train"), key
         if file_digests(self.train_config) != config["file_digests"]:
             raise UserError(
-                f"the weights or the code's file on {socket.gethostname()} are not the driver's: copy them there"
+                f"the weights, the code's file or an installed plug-in on {socket.gethostname()} are not the driver's: copy "
+                "them there"
             )
         if self.data.digest != config["data_digest"]:
             raise UserError(
@@ -224,7 +227,7 @@ class Trial(tune.Trainable):
 
     def machine(self) -> dict[str, str]:
         """Return host and device of the run."""
-        device = "" if self.error else environment(pick_device(self.train_config.device))["device"]
+        device = "" if self.error else environment(pick_device(self.train_config.device), {})["device"]
         return {HOST: socket.gethostname(), DEVICE: device}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -10,7 +10,7 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS
 from bel.regularisers import NONE
-from launch.spec.dimensions import OWNERS, Conditions, as_text, holds
+from launch.spec.dimensions import Conditions, as_text, holds, owner
 from launch.spec.sweep_file import Sweep
 
 MAX_COMBINATIONS = 50_000  # combinations of a space
@@ -43,11 +43,11 @@ def varies(sweep: Sweep, name: str, values: Values) -> bool:
 
 def belongs(sweep: Sweep, name: str, values: Values) -> bool:
     """Return whether a field applies to the head or the regulariser of `values`; it does where its owner does not vary."""
-    owner = OWNERS.get(name)
-    if owner is None or owner not in sweep.space:
+    by = owner(name)
+    if by is None or by not in sweep.space:
         return True
-    chosen = str(values.get(owner, getattr(TrainConfig, owner)))
-    if owner == "regulariser":
+    chosen = str(values.get(by, getattr(TrainConfig, by)))
+    if by == "regulariser":
         return chosen != NONE
     return chosen not in HEADS or name in HEADS[chosen].options
 
@@ -103,7 +103,7 @@ def refuse_useless(sweep: Sweep, valid: list[Values], dropped: list[tuple[Values
     """Raise `UserError` for a dimension that varies in no valid combination, and for a value in none."""
     for name, dimension in sweep.space.items():
         if not any(varies(sweep, name, values) for values in valid):
-            without_owner = f"space.{name} belongs to no {OWNERS.get(name)} of this sweep"
+            without_owner = f"space.{name} belongs to no {owner(name)} of this sweep"
             without_when = f"space.{name}.when {as_text(dimension.when)} holds in no valid combination"
             raise UserError(f"{without_when if dimension.when else without_owner}: leave it out")
     for name, values in sweep.finite.items():

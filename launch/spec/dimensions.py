@@ -2,21 +2,25 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from bel.config import HINTS, TrainConfig, convert
+from bel.config import convert
+from bel.config_fields import FIELDS, HINTS
 from bel.errors import UserError, convert_to, one_of, refuse_unknown
 from bel.heads import OPTIONS
 from launch.spec.sections import mapping
 
-FIELDS = {f.name: f for f in fields(TrainConfig)}
-OWNERS = dict.fromkeys(OPTIONS, "head") | {"regulariser_weight": "regulariser"}  # of fields that only some of them use
 STEP_TOLERANCE = 1e-8  # of a step: the rounding error of a number on a step
 
 Conditions = dict[str, tuple[Any, ...]]  # field -> the values with which the condition holds
+
+
+def owner(name: str) -> str | None:
+    """Return the field that decides whether another one is used; None for a field of every config."""
+    return "head" if name in OPTIONS else "regulariser" if name == "regulariser_weight" else None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def dimensions(space: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, D
 
 def in_order(space: dict[str, Dimension]) -> dict[str, Dimension]:
     """Return the dimensions in their order, but each after the fields of its `when`, and an option after its owner."""
-    needs = {n: (d.when.keys() | {OWNERS.get(n, n)} - {n}) & space.keys() for n, d in space.items()}
+    needs = {n: (d.when.keys() | {owner(n) or n} - {n}) & space.keys() for n, d in space.items()}
     ordered: dict[str, Dimension] = {}
     while rest := [name for name in space if name not in ordered]:
         ready = next((name for name in rest if needs[name] <= ordered.keys()), None)

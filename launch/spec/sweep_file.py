@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bel.config import convert
+from bel.config_fields import FIELDS
 from bel.errors import TINY, UserError, convert_to, refuse_unknown, setting_of, within
+from bel.plugins.registry import load
 from launch.spec import yaml_text
-from launch.spec.dimensions import FIELDS, Conditions, Dimension, Finite, Interval, conditions, dimensions
+from launch.spec.dimensions import Conditions, Dimension, Finite, Interval, conditions, dimensions
 from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
 from launch.spec.sections import checked, key, mapping, section
 
 LOG_TARGETS = ("tensorboard",)  # where a run may be logged besides MLflow
+STRUCTURED = ("protocol", "plugins", "plugin_options")  # config fields that may be lists or mappings
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
 SHIPPED = Path(__file__).parents[2] / "sweeps"  # also where the package is installed
 MAX_NAME_BYTES = 200  # a folder's name has 255 at most, and more is added to a sweep's
@@ -132,22 +135,33 @@ def make_sweep(source: str | os.PathLike[str] | Mapping[str, Any], overrides: Ma
     if isinstance(source, str | os.PathLike):
         content = read_content(Path(source))
     elif isinstance(source, Mapping):
-        content = yaml_text.as_read("the mapping of a sweep", source)
+        content = with_plugins(yaml_text.as_read("the mapping of a sweep", source), Path.cwd())
     else:
         raise UserError(f"a sweep is a file, the name of a shipped one or a mapping of its keys, got {source!r}")
     for given, value in yaml_text.as_read("the overrides", overrides).items():
         name = given.removeprefix("base.")
-        apply(content, name, convert(FIELDS[name], value) if name in FIELDS and name != "protocol" else value)
+        apply(content, name, convert(FIELDS[name], value) if name in FIELDS and name not in STRUCTURED else value)
     return parse(content)
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file, or in the one of a shipped name. Raises `UserError` where there is none."""
+    """Return the mapping in a YAML file or of a shipped name, its plug-ins registered. Raises `UserError` without it."""
     names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    return yaml_text.load(
+    content = yaml_text.load(
         SHIPPED / f"{path}.yaml" if str(path) in names and not path.is_file() else path,
         f"no sweep file {path}; with the project come, by name, {', '.join(names)}",
     )
+    return with_plugins(content, path.parent)
+
+
+def with_plugins(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a sweep with its `plugins`, which are beside it, registered, and as a field in `base`. Raises `UserError`."""
+    base = mapping("base", content.get("base"))
+    if content.get("plugins") is not None and base.get("plugins") is not None:
+        raise UserError("plugins is given twice, by itself and in base: leave one of them out")
+    names = load(content.get("plugins") or base.get("plugins"), folder)
+    rest = {name: value for name, value in content.items() if name != "plugins"}
+    return rest | ({"base": base | {"plugins": names}} if names else {})
 
 
 def apply(content: dict[str, Any], key: str, value: Any) -> None:
@@ -164,7 +178,7 @@ def apply(content: dict[str, Any], key: str, value: Any) -> None:
 
 def parse_value(key: str, text: str | None) -> Any:
     """Return the value of a setting: a list or a mapping where its key may have one, else the text as it is typed."""
-    if key in FIELDS and key != "protocol":
+    if key in FIELDS and key not in STRUCTURED:
         return convert(FIELDS[key], text)
     if key not in TEXTS and text and text[0] + text[-1] in ("[]", "{}"):
         return yaml_text.parse(f"the value of {key}", text)
@@ -173,7 +187,8 @@ def parse_value(key: str, text: str | None) -> Any:
 
 def parse(content: dict[str, Any]) -> Sweep:
     """Return the sweep in a mapping. Raises `UserError` naming the key that is wrong."""
-    refuse_unknown("key of a sweep", content, [f.name for f in fields(Sweep)])
+    content = with_plugins(content, Path.cwd())
+    refuse_unknown("key of a sweep", content, [*(f.name for f in fields(Sweep)), "plugins"])
     name = content.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w .-]*", name):
         raise UserError(

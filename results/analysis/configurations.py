@@ -23,7 +23,7 @@ from results.store.runs import fetch_predictions, outcome
 REPEAT = ("seed", "fold")
 MAY_DIFFER = {
     *REPEAT, run_layout.SPLIT_HASH, run_layout.TRAIN_IMAGES, run_layout.VAL_IMAGES, run_layout.VAL_GROUPS,
-    run_layout.HELD_DIGEST, "data_root", "cache_dir", "cache", "boxes", "weights", "cuda_graph",
+    run_layout.HELD_DIGEST, "data_root", "cache_dir", "cache", "boxes", "weights", "plugins", "cuda_graph",
 }  # fmt: skip
 
 

@@ -22,9 +22,12 @@ from results.store.runs import existing_predictions, fetch_predictions, on_fold,
 
 # Fields in which the runs of one contender may differ: how its groups are divided, and where its files are.
 MAY_DIFFER = {
-    "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights",
+    "fold", "folds", "val_fraction", "selection", "data_root", "cache_dir", "cache", "boxes", "weights", "plugins",
 }  # fmt: skip
-IDENTITY = {f.name for f in fields(TrainConfig)} - MAY_DIFFER | {"weights_digest"}  # parameters of a contender
+IDENTITY = {f.name for f in fields(TrainConfig)} - MAY_DIFFER | {
+    "weights_digest",
+    "plugin_digest",
+}  # parameters of a contender
 NOT_APPLICABLE = ""  # of a field that a contender does not have, as the weight of no regulariser
 Runs = dict[tuple[tuple[str, str], ...], list[Run]]  # by the parameters that they have in common
 

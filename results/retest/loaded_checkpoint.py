@@ -40,8 +40,8 @@ class LoadedCheckpoint:
 
     @property
     def here(self) -> dict[str, str]:
-        """Device, library and code version of this machine."""
-        return checkpoint.environment(next(self.model.parameters()).device)
+        """Device, library and code version of this machine, and the plug-ins."""
+        return checkpoint.environment(next(self.model.parameters()).device, self.config.as_dict())
 
 
 def one_run(run_id: str) -> Run:

@@ -28,8 +28,8 @@ def print_origin(loaded: LoadedCheckpoint) -> Record:
         f"data in {config.data_root}{', not below this folder: --set data_root=PATH reads other' if elsewhere else ''}"
     )
     for name, value in loaded.here.items():
-        if made[name] != value:
-            print(f"note: {name} here is {value}, the checkpoint was made with {made[name]}")
+        if made.get(name) != value:
+            print(f"note: {name} here is {value}, the checkpoint was made with {made.get(name, 'none')}")
     run = loaded.run.info if loaded.run else None
     return record(config, made["code_version"]) | {
         "run_id": run.run_id if run else None,

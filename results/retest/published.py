@@ -42,7 +42,7 @@ def measure(path: Path, loaded: object, options: Mapping[str, Any], changes: Map
     print("as published: selected on the test split by its authors, number not comparable with clean ones")
     train = training_targets(config)
     test = load(config, "test")
-    made = environment(device)
+    made = environment(device, {})
     print(
         f"crop {config.crop}, test data {test.digest}, {made['device']}, torch {made['torch']}, code {made['code_version']}"
     )

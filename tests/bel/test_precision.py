@@ -11,8 +11,8 @@ import bel.precision
 from bel.data.loading import load
 from bel.errors import UserError
 from bel.heads import HEADS
-from bel.heads.contract import example_batch, example_config, example_model
 from bel.precision import autocasts, bf16_from, copy_to, pick_device, plain_fp32, widest
+from bel.testing.heads import example_batch, example_config, example_model
 from bel.training.checkpoint import environment
 from bel.training.evaluate import decoded
 from bel.training.loop import fit

@@ -144,7 +144,8 @@ def place(wanted: Request, listing: Listing) -> Path:
 def fingerprint(wanted: Request, listing: Listing) -> str:
     """Return twelve hex digits of the stems, the sizes and times of their files, their boxes and targets, and the options."""
     options = (VERSION, wanted.source.name, wanted.crop, wanted.margin, wanted.size, wanted.exif)
-    digest = hashlib.sha256(repr((*options, sorted(listing.unusable))).encode())
+    version = (wanted.source.version,) if wanted.source.version else ()
+    digest = hashlib.sha256(repr((*options, *version, sorted(listing.unusable))).encode())
     for entry in listing.entries:
         stats = [path.stat() for path in (entry.image, entry.label) if path is not None]
         facts = [entry.stem, entry.group, entry.box, entry.target, [(s.st_size, s.st_mtime_ns) for s in stats]]

@@ -24,6 +24,8 @@ from bel.data.images import decoded
 from bel.data.prepare.crops import cut
 from bel.data.readers.base import Entry, Label
 from bel.errors import UserError
+from bel.plugins.module import RUN
+from bel.plugins.module import receive as receive_plugins
 
 
 class Work(Protocol):
@@ -128,6 +130,7 @@ def start_worker(task: Work, keep: int) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command, ends = [sys.executable, "-m", "bel.data.prepare.worker"], subprocess.PIPE
     process = subprocess.Popen(command, stdin=ends, stdout=ends, pass_fds=(keep,), env=environment)
+    send(process, {name: module.text for name, (module, _) in RUN.items() if module.text is not None})
     send(process, task)
     return process
 
@@ -165,6 +168,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing printed may be mixed with the results
+    receive_plugins(pickle.load(jobs))
     task: Work = pickle.load(jobs)
     while True:
         try:

@@ -68,7 +68,7 @@ class Source:
 
     `listed(data_root)` gives the images of the published list (or of a scan where there is no list), `scanned` all images
     on disk, `read(entry)` one label. `limit` is the largest absolute target that is kept, `frame` the published width and
-    height, `filelist` the name of the list in the dataset's folder.
+    height, `filelist` the name of the list in the dataset's folder, `version` changes with a plug-in's source.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Source:
     limit: float = float("inf")
     frame: tuple[int, int] | None = None
     filelist: str = ""
+    version: str = ""
 
 
 def find_folder(data_root: Path, name: str, inside: str) -> Path:

@@ -15,8 +15,8 @@ from bel.codes.library import code_matrix
 from bel.deploy.standalone import HeadFields, make_head
 from bel.errors import UserError
 from bel.heads import HEADS
-from bel.heads.contract import FEATURES, configs, example_batch, example_config, example_model
 from bel.model import Model
+from bel.testing.heads import FEATURES, configs, example_batch, example_config, example_model
 from tests.bel.test_precision import NoFloat64, on_fake_device
 from tests.test_readmes import fences
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bel.heads import decoders, losses
-from bel.heads.contract import example_config, example_model
 from bel.heads.direct import variance
 from bel.heads.distributions import distances, gaussian_bins, gaussian_density, ordinal_softmax
+from bel.testing.heads import example_config, example_model
 
 GOLDEN = {
     name: torch.from_numpy(value)

@@ -9,7 +9,10 @@ from bel.angles import circular
 from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS, PerAxisHead
-from bel.heads.contract import (
+from bel.heads.direct import DirectHead, variance
+from bel.heads.distributions import distances
+from bel.heads.losses import LOSSES
+from bel.testing.heads import (
     CHECKS,
     check_extreme_outputs,
     check_gradients,
@@ -22,9 +25,6 @@ from bel.heads.contract import (
     example_config,
     example_model,
 )
-from bel.heads.direct import DirectHead, variance
-from bel.heads.distributions import distances
-from bel.heads.losses import LOSSES
 from bel.training.build import optimiser_groups
 
 CONFIGS = [config for head in HEADS for config in configs(head)]

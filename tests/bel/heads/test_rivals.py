@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from bel.heads import losses
-from bel.heads.contract import example_batch, example_config, example_model
+from bel.testing.heads import example_batch, example_config, example_model
 
 
 def case(head, loss=None, axes=1, **options):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from bel.regularisers import REGULARISERS, Regulariser
-from bel.regularisers.contract import CHECKS, configs
+from bel.testing.regularisers import CHECKS, configs
 
 CONFIGS = [config for name in REGULARISERS for config in configs(name)]
 

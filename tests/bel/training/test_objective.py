@@ -6,10 +6,10 @@ import torch
 from bel.data import balance
 from bel.data.balance import Balance
 from bel.data.loading import load
-from bel.heads.contract import example_batch, example_config, example_model
 from bel.model import WithFeatures
 from bel.regularisers import REGULARISERS
 from bel.run_layout import LAST
+from bel.testing.heads import example_batch, example_config, example_model
 from bel.training import checkpoint
 from bel.training.loop import fit
 from bel.training.objective import Objective

@@ -6,7 +6,7 @@ import torch
 
 from bel.deploy.calibration import Calibration, scales
 from bel.errors import UserError
-from bel.heads.contract import example_config, example_model
+from bel.testing.heads import example_config, example_model
 from results.retest.calibration import best_temperatures, calibrate, likelihoods, on_left_out, on_others
 from results.retest.outputs import Outputs, Part, joined, quantile
 

@@ -1,9 +1,4 @@
-"""The contract of a regulariser: checks that the author of one runs, as the tests do for every entry of `REGULARISERS`.
-
-    from bel.regularisers.contract import CHECKS, configs
-    for config in configs("mine"):
-        for check in CHECKS:
-            check(config)
+"""The contract of a regulariser: checks that its author runs by `bel.testing.check_plugin`, and our tests for all of them.
 
 `configs` are of a regulariser that has its entry in `REGULARISERS`. Each check raises `AssertionError` where it breaks a rule.
 """
@@ -14,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bel.config import TrainConfig
-from bel.heads.contract import FEATURES, example_batch, example_config, example_model
 from bel.regularisers import REGULARISERS, Regulariser
+from bel.testing.heads import FEATURES, example_batch, example_config, example_model
 from bel.training.build import Optimiser, optimiser_groups
 from bel.training.step import Chunks, Step
 

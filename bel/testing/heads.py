@@ -1,15 +1,9 @@
-"""The contract of a head: checks that the author of one runs, as the tests of this package do for every entry of `HEADS`.
-
-    from bel.heads.contract import CHECKS, configs
-    for config in configs("mine"):
-        for check in CHECKS:
-            check(config)
+"""The contract of a head: checks that its author runs by `bel.testing.check_plugin`, and our tests for all of `HEADS`.
 
 `configs` are of a head that has its entry in `HEADS`. Each check raises `AssertionError` where the head breaks a rule.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -18,6 +12,7 @@ from torch import Tensor, nn
 from bel.angles import differences
 from bel.codes.library import CODES
 from bel.config import TrainConfig
+from bel.config_fields import FIELDS
 from bel.heads import HEADS
 from bel.heads.losses import LOSSES
 from bel.model import Model
@@ -76,10 +71,13 @@ def example_batch(axes: int, count: int = 16) -> tuple[Tensor, Tensor]:
 def check_declaration(config: TrainConfig) -> None:
     """Check that losses are in `LOSSES`, options are config fields, and `lr_factors` are names of parameters."""
     head = HEADS[config.head]
-    assert head.losses and set(head.losses) <= set(LOSSES), f"losses {head.losses} must be keys of LOSSES"
+    known = {*LOSSES, *head.own_losses}
+    assert head.losses and set(head.losses) <= known, f"losses {head.losses} must be keys of LOSSES or of own_losses"
     assert head.published_loss in (None, *head.losses), f"published_loss {head.published_loss!r} must be one of losses"
-    unknown = set(head.options) - {field.name for field in fields(config)}
-    assert not unknown, f"options {unknown} must be fields of TrainConfig: add them to bel/config.py"
+    unknown = set(head.options) - FIELDS.keys()
+    assert not unknown, (
+        f"options {unknown} must be config fields: add them to bel/config_fields.py, a plug-in to new_fields"
+    )
     names = {name.rpartition(".")[2] for name, _ in example_model(config).head.named_parameters()}
     assert set(head.lr_factors) <= names, f"lr_factors {head.lr_factors} must be parameters, of which there are {names}"
 
