@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,13 +46,13 @@ def find(name: Any, folder: Path) -> str:
 
     A file that is not there any more may be in the current folder. Raises `UserError` where there is none.
     """
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise UserError(f"plugins must be a list of modules, files or names, got {name!r}")
     if name in RUN:
         return name
     stem = name if name.endswith(".py") else f"{name}.py"
     for path in (absolute("plug-in", str(folder / stem)), Path.cwd() / Path(stem).name):
-        if path.is_file():
+        if os.path.isfile(path):  # False, too, for a name that is too long
             return str(path)
     if name.endswith(".py"):
         raise UserError(

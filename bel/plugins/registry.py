@@ -4,7 +4,7 @@ Two ways lead here: entry points of installed packages (groups `bel.heads`, `bel
 `bel.regularisers`), and the modules that the config field `plugins` names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import Field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -108,8 +108,8 @@ def load(names: Any, folder: Path | None = None) -> list[str]:
     Raises `UserError` for a plug-in that is not there or cannot be used.
     """
     load_installed()
-    given = [names] if isinstance(names, str) else names or []
-    if not isinstance(given, Sequence):
+    given = [] if names is None else [names] if isinstance(names, str) else names
+    if not isinstance(given, list | tuple):
         raise UserError(f"plugins must be a list of modules, files or names, got {names!r}")
     found = [find(name, folder or Path.cwd()) for name in given]
     for name in found:
