@@ -5,6 +5,7 @@
 
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # `launch.schedule.st
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")  # begin at once what the searcher suggests at once
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000000")  # trials' folders, not Tune's, hold what is to last
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a trial without a GPU share sees no GPU
+warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, in a notebook without ipywidgets
+logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # the same of Ray
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it finds a folder of its own where HOME is none
 
 

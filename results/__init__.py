@@ -6,6 +6,7 @@
 import importlib
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # to its makers, of e
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # for minutes a dead server would be asked again
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, in a notebook without ipywidgets
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it finds a folder of its own where HOME is none
 
 
