@@ -51,13 +51,12 @@ def find(name: Any, folder: Path) -> str:
     if name in RUN:
         return name
     stem = name if name.endswith(".py") else f"{name}.py"
-    for path in (absolute("plug-in", str(folder / stem)), Path.cwd() / Path(stem).name):
+    beside = absolute("plug-in", stem if stem.startswith("~") else str(folder / stem))
+    for path in (beside, Path.cwd() / Path(stem).name):
         if os.path.isfile(path):  # False, too, for a name that is too long
             return str(path)
     if name.endswith(".py"):
-        raise UserError(
-            f"the plug-in {absolute('plug-in', str(folder / name))} is not there: put it back, or into the current folder"
-        )
+        raise UserError(f"the plug-in {beside} is not there: put it back, or into the current folder")
     if not all(part.isidentifier() for part in name.split(".")) or not source_files(name):
         raise UserError(
             f"the plug-in {name} is neither a file {stem} in {folder} nor an installed module: install the package that has "
