@@ -74,6 +74,7 @@ LABELS_FIGURE = "labels.png"  # the training labels on their levels
 CODE_FIGURE = "code.png"  # the code matrices
 CURVE_FIGURE = "learning_curve.png"
 CHANGES = "changes.diff"  # how the source differed from its commit
+PLUGINS = "plugins.json"  # of a registered model: the source of the files of its plug-ins, by path
 CODE_FILE = "code_{levels}{suffix}"  # of a registered model: the file of its code for so many levels
 SWEEP_FILE = "sweep.json"  # of a parent run: the sweep's file
 

@@ -3,6 +3,7 @@
 `_load_pyfunc` is what MLflow looks for in a model's `loader_module`; this package is stored with the model.
 """
 
+import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +19,9 @@ from bel.deploy.calibration_file import calibration_of, read
 from bel.deploy.crop import network_input
 from bel.deploy.module import Deployed
 from bel.errors import UserError
+from bel.plugins.module import receive
 from bel.precision import plain_fp32
-from bel.run_layout import CALIBRATION, CHECKPOINT, CODE_FILE
+from bel.run_layout import CALIBRATION, CHECKPOINT, CODE_FILE, PLUGINS
 from bel.training import checkpoint
 
 IMAGE = "image"  # the one column of a table that is sent: bytes of a picture's file
@@ -88,11 +90,13 @@ def columns(network: RegisteredModel) -> list[str]:
 
 
 def read_network(folder: Path) -> RegisteredModel:
-    """Read a network from a folder with a run's checkpoint, its calibration if any, and the files of its code if any.
+    """Read a network from a folder with a run's checkpoint, and if any its calibration, the files of its code and plug-ins.
 
     Raises `UserError` where they do not fit together.
     """
     state = checkpoint.load(folder / CHECKPOINT)
+    if (folder / PLUGINS).is_file():
+        receive(json.loads((folder / PLUGINS).read_text()))
     changes: dict[str, Any] = {"weights": "none", "device": "cpu"}
     if files := sorted(folder.glob(CODE_FILE.format(levels="*", suffix=".*"))):
         changes["code"] = f"file:{folder / CODE_FILE.format(levels='{levels}', suffix=files[0].suffix)}"

@@ -4,12 +4,13 @@ A model is logged when a run is registered, not by each trial: it takes seconds.
 the files of the code, and the source of `bel`: it needs no other package of ours, and no later version of `bel` changes it.
 """
 
+import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from io import BytesIO
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from mlflow.types import ColSpec, DataType, Schema
 from PIL import Image
 
 import bel
+from bel.config import TrainConfig
 from bel.deploy import served
 from bel.errors import UserError
-from bel.run_layout import BEST_EPOCH, CALIBRATION, CHECKPOINT, CODE_FILE
+from bel.plugins.registry import sources, used
+from bel.run_layout import BEST_EPOCH, CALIBRATION, CHECKPOINT, CODE_FILE, PLUGINS
+from bel.timm_trunk import PREFIX
 from results.store.runs import artifact
 
 REQUIRED = ("mlflow", "torch", "torchvision", "numpy", "scipy", "pandas", "pillow")  # packages that a model needs
@@ -42,6 +46,8 @@ def log_model(run: Run, name: str) -> str:
         folder.mkdir()
         copy_files(run, folder)
         network = served.read_network(folder)
+        if texts := sources(network.config.as_dict()):
+            (folder / PLUGINS).write_text(json.dumps(texts))
         made = MlflowClient().create_logged_model(
             run.info.experiment_id,
             name.replace(".", "_"),  # a dot is in no name of a model
@@ -59,9 +65,18 @@ def log_model(run: Run, name: str) -> str:
             code_paths=[str(Path(bel.__file__).parent)],
             signature=signature(network),
             input_example=pd.DataFrame({served.IMAGE: [example(network.config.image_size)]}),
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIRED],
+            pip_requirements=requirements(network.config),
         )
     return str(made.model_id)
+
+
+def requirements(config: TrainConfig) -> list[str]:
+    """Return the packages that a model needs, in the versions of here: also those of installed plug-ins, and timm."""
+    owners = packages_distributions()
+    installed = [plugin.name.partition(".")[0] for plugin in used(config.as_dict()) if plugin.text is None]
+    timm = ["timm"] if config.backbone.startswith(PREFIX) else []
+    packages = [*REQUIRED, *timm, *(name for top in installed for name in owners.get(top, []))]
+    return [f"{package}=={version(package)}" for package in dict.fromkeys(packages)]
 
 
 @contextmanager

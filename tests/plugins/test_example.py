@@ -38,6 +38,21 @@ MODULES = {
     "bel-results": "results.commands.main",
     "bel-codes": "launch.codes",
 }
+LOG = """
+import sys, mlflow
+from results.store.logged_model import log_model
+for run in sys.argv[1:]:
+    print(log_model(mlflow.get_run(run), "dots"), run)
+"""
+SERVED = """
+import sys, mlflow, pandas
+import numpy as np
+one, first, two, second, picture = sys.argv[1:]
+for model, run in ((one, first), (two, second)):
+    found = mlflow.pyfunc.load_model(f"models:/{model}").predict({"image": [open(picture, "rb").read()]})
+    np.testing.assert_allclose(found[["x", "y"]], pandas.read_csv(f"{run}/predictions.csv")[["x", "y"]], atol=1e-5)
+print("served")
+"""
 BY_CODE = r"\d +[\d. ]+natural-40 .* ([0-9a-f]{32})"
 BY_HEAD = r"\d +[\d. ]+log_cosh-40 .* ([0-9a-f]{32})"
 
@@ -61,10 +76,10 @@ class Shell:
         environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{self.folder}/mlflow.db"
         done = subprocess.run(
             [sys.executable, *map(str, command)], cwd=self.folder, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            capture_output=True,
         )  # fmt: skip
-        assert done.returncode == code, done.stdout
-        return done.stdout
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else "")
 
     def python(self, program):
         """Run a program."""
@@ -78,6 +93,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path, example):
+    """Commands in an empty folder."""
     return Shell(tmp_path, example)
 
 
@@ -93,8 +109,11 @@ def test_it_sweeps_is_re_tested_exported_reported_and_missed(shell, dots, tmp_pa
         assert "difference 0.0e+00" in shell("bel-eval", "--run-id", run)
         assert "wrote net.pt2" in shell("bel-export", "--run-id", run, "--to", "pt2", "--out", "net.pt2")
         (tmp_path / "net.pt2").unlink()
-    assert "1 predictions" in shell("bel-predict", "--run-id", by_head, dots / "dots/test/0/1.png")
+    files = [dots / "dots/test/0/1.png"]
+    for run in (by_code, by_head):
+        assert "1 predictions" in shell("bel-predict", "--run-id", run, *files, "--out", run)
     assert "log_cosh-40" in shell("bel-results", "leaderboard", "dots")
+    model = shell.run("-c", LOG, by_code, by_head).split()
     shell("bel-results", "report", "dots", "-o", "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "log_cosh-40" in page and "natural-40" in page
@@ -108,6 +127,7 @@ def test_it_sweeps_is_re_tested_exported_reported_and_missed(shell, dots, tmp_pa
     assert "log_cosh-40" in shell("bel-results", "leaderboard", "dots", installed=False)
     shell("bel-results", "report", "dots", "-o", "report.html", installed=False)
     (tmp_path / "mine.py").unlink()
+    assert shell.run("-c", SERVED, *model, *files) == "served\n", "where the file is not there any more"
     missing = shell("bel-eval", "--run-id", by_code, code=2)
     assert re.fullmatch(r"error: the plug-in \S+/mine\.py is not there: put it back, .*\n", missing)
     assert "difference 0.0e+00" in shell("bel-eval", "--run-id", by_head), "that run does not use it"

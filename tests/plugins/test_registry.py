@@ -147,7 +147,7 @@ def test_what_is_no_plug_in_is_refused_in_a_sentence(write, tmp_path, text, says
         ([""], "plugins must be a list"),
         (["a\nb"], "plugins must be a list"),
         (["x" * 5000], "neither a file"),
-        (["~nobody/x.py"], "cannot find the plug-in"),
+        (["~nobody_here/x.py"], "cannot find the plug-in"),
     ],
 )
 def test_what_is_not_there_is_refused_in_a_sentence(plugins, says):
