@@ -85,7 +85,7 @@ def test_what_depends_on_the_type_of_a_device_knows_mps(make):
     mps = torch.device("mps")
     assert widest(mps) == torch.float32 and widest(torch.device("cpu")) == torch.float64
     assert not autocasts(make(), mps) and autocasts(make(precision="bf16"), mps)
-    assert environment(mps)["device"].startswith("mps ") and RANDOM_STATE["mps"] == (
+    assert environment(mps, {})["device"].startswith("mps ") and RANDOM_STATE["mps"] == (
         torch.mps.get_rng_state,
         torch.mps.set_rng_state,
     )

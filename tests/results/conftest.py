@@ -32,7 +32,7 @@ def state_of(config, model):
         "best": {"val/best_mae": 9.0},
         "metrics": {"val/mae": 9.0},
         "data": {"data_digest": "0" * 12, "split_hash": "0" * 12},
-        "environment": checkpoint.environment(torch.device("cpu")),
+        "environment": checkpoint.environment(torch.device("cpu"), config.as_dict()),
     }
 
 
