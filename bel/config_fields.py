@@ -18,7 +18,12 @@ def option(
     default: Any, text: str, choices: Collection[str] | None = None, low: float = -math.inf, high: float = math.inf
 ) -> Any:
     """A field with its default, the sentence that documents it in `--help`, its choices, and its bounds, both included."""
-    return field(default=default, metadata={"help": text, "choices": choices, "bounds": (low, high)})
+    return field(default=default, metadata=described(text, choices, low, high))
+
+
+def described(text: str, choices: Collection[str] | None, low: float, high: float) -> dict[str, Any]:
+    """Return what a field says of itself."""
+    return {"help": text, "choices": choices, "bounds": (low, high)}
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,10 @@ class ConfigFields:
     plugins: tuple[str, ...] | None = option(
         None, "modules with heads, codes, backbones, readers or regularisers of one's own"
     )
-    plugin_options: dict[str, Any] | None = option(
-        None, "fields that a plug-in's head brings, which have their own names, too"
+    plugin_options: dict[str, Any] | None = field(
+        default=None,
+        hash=False,
+        metadata=described("fields that a plug-in's head brings, by name", None, -math.inf, math.inf),
     )
 
 
@@ -182,4 +189,5 @@ def add_field(name: str, new: Field[Any], kind: type) -> None:
 
 def remove_field(name: str) -> None:
     """Remove a config field of a plug-in."""
-    del FIELDS[name], HINTS[name]
+    FIELDS.pop(name, None)
+    HINTS.pop(name, None)

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ from typing import Any
 from tqdm import tqdm
 
 from bel.config import TrainConfig
+from bel.config_fields import FIELDS
 from bel.data.labels import clamped_shares
 from bel.data.loading import load, split
 from bel.data.prepare.prepared import Prepared
 from bel.errors import UserError
 from bel.files import refuse_folder, replacing, writing_in
 from bel.output import add_format, answering
+from bel.plugins.registry import digests
+from bel.plugins.registry import load as load_plug_ins
 from bel.run_layout import CHECKPOINT, CONFIG, LAST, PREDICTIONS
 from bel.text import beyond_range, command, command_parser, harmless, selection
 from bel.training import checkpoint
@@ -47,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--log-to", action="append", choices=LOG_TARGETS, help="tensorboard: event files of the curves in OUT, too"
     )
-    for f in fields(TrainConfig):
+    load_plugins(argv)
+    for f in (f for name, f in FIELDS.items() if name not in ("plugins", "plugin_options")):
         flag = f"--{f.name.replace('_', '-')}"
         parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{f.metadata['help']} ({f.default})", metavar="")
+    add_plugins(parser)
     add_format(parser)
     arguments = vars(parser.parse_args(argv))
     file, out, resume, log_to, form = (arguments.pop(name) for name in ("file", "out", "resume", "log_to", "format"))
@@ -58,6 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = TrainConfig.make((yaml_text.load(file, missing) if file else {}) | arguments)
         answer.values = train(config, out, resume, log_to or ())
     return 0
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add the option of plug-ins."""
+    text = "module with heads, codes, backbones, readers or regularisers of one's own, or its file"
+    parser.add_argument("--plugins", action="append", default=argparse.SUPPRESS, metavar="FILE", help=text)
+
+
+def load_plugins(argv: Sequence[str] | None) -> None:
+    """Load the plug-ins that a command line names, whose fields are options. Raises `UserError`."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_plugins(early)
+    load_plug_ins(getattr(early.parse_known_args(argv)[0], "plugins", None))
 
 
 def train(config: TrainConfig, out: Path, resume: bool, log_to: Sequence[str] = ()) -> dict[str, Any]:
@@ -145,6 +162,12 @@ def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig)
     """Raise `UserError` where a run would go on with other options than it started with."""
     own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
     differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in WITHOUT_EFFECT]
+    made, here = state["environment"].get("plug-ins", ""), digests(config.as_dict())
+    if made != here:
+        raise UserError(
+            f"{last} was trained with plug-ins {made or 'none'}, and here is {here or 'none'}: put them back, or choose "
+            "another --out"
+        )
     if differing:
         raise UserError(
             f"{last} was trained with another {', '.join(differing)}: repeat its options, or choose another --out"

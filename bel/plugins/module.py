@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,12 +77,33 @@ def run(name: str) -> tuple[Module, Mapping[str, Any]]:
 
 
 def receive(sources: Mapping[str, str]) -> None:
-    """Run files by path from their source, which another process sent: the file may not be on this machine."""
+    """Run files by path from their source, which another process sent: the file may not be on this machine.
+
+    Raises `UserError` where this process has run another version of one.
+    """
     for name, text in sources.items():
+        refuse_other_version(name, text)
         if name not in RUN:
             refuse_without_table(name, text)
             module = Module(name, digest({Path(name).name: text.encode()}), text)
             RUN[name] = module, tables(execute(name, text))
+
+
+def refuse_changed() -> None:
+    """Raise `UserError` where a file has changed since this process ran it."""
+    for name, (module, _) in RUN.items():
+        if module.text is not None and os.path.isfile(name):
+            refuse_other_version(name, read(Path(name)))
+
+
+def refuse_other_version(name: str, text: str) -> None:
+    """Raise `UserError` where this process has run a file with another source, comments aside."""
+    if name in RUN and text != RUN[name][0].text:
+        refuse_without_table(name, text)
+        if digest({Path(name).name: text.encode()}) != RUN[name][0].digest:
+            raise UserError(
+                f"the plug-in {name} has changed since this process ran it: start a new one (restart the kernel)"
+            )
 
 
 def read(path: Path) -> str:
@@ -118,7 +140,7 @@ def execute(path: str, text: str) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         raise UserError(f"the plug-in {path} cannot be run: {sentence(error)}") from error
     return module
@@ -126,27 +148,39 @@ def execute(path: str, text: str) -> ModuleType:
 
 def installed(name: str) -> tuple[Module, Mapping[str, Any]]:
     """Import an installed module. Raises `UserError` where that fails."""
-    files = source_files(name)
-    refuse_without_table(name, importlib.util.find_spec(name).loader.get_source(name))  # type: ignore[union-attr]
-    return Module(name, digest(files)), tables(imported(name))
+    spec = located(name)
+    assert spec is not None and spec.origin is not None
+    refuse_without_table(name, read(Path(spec.origin)))
+    return Module(name, digest(source_files(name))), tables(imported(name))
 
 
 def imported(name: str) -> ModuleType:
     """Import a module. Raises `UserError` where that fails."""
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"the plug-in {name} cannot be imported: {sentence(error)}") from error
+
+
+def located(name: str) -> ModuleSpec | None:
+    """Return where an installed module of Python is, without importing it or its package; None where there is none."""
+    top, *parts = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    for number in range(len(parts)):
+        folders = spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(".".join([top, *parts[: number + 1]]), folders) if folders else None
+    return (
+        spec if (spec and (spec.origin or "").endswith(".py")) or (spec and spec.submodule_search_locations) else None
+    )
 
 
 def source_files(name: str) -> dict[str, bytes]:
     """Return the source of an installed module and of all modules of its package, by relative path; none if there is none."""
-    try:
-        top = importlib.util.find_spec(name.partition(".")[0])
-        spec = importlib.util.find_spec(name) if top else None
-    except (ImportError, ValueError):
-        return {}
-    if top is None or spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    top, spec = located(name.partition(".")[0]), located(name)
+    if top is None or spec is None or not spec.origin or not os.path.isfile(spec.origin):
         return {}
     if not top.submodule_search_locations:
         return {Path(spec.origin).name: Path(spec.origin).read_bytes()}

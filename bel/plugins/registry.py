@@ -11,7 +11,10 @@ from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Any
 
-from bel.codes.library import CODES
+import numpy as np
+
+from bel.codes.file import Bits, checked_matrix
+from bel.codes.library import CODES, Code
 from bel.config_fields import FIELDS, add_field, remove_field
 from bel.data.protocols import CSV, PROTOCOLS, Protocol
 from bel.errors import UserError, sentence
@@ -39,6 +42,10 @@ UNUSABLE: dict[tuple[str, str], str] = {}  # why an entry of an installed plug-i
 Sources = dict[str, str]  # text of files by path
 
 
+class UnfitCodeError(UserError):
+    """The matrix of a plug-in's code is none, for a number of levels that the code takes."""
+
+
 def is_kind(item: Any, kind: type) -> bool:
     """Return whether an item is a class of a kind."""
     return isinstance(item, type) and issubclass(item, kind)
@@ -57,17 +64,22 @@ def register(group: str, name: str, item: Any, owner: Module) -> None:
         raise UserError(f"{group} {name!r} of the plug-in {owner.title} cannot be added: {why}; choose another name")
     if group == "heads":
         add_fields(item, owner)
-    REGISTRIES[group][name] = versioned(name, item, owner) if group == "readers" else item
+    if group == "readers":
+        item = versioned(name, item, owner)
+    elif group == "codes":
+        item = checked(name, item, owner)
+    REGISTRIES[group][name] = item
     OWNERS[group, name] = owner
 
 
 def add_fields(head: type[BaseHead], owner: Module) -> None:
     """Add the config fields that a head brings. Raises `UserError` where one is not new or has no default."""
-    unknown = [name for name in head.options if name not in FIELDS and name not in head.new_fields]
+    unknown = [name for name in head.options if name not in OPTIONS and name not in head.new_fields]
     if unknown:
-        raise UserError(f"option {unknown[0]} of {head.__name__} of the plug-in {owner.title} must be in new_fields")
+        why = "is a field of every config: rename it" if unknown[0] in FIELDS else "must be in new_fields"
+        raise UserError(f"option {unknown[0]} of {head.__name__} of the plug-in {owner.title} {why}")
     for name, field in head.new_fields.items():
-        if name in FIELDS or head.options.get(name) is None or not isinstance(field, Field):
+        if FIELDS.get(name, field) is not field or head.options.get(name) is None or not isinstance(field, Field):
             raise UserError(
                 f"new field {name!r} of {head.__name__} of the plug-in {owner.title} must be what bel.config_fields.option "
                 "returns, with a name that is not taken, and with its default in options"
@@ -75,6 +87,33 @@ def add_fields(head: type[BaseHead], owner: Module) -> None:
     for name, field in head.new_fields.items():
         add_field(name, field, type(head.options[name]))
     OPTIONS.update(dict.fromkeys(head.options))
+
+
+def checked(name: str, code: Code, owner: Module) -> Code:
+    """Return a code whose matrices are checked, and the same in each call of this process.
+
+    It raises `UserError` where the code fails, gives no 0/1 matrix with a row a level, or another one when it is called again.
+    """
+
+    @cache
+    def matrix(levels: int) -> Bits:
+        what = f"the matrix of code {name} of the plug-in {owner.title}"
+        try:
+            found, again = (np.asarray(code(levels)) for _ in range(2))
+        except UserError:
+            raise
+        except Exception as error:
+            raise UnfitCodeError(f"{what} cannot be made for {levels} levels: {sentence(error)}") from error
+        if not np.array_equal(found, again):
+            raise UnfitCodeError(f"{what} is another one in each call: draw it from a generator with a fixed seed")
+        try:
+            return checked_matrix(
+                what, found, levels, "raise bel.errors.UserError for those that the code does not take"
+            )
+        except UserError as error:
+            raise UnfitCodeError(str(error)) from None
+
+    return matrix
 
 
 def versioned(name: str, protocol: Protocol, owner: Module) -> Protocol:
@@ -128,7 +167,7 @@ def register_all(owner: Module, tables: Mapping[str, Any]) -> None:
         for group, name in [entry for entry, whose in OWNERS.items() if whose == owner]:
             for field in getattr(REGISTRIES[group].pop(name), "new_fields", {}):
                 remove_field(field)
-                OPTIONS.pop(field)
+                OPTIONS.pop(field, None)
             del OWNERS[group, name]
         raise
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from bel.codes.library import code_matrix
 from bel.errors import UserError
+from bel.plugins.registry import UnfitCodeError
 
 LEVELS = (2, 3, 8, 33, 100, 150, 256)
 
@@ -14,6 +15,8 @@ def check_code(name: str) -> None:
     for levels in LEVELS:
         try:
             matrix = code_matrix(name, levels)
+        except UnfitCodeError as error:
+            raise AssertionError(str(error)) from error
         except UserError:
             continue
         taken += 1

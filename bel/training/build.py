@@ -12,6 +12,7 @@ from bel.config import TrainConfig
 from bel.errors import UserError
 from bel.heads import HEADS
 from bel.model import Model, build_trunk, load_trunk, probe
+from bel.timm_trunk import PREFIX
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def build_model(config: TrainConfig, initial: bool = True) -> Model:
     Raises `UserError` where the trunk cannot take the config's images or weights.
     """
     trunk, features = build_trunk(config.backbone, config.image_size)
-    refuse_no_match(config.freeze, trunk)
+    refuse_no_match(config.freeze, trunk, config.backbone)
     if initial and config.weights != "none":
         load_trunk(trunk, config.backbone, config.weights, config.image_size)
     if initial:
@@ -113,17 +114,17 @@ def build_model(config: TrainConfig, initial: bool = True) -> Model:
     return Model(trunk, HEADS[config.head].build(features, config))
 
 
-def refuse_no_match(freeze: str | None, trunk: nn.Module) -> None:
+def refuse_no_match(freeze: str | None, trunk: nn.Module, backbone: str) -> None:
     """Raise `UserError` where a pattern begins the name of no parameter of a trunk."""
-    names = [own_name(name) for name, _ in trunk.named_parameters()]
+    names = [own_name(name, backbone) for name, _ in trunk.named_parameters()]
     if freeze is not None and not any(re.match(freeze, name) for name in names):
         some = names[:: -(-len(names) // 12)]
         raise UserError(f"freeze {freeze!r} begins no name of a parameter of the trunk: they are like {some}")
 
 
-def own_name(name: str) -> str:
-    """Return the name that a parameter has in the trunk's library."""
-    return name.removeprefix("trunk.").removeprefix("body.")  # of `TimmTrunk`
+def own_name(name: str, backbone: str) -> str:
+    """Return the name that a parameter of a trunk has in its library."""
+    return name.removeprefix("body.") if backbone.startswith(PREFIX) else name  # of `TimmTrunk`
 
 
 def optimiser_groups(model: Model, config: TrainConfig) -> list[Group]:
@@ -148,7 +149,7 @@ def rate_and_steps(name: str, config: TrainConfig) -> tuple[float, int]:
     if name.startswith("head."):
         factor = head.lr_factors.get(name.rpartition(".")[2], config.head_lr_factor)
         return factor, head.published_steps if published else 1
-    if config.freeze is not None and re.match(config.freeze, own_name(name)):
+    if config.freeze is not None and re.match(config.freeze, own_name(name.removeprefix("trunk."), config.backbone)):
         return 0.0, 1
     if not published:
         return 1.0, 1

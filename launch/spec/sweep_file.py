@@ -10,6 +10,7 @@ from typing import Any
 from bel.config import convert
 from bel.config_fields import FIELDS
 from bel.errors import TINY, UserError, convert_to, refuse_unknown, setting_of, within
+from bel.plugins.module import refuse_changed
 from bel.plugins.registry import load
 from launch.spec import yaml_text
 from launch.spec.dimensions import Conditions, Dimension, Finite, Interval, conditions, dimensions
@@ -120,10 +121,12 @@ PLAIN_KEYS = [f for f in fields(Sweep) if f.metadata]  # checked keys that are n
 def read_sweep(path: Path, settings: Sequence[str] = ()) -> Sweep:
     """Return the sweep of a YAML file or a shipped name, with `KEY=VALUE` settings. Raises `UserError` naming the wrong key."""
     content = read_content(path)
-    for setting in settings:
+    for setting in sorted(settings, key=lambda setting: not setting.removeprefix("base.").startswith("plugins=")):
         key, text = setting_of(setting)
         key = key.removeprefix("base.")
         apply(content, key, parse_value(key, text))
+        if key == "plugins":
+            content = with_plugins(content, Path.cwd())
     return parse(content)
 
 
@@ -159,6 +162,7 @@ def with_plugins(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     base = mapping("base", content.get("base"))
     if content.get("plugins") is not None and base.get("plugins") is not None:
         raise UserError("plugins is given twice, by itself and in base: leave one of them out")
+    refuse_changed()
     names = load(content.get("plugins") or base.get("plugins"), folder)
     rest = {name: value for name, value in content.items() if name != "plugins"}
     return rest | ({"base": base | {"plugins": names}} if names else {})

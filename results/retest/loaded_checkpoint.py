@@ -1,6 +1,7 @@
 """A checkpoint with its network, for a re-test: its validation error has to repeat before the test split is measured."""
 
 import argparse
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bel.data.prepare.prepared import Prepared, is_here, usable
 from bel.errors import UserError
 from bel.heads.decoders import STEPPED
 from bel.model import Model
+from bel.plugins.registry import digests
 from bel.precision import AVAILABLE, pick_device
 from bel.run_layout import BY_IMAGE, CHECKPOINT
 from bel.training import checkpoint
@@ -92,9 +94,21 @@ def load_network(state: dict[str, Any], changes: dict[str, Any], run: Run | None
     trained_on = state["environment"]["device"].split()[0]
     device = trained_on if AVAILABLE.get(trained_on, bool)() else "auto"
     config = checkpoint.config_of(state, {"weights": "none", "device": device} | changes)
+    remark_plugins(state, config)
     model = checkpoint.restore(state, config)
     model.to(device=pick_device(config.device), memory_format=config.layout)  # type: ignore[call-overload]
     return LoadedCheckpoint(state, config, model, run)
+
+
+def remark_plugins(state: dict[str, Any], config: TrainConfig) -> None:
+    """Warn where a plug-in of a checkpoint is another version here: what it predicts may be other numbers."""
+    made, here = state["environment"].get("plug-ins", ""), digests(config.as_dict())
+    if made != here:
+        warnings.warn(
+            f"the checkpoint was trained with the plug-ins {made or 'none'}, and here is {here or 'none'}: bel-eval says "
+            "whether its error repeats",
+            stacklevel=2,
+        )
 
 
 def load_test(config: TrainConfig) -> Prepared:

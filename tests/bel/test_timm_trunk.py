@@ -11,9 +11,10 @@ import torch
 from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.errors import UserError
+from bel.model import BACKBONES
 from bel.testing import check
 from bel.timm_trunk import MEAN, STD, TimmTrunk
-from bel.training.build import build_model
+from bel.training.build import build_model, optimiser_groups
 from bel.training.loop import fit
 from launch.identity import file_digests
 from tests.conftest import PROJECT
@@ -84,6 +85,24 @@ def test_what_is_wrong_is_refused_in_a_sentence(values, says):
 def test_a_pattern_that_fits_nothing_is_refused():
     with pytest.raises(UserError, match=r"freeze 'layer1' begins no name of a parameter .* like .*stem"):
         build_model(config_of(CONVNEXT, freeze="layer1"))
+
+
+def test_names_are_those_of_the_trunks_own_library(monkeypatch):
+    class Wrapped(torch.nn.Module):
+        features = 4
+
+        def __init__(self):
+            super().__init__()
+            self.trunk = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            return self.trunk(images).mean((2, 3))
+
+    monkeypatch.setitem(BACKBONES, "wrapped", Wrapped)
+    config = TrainConfig.make({"head": "direct", "backbone": "wrapped", "weights": "none", "freeze": r"trunk\.weight"})
+    model = build_model(config)
+    optimiser_groups(model, config)
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["trunk.trunk.weight"]
 
 
 def test_images_that_a_model_does_not_take_are_refused():

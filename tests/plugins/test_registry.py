@@ -6,8 +6,10 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 
+from bel.codes.library import code_matrix
 from bel.config import TrainConfig
 from bel.config_fields import FIELDS, HINTS, OWN
 from bel.deploy.standalone import make_head
@@ -15,8 +17,13 @@ from bel.errors import UserError
 from bel.heads import HEADS, OPTIONS
 from bel.plugins import module, registry
 from bel.plugins.registry import REGISTRIES
+from bel.run_layout import LAST
+from bel.tensor_file import DIGEST
 from bel.testing import check_plugin
+from bel.training import checkpoint
+from launch import train
 from launch.identity import file_digests, trial_key
+from launch.spec.sweep_file import make_sweep, read_sweep
 from tests.conftest import PROJECT
 
 HEAD = """
@@ -124,6 +131,9 @@ def test_options_of_its_own_are_fields_with_rules(write):
         (HEAD.replace("new_fields = {", "new_fields = {} and {"), "option slope of Mine .* must be in new_fields"),
         (HEAD + CODE.replace('"natural":', '"u":'), "codes 'u' of the plug-in"),
         (HEAD.replace('"slope"', '"lr"').replace("slope", "lr"), "new field 'lr' of Mine"),
+        (HEAD.replace('"slope": 2.0', '"slope": 2.0, "lr": 0.1'), "option lr of Mine .* is a field of every config"),
+        (HEAD.replace('{"slope": 2.0}', '{"slope": None}'), "new field 'slope' of Mine"),
+        (CODE + "raise SystemExit(0)", "cannot be run: SystemExit"),
     ],
 )
 def test_what_is_no_plug_in_is_refused_in_a_sentence(write, tmp_path, text, says):
@@ -153,6 +163,79 @@ def test_what_is_no_plug_in_is_refused_in_a_sentence(write, tmp_path, text, says
 def test_what_is_not_there_is_refused_in_a_sentence(plugins, says):
     with pytest.raises(UserError, match=says):
         TrainConfig.make({"head": "direct", "plugins": plugins})
+
+
+def test_two_heads_of_a_plug_in_share_a_field(write):
+    both = HEAD.replace("HEADS =", "class Other(Mine):\n    pass\n\nHEADS =")
+    path = write(both.replace("Mine}", 'Mine, "other": Other}'))
+    config = TrainConfig.make({"head": "other", "plugins": [path], "slope": 3})
+    assert config.plugin_options == {"slope": 3.0} and isinstance(hash(config), int)
+
+
+def test_a_file_that_changes_is_told_where_a_sweep_begins_and_does_not_disturb_one_that_runs(write):
+    spec = {"name": "x", "base": {"head": "mine"}, "plugins": [write()]}
+    make_sweep(spec, {})
+    write("# a remark\n" + HEAD)
+    make_sweep(spec, {})
+    write(HEAD.replace("2.0", "3.0"))
+    with pytest.raises(UserError, match="has changed since this process ran it: start a new one"):
+        make_sweep(spec, {})
+    assert TrainConfig.make(spec["base"] | {"plugins": spec["plugins"]}).plugin_options == {"slope": 2.0}
+
+
+def test_settings_may_be_of_fields_that_a_plug_in_of_another_setting_brings(write, tmp_path):
+    (tmp_path / "sweep.yaml").write_text("name: x\nbase: {head: direct}\n")
+    sweep = read_sweep(tmp_path / "sweep.yaml", ["slope=3", "head=mine", f"plugins=[{write()}]"])
+    assert sweep.base["slope"] == 3.0 and sweep.base["plugins"] == [str(tmp_path / "mine.py")]
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("np.zeros((levels, 4), np.uint8)", "matrix of code natural of the plug-in mine.py .* same|equal|twice"),
+        ("np.eye(3, dtype=np.uint8)", "matrix of code natural of the plug-in mine.py"),
+        ("place[None] + np.arange(levels)[:, None]", "matrix of code natural .* 0"),
+        ("np.random.default_rng().integers(0, 2, (levels, 40))", "another one in each call"),
+        ("1 / 0", "cannot be made for 16 levels: ZeroDivisionError"),
+        ("'text'", "matrix of code natural"),
+    ],
+)
+def test_a_matrix_of_a_plug_in_is_checked(write, returned, says):
+    registry.load([write(CODE.replace("(np.arange(levels)[:, None] >> place & 1).astype(np.uint8)", returned))])
+    with pytest.raises(UserError, match=says):
+        code_matrix("natural", 16)
+
+
+def test_a_matrix_of_a_plug_in_may_be_a_list(write):
+    registry.load([write(CODE.replace(".astype(np.uint8)", ".tolist()"))])
+    assert code_matrix("natural", 16).dtype == np.uint8 and code_matrix("natural", 16).shape == (16, 4)
+
+
+def test_no_package_is_imported_to_look_for_a_module_in_it(write, tmp_path, monkeypatch):
+    (tmp_path / "evil_package").mkdir()
+    write("raise SystemExit('ran')", "evil_package/__init__.py")
+    write("x = 1", "evil_package/inner.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"evil_package\.inner assigns none of"):
+        registry.load(["evil_package.inner"])
+    write(CODE, "evil_package/codes.py")
+    with pytest.raises(UserError, match=r"evil_package\.codes cannot be imported: SystemExit: ran"):
+        registry.load(["evil_package.codes"])
+
+
+def test_options_of_a_plug_in_are_options_of_bel_train(write, tmp_path, small, capsys):
+    fields = [f"--{name.replace('_', '-')}={value}" for name, value in (small | {"epochs": 1}).items()]
+    command = [*fields, "--head=mine", "--plugins", write()]
+    assert train.main([*command, "--slope=3", "--out", str(tmp_path / "out")]) == 0
+    state = checkpoint.load(tmp_path / "out" / LAST)
+    assert state["config"]["plugin_options"] == {"slope": 3.0} and "mine.py" in state["environment"]["plug-ins"]
+    state["environment"]["plug-ins"] = "mine.py 0123456789ab"
+    checkpoint.save({name: value for name, value in state.items() if name != DIGEST}, tmp_path / "out" / LAST)
+    capsys.readouterr()
+    assert train.main([*command, "--slope=3", "--out", str(tmp_path / "out"), "--resume"]) == 2
+    assert "was trained with plug-ins mine.py 0123456789ab, and here is mine.py" in capsys.readouterr().err
+    assert train.main([*command, "--slope=30", "--out", str(tmp_path / "other")]) == 2
+    assert "slope must be from 0.1 to 9" in capsys.readouterr().err
 
 
 def test_two_plug_ins_with_one_name(write):
@@ -246,7 +329,7 @@ def test_the_contract_of_a_file(write):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (CODE.replace("- 1).bit", "- 2).bit"), "the same word"),
+        (CODE.replace("- 1).bit", "- 2).bit"), "must have 1 to"),
         (HEAD.replace("/ self.slope", "/ 3"), "mine gives"),
         ("import torch\nBACKBONES = {'flat': torch.nn.Flatten}", "no linear classifier"),
         (
