@@ -61,6 +61,8 @@ class Results:
         """
         if not sweeps:
             raise UserError("Results are of one sweep or more: give a name or a run id")
+        if odd := [name for name in sweeps if not isinstance(name, str)]:
+            raise UserError(f"a sweep is a name or a run id as text, got {odd[0]!r}")
         self.sweeps, self.filter, self.names = find_sweeps(sweeps), filter, sweeps
 
     def __repr__(self) -> str:

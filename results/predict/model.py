@@ -41,6 +41,8 @@ class Model:
         `device` is by default of the kind that trained it, where there is one. Raises `UserError` where there is no such
         network, or its checkpoint is gone.
         """
+        if not isinstance(reference, str | os.PathLike):
+            raise UserError(f"a model is a run id, NAME@ALIAS, NAME/VERSION or a file, got {reference!r}")
         changes = {"device": device, "eval_batch_size": batch_size}
         state, self.run = find_state(reference)
         given = {name: value for name, value in changes.items() if value is not None}

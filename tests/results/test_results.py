@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from bel.errors import UserError
 from bel.run_layout import TRIAL
-from results import Results
+from results import Model, Results
 from results.commands import main as command
 from results.store.runs import fetch_predictions
 from tests.conftest import children
@@ -129,3 +129,11 @@ def test_what_results_cannot_do_is_said(swept_store):
         with pytest.raises(UserError, match=says):
             call()
     assert repr(Results("fixture")) == "Results('fixture')"
+
+
+@pytest.mark.parametrize("odd", [3, None, b"x"])
+def test_a_sweep_or_a_model_that_is_no_text_is_refused_in_a_sentence(odd):
+    with pytest.raises(UserError, match="a sweep is a name or a run id as text, got"):
+        Results("demo", odd)
+    with pytest.raises(UserError, match="a model is a run id, NAME@ALIAS, NAME/VERSION or a file, got"):
+        Model(odd)
