@@ -23,12 +23,13 @@ ALWAYS = ("head", "code", "code_bits", "loss", "lr", "seed")  # fields that ever
 
 
 def label(config: TrainConfig, sweep: Sweep) -> str:
-    """Return the name of a trial, e.g. `j-150 ce lr=1e-4 s0`, with all other fields that the sweep varies."""
+    """Return the name of a trial, e.g. `j-150 ce lr=1e-4 s0`, with all other fields that the sweep varies and it has."""
     levels = max(axis.levels for axis in config.axes)
     name = in_a_word(short_name(config.code, levels)) if config.code else config.head
     rate = np.format_float_scientific(config.lr, precision=1, trim="-", exp_digits=1)
     varied = [*sweep.space, *(["fold"] if sweep.search.folds and config.folds else [])]
-    also = "".join(f" {field}={in_a_word(getattr(config, field))}" for field in varied if field not in ALWAYS)
+    values = {field: getattr(config, field) for field in varied if field not in ALWAYS}
+    also = "".join(f" {field}={in_a_word(value)}" for field, value in values.items() if value is not None)
     whole = f"{name}-{levels} {config.loss} lr={rate} s{config.seed}{also}"
     return whole if len(whole) <= MOST_NAME else f"{whole[: MOST_NAME - 10]} {digest(whole)[:9]}"
 

@@ -29,7 +29,7 @@ def print_origin(loaded: LoadedCheckpoint) -> Record:
     )
     for name, value in loaded.here.items():
         if made.get(name) != value:
-            print(f"note: {name} here is {value}, the checkpoint was made with {made.get(name, 'none')}")
+            print(f"note: {name} here: {value}, the checkpoint was made with {made.get(name, 'none')}")
     run = loaded.run.info if loaded.run else None
     return record(config, made["code_version"]) | {
         "run_id": run.run_id if run else None,
