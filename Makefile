@@ -19,10 +19,11 @@ test: $(READY)
 test-all: test
 	$(PYTEST) -m "slow and not service"
 
-# The tests that need PostgreSQL (initdb, pg_ctl) or Slurm (Debian: slurmctld, slurmd, slurm-client, munge); each starts its
-# own in a temporary folder, and skips with a reason where its programs are missing.
+# The tests that need PostgreSQL (Debian: postgresql) or Slurm (slurmctld, slurmd, slurm-client, munge); each starts its own in
+# a temporary folder, at ports of its own, and skips with a reason where its programs are missing. One after the other: they wait
+# for each other's processors.
 test-services: $(READY)
-	$(BIN)/python -m pytest -m service
+	$(BIN)/python -m pytest -m service --durations 10
 
 # Tests on a GPU; they skip where there is none.
 test-gpu: $(READY)

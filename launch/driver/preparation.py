@@ -35,7 +35,7 @@ from launch.spec.sweep_file import Sweep
 from launch.tracking.event_files import refuse_missing
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
-from launch.tracking.store import Store, has_files, read_store, sweep_key
+from launch.tracking.store import Store, has_files, read_store, refuse_deleted, sweep_key
 from launch.tracking.trial_folder import Folder
 from results.store.connect import connect, retry
 
@@ -85,7 +85,7 @@ def prepare(
     plan = make_plan(sweep)
     check(sweep, plan.configs)
     start_ray(sweep, where.address, say)
-    connect(write=True)
+    refuse_deleted(connect(write=True).get_experiment_by_name(sweep.name))  # or one that this user may not see
     settled = resolve_gpu_share(sweep, plan.configs, say)
     if settled is not sweep:  # the device is another one where there is no GPU
         sweep, plan = settled, make_plan(settled)

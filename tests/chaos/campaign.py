@@ -94,7 +94,7 @@ class Campaign:
     def due(self, place: int) -> int:
         """After how many epochs a fault strikes; those in which the store is away take the time of several others."""
         fault, kept = self.faults[place], len(self.kept())
-        parts = sum(4 if other.kind.startswith(("lock", "server")) else 1 for other in self.faults[place:])
+        parts = sum(4 if other.kind.startswith(("lock", "server", "database")) else 1 for other in self.faults[place:])
         return kept + int(fault.share * (0.92 * self.epochs - kept) / parts) if fault.at is None else fault.at
 
     def start(self) -> None:

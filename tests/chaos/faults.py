@@ -129,6 +129,16 @@ def server_and_driver(campaign: Campaign, fault: Fault) -> None:
     campaign.server.start()
 
 
+def database(campaign: Campaign, fault: Fault) -> None:
+    """The database behind the server loses its power, and is there again later; the server stays."""
+    postgres = campaign.server.postgres  # type: ignore[union-attr]  # of a team's server
+    postgres.stop()
+    fault.struck = time.time()
+    epochs = meanwhile(campaign, fault, campaign.random.uniform(10, 20))
+    fault.hit = f"PostgreSQL, {epochs} epochs meanwhile"
+    postgres.start()
+
+
 STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "driver SIGKILL": driver,
     "worker SIGKILL": worker,
@@ -141,6 +151,7 @@ STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "short lock": short_lock,
     "server restart": server,
     "server, driver SIGKILL": server_and_driver,
+    "database restart": database,
 }
 ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit codes are what a fault should lead to
     "driver SIGKILL": lambda codes: codes == [-9],
@@ -154,8 +165,9 @@ ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit code
     "short lock": lambda codes: not codes,
     "server restart": lambda codes: not codes,
     "server, driver SIGKILL": lambda codes: codes == [-9],
+    "database restart": lambda codes: not codes,
 }
-SPARE = ("Ctrl-C", "lock", "short lock", "server restart")  # kinds that cut no epoch short
+SPARE = ("Ctrl-C", "lock", "short lock", "server restart", "database restart")  # kinds that cut no epoch short
 ANYWHERE = ["driver SIGKILL", "worker SIGKILL", "raylet SIGKILL", "gcs SIGKILL", "Ctrl-C", "Ctrl-C twice"]
 KINDS = {
     "sqlite": [*ANYWHERE, "lock", "lock, driver SIGKILL"],

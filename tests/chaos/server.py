@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 from tests.chaos.processes import MARK, kill, ours
+from tests.services.ports import free_ports
 
 
 class Server:
@@ -21,17 +21,17 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.process = folder, None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.uri = f"http://127.0.0.1:{self.port}"
+        self.store, self.options, self.variables = f"sqlite:///{folder / 'server.db'}", [], {}
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.mark = uuid.uuid4().hex
-        environment = os.environ | {MARK: self.mark, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        environment |= {MARK: self.mark, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | self.variables
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
+        command += ["--workers", "1", "--backend-store-uri", self.store, *self.options]
         command += ["--artifacts-destination", str(self.folder / "served")]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.chaos.processes import MARK, Process, kill, ours
 from tests.conftest import PROJECT
+from tests.services.ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 CONFIG = """
@@ -41,17 +42,6 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """  # a job that was put back waits for as long as a credential is valid
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 class Slurm:

@@ -21,6 +21,7 @@ from launch.tracking.parent_run import open_store
 from launch.tracking.writer import Lost, Writer
 from tests.chaos.server import Server
 from tests.conftest import PROJECT
+from tests.services.postgres import Postgres, why_missing
 
 ELSEWHERE = "elsewhere 7 7 another-boot"  # a driver of another host, of which only its heartbeat tells
 OTHER_HOST = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
@@ -198,33 +199,17 @@ def test_of_two_that_begin_at_once_on_a_server_exactly_one_goes_on(store):
 
 
 @pytest.fixture
-def postgres(tmp_path_factory):
-    """The address of a database in a PostgreSQL of its own; skips where there is none."""
+def postgres():
+    """The address of a database in a PostgreSQL of its own; skips where there can be none."""
     pytest.importorskip("psycopg")
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
-        pytest.skip("PostgreSQL: no initdb and pg_ctl on the path")
-    folder = Path(tmp_path_factory.mktemp("postgres"))
-    user = []
-    if os.getuid() == 0:  # as which it refuses to run
-        if not shutil.which("setpriv"):
-            pytest.skip("PostgreSQL: it does not run as root, and there is no setpriv")
-        user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        folder = Path("/tmp") / f"bel-postgres-{os.getpid()}"
-        folder.mkdir()
-        os.chown(folder, 65534, 65534)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = ["-D", str(folder / "data")]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
-    start = ["pg_ctl", *data, "-w", "-l", str(folder / "log"), "-o", options, "start"]
-    for command in (["initdb", *data, "-A", "trust", "-U", "bel"], start):
-        subprocess.run([*user, *command], check=True, cwd=folder, stdout=subprocess.DEVNULL, timeout=120)
-    yield f"postgresql+psycopg://bel@127.0.0.1:{port}/postgres"
-    subprocess.run(
-        [*user, "pg_ctl", *data, "-m", "immediate", "stop"], cwd=folder, stdout=subprocess.DEVNULL, check=True
-    )
-    shutil.rmtree(folder)
+    if why := why_missing():
+        pytest.skip(why)
+    server = Postgres()
+    try:
+        server.start()
+        yield server.address()
+    finally:
+        server.remove()
 
 
 @pytest.mark.service
