@@ -20,10 +20,10 @@ test-all: test
 	$(PYTEST) -m "slow and not service"
 
 # The tests that need PostgreSQL (Debian: postgresql) or Slurm (slurmctld, slurmd, slurm-client, munge); each starts its own in
-# a temporary folder, at ports of its own, and skips with a reason where its programs are missing. One after the other: they wait
-# for each other's processors.
+# a temporary folder, at ports of its own, and skips with a reason where its programs are missing. A file's run one after
+# the other, on one server; those of Slurm wait most of the time, while the others run.
 test-services: $(READY)
-	$(BIN)/python -m pytest -m service --durations 10
+	$(PYTEST) --dist loadfile -m service
 
 # Tests on a GPU; they skip where there is none.
 test-gpu: $(READY)

@@ -13,7 +13,7 @@ import mlflow
 from alembic.util.exc import CommandError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 AWAY = (
     "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"
 )  # fmt: skip
+BUSY = (408, 425, 429)  # statuses of HTTP with which a server asks for another try
 PAUSE = 2.0  # seconds between tries
 CREATING = 60.0  # seconds for which a database is tried again while other processes create its tables, or lock it
 
@@ -94,6 +95,8 @@ def is_away(error: Exception) -> bool:
         return True
     if isinstance(error, MlflowException):
         return error.error_code in AWAY
+    if isinstance(error, HTTPError) and error.response is not None:  # of an artifact proxy
+        return error.response.status_code >= 500 or error.response.status_code in BUSY
     permanent = isinstance(error, (FileNotFoundError, PermissionError))
     return isinstance(error, (SQLAlchemyError, CommandError, RequestException, OSError)) and not permanent
 

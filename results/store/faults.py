@@ -13,12 +13,12 @@ from bel.text import command
 
 SERVICES = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3"}  # packages whose errors are a store's
 ADVICE = {  # by a pattern of a message, the first that is found
-    "code 401|UNAUTHENTICATED|not authenticated": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+    "code 401|401 Client|UNAUTHENTICATED|not authenticated": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN, to those of a user of that server",
-    "code 403|PERMISSION_DENIED": "ask its owner for the permission, give the sweep a name of your own, or set "
+    "code 403|403 Client|PERMISSION_DENIED": "ask its owner for the permission, give the sweep a name of your own, or set "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of another user",
     "code 404|ENDPOINT_NOT_FOUND|valid JSON": "set MLFLOW_TRACKING_URI to the address of an MLflow server, as its UI has it",
-    r"code 5\d\d|too many 5\d\d|INTERNAL_ERROR": "its server fails: see the server's log, and try again",
+    r"code 5\d\d|5\d\d Server|too many 5\d\d|INTERNAL_ERROR": "its server fails: see the server's log, and try again",
     "out-of-date|locate revision": "its tables are of another MLflow: install that version where it is the newer one, else "
     "take a backup and run `mlflow db upgrade URI`",
     "readonly|read-only": "make the file and its folder writable, or set MLFLOW_TRACKING_URI to another store",

@@ -17,16 +17,16 @@ KINDS = ("worker SIGKILL", "server restart", "driver SIGKILL", "database restart
 def test_a_sweep_outlives_its_worker_its_drivers_the_server_and_the_database(tmp_path):
     if why := why_no_team():
         pytest.skip(why)
-    path = write_sweep(tmp_path / "sweep", SMALL, tmp_path / "data", frames=24, epochs=5)
-    faults = [Fault(kind, at) for kind, at in zip(KINDS, (1, 3, 7, 10, 15), strict=True)]
+    path = write_sweep(tmp_path / "sweep", SMALL, tmp_path / "data", frames=24, epochs=8)
+    faults = [Fault(kind, share=0.3) for kind in KINDS]
     server = TeamServer(path.parent)
     try:
         server.start()
         server.add_user("alice")
-        campaign = Campaign(path, server.uri, faults, Random(0), 20, server)
+        campaign = Campaign(path, server.uri, faults, Random(0), 32, server)
         with environment(**server.credentials("alice")):
             campaign.run(STRIKES, print)
-            checks = verify(campaign, trials=4, epochs=5)
+            checks = verify(campaign, trials=4, epochs=8)
     finally:
         server.remove()
     for line in [*map(outcome, faults), *checks]:

@@ -132,16 +132,15 @@ def test_a_sweep_its_continuation_its_tables_re_tests_and_predictions(team, lab,
         assert all(run.info.artifact_uri.startswith("mlflow-artifacts:/") for run in trials)
         kept = [r for r in trials if CHECKPOINT in {f.path for f in client.list_artifacts(r.info.run_id)}]
         assert len(kept) == 1, "the others were deleted through the proxy"
-    run_id = kept[0].info.run_id
+    run_id, bob = kept[0].info.run_id, user_of(team, "bob")  # who may read
+    assert "ask its owner for the permission" in typed(lab, bob, "bel-eval", "--run-id", run_id, code=2)
     assert "repeats the logged" in typed(lab, alice, "bel-eval", "--run-id", run_id)
     assert typed(lab, alice, "bel-results", "leaderboard", "path").count("-38 bce lr=") == 4
     typed(lab, alice, "bel-results", "report", "path", "-o", "report.html")
     assert "<svg" in (lab / "report.html").read_text() or "<img" in (lab / "report.html").read_text()
     assert "now heads@champion" in typed(lab, alice, "bel-results", "best", "path", "--register", "heads")
-    assert "repeats the logged" in typed(lab, alice, "bel-eval", "--model", "heads@champion")
+    assert "repeats the logged" in typed(lab, bob, "bel-eval", "--model", "heads@champion")  # what is logged already
     pictures = rendered / "BIWI" / "hpdb" / "01"
-    bob = user_of(team, "bob")  # who may read
-    assert "ask its owner for the permission" in typed(lab, bob, "bel-eval", "--run-id", run_id, code=2)
     found = json.loads(typed(lab, bob, "bel-predict", pictures, "--model", "heads@champion", "--format", "json"))
     assert found and "finished before" in typed(lab, bob, "bel-sweep", *named("path"), "--plan")
     assert "4 finished before" in typed(lab, alice, "bel-sweep", *named("path"))
@@ -214,6 +213,13 @@ def test_a_permission_that_is_taken_away_and_given_back_costs_no_epoch(team, lab
         for run in trials:
             history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/mae")
             assert run.info.status == "FINISHED" and [m.step for m in history] == [1, 2, 3, 4, 5, 6]
+        fewer = (*short("shared"), "--set", "keep=1")
+        said = typed(
+            lab, user_of(team, "bob"), "bel-sweep", *fewer, code=1
+        )  # EDIT is not enough to delete a checkpoint
+        assert re.search("MLflow refused 1 writes, the first of them: HTTPError: 403 Client Error", said), said
+        team.permit("bob", experiment, "MANAGE")
+        assert "checkpoints kept: 1 of 2" in typed(lab, user_of(team, "bob"), "bel-sweep", *fewer)
     assert_nowhere(team, lab)
 
 

@@ -13,13 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import mlflow
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from results.commands import main as bel_results
 from results.retest import evaluate
-from results.store.connect import connect
-from results.store.faults import fault, sqlite_path, store_command, wait_until_made
+from results.store.connect import connect, is_away
+from results.store.faults import explain, fault, sqlite_path, store_command, wait_until_made
 from tests.conftest import empty_store
 
 SQLITE = {
@@ -175,6 +176,22 @@ def test_another_user_s_run_is_not_said_to_be_missing(store, capsys):
             err = capsys.readouterr().err
             assert err.startswith("error: MLflow's store: ") and "ask its owner for the permission" in err, err
             assert err.count("\n") == 1
+
+
+PROXY = {
+    401: (False, "MLFLOW_TRACKING_PASSWORD"),
+    403: (False, "ask its owner"),
+    429: (True, ""),
+    503: (True, "server's log"),
+}
+
+
+@pytest.mark.parametrize("code", PROXY)
+def test_an_answer_of_an_artifact_proxy_is_waited_for_where_it_may_become_another(code):
+    with answering(code, "no") as uri, pytest.raises(requests.HTTPError) as raised:
+        requests.get(uri, timeout=10).raise_for_status()
+    away, advice = PROXY[code]
+    assert is_away(raised.value) is away and advice in explain(raised.value)
 
 
 @pytest.mark.parametrize("uri", NONSENSE)
