@@ -58,7 +58,7 @@ def test_a_sweep_ends_well_with_a_parent_and_a_child_a_trial(swept, runs):
     parent, trials = runs
     assert swept[2] == 0 and len(trials) == 11
     assert {run.info.status for run in (parent, *trials)} == {"FINISHED"}
-    assert parent.data.tags["mlflow.note.content"].startswith("three heads on rendered heads\n")
+    assert "\n\nthree heads on rendered heads\n" in parent.data.tags["mlflow.note.content"]
     assert len({run.info.run_name for run in trials}) == 11
 
 

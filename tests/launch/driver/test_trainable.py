@@ -29,7 +29,7 @@ def ordered(make, tmp_path, monkeypatch):
     def order(name, lr):
         config = make(lr=lr, epochs=4, schedule="constant")
         facts = {"data_digest": load(config, "train").digest, "code_version": code_version()}
-        facts |= {"file_digests": file_digests(config), "folder": str(tmp_path / name)}
+        facts |= {"plugins": {}, "file_digests": file_digests(config), "folder": str(tmp_path / name)}
         return facts | {"key": name, "values": config.as_dict()}
 
     return order
