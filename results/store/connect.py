@@ -53,11 +53,16 @@ def connect(write: bool = False) -> MlflowClient:
         if local:
             relocate(local)
         answers = bool(local) or database_answers(uri)
-        client = MlflowClient()
-        retry(lambda: client.search_experiments(max_results=1), CREATING if write and answers else 0)
-        return client
+        return retry(answering_client, CREATING if write and answers else 0)
     except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
         raise UserError(f"{cannot}: {reason(error)}") from error
+
+
+def answering_client() -> MlflowClient:
+    """Return a client that the store answers; to make one already creates the tables of a database that has none."""
+    client = MlflowClient()
+    client.search_experiments(max_results=1)
+    return client
 
 
 def database_answers(uri: str) -> bool:

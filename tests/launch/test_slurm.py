@@ -74,7 +74,7 @@ def test_a_job_goes_on_after_its_time_limit_and_after_it_was_put_back_by_hand(sl
     job = slurm.submit(lab, "--cpus-per-task=2", "--time=60", "job.yaml", "--set", "epochs=60")
     slurm.wait(lambda: trained(lab), 300)
     slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=2")  # whose signal, 120 s before, is due
-    slurm.wait(lambda: slurm.job(job)[1] == 1, 200)
+    slurm.wait(lambda: slurm.job(job)[1] == 1, 500)
     assert "stopping after the present epochs" in said(lab) and "goes back into the queue" in said(lab)
     slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     slurm.wait(lambda: re.search(r"goes back(.|\n)*\n\[[1-5]/6\]", said(lab)), 400)
@@ -89,7 +89,7 @@ def test_a_job_on_two_nodes_goes_on_after_it_was_asked_to_stop(slurm, lab):
     job = slurm.submit(lab, "--nodes=2", "--cpus-per-task=1", "job.yaml", "--set", "epochs=30")
     slurm.wait(lambda: trained(lab, trials=2), 300)  # one on each node
     slurm.run("scancel", "--signal=TERM", "--batch", job)  # as before the time limit
-    slurm.wait(lambda: slurm.job(job)[1] == 1, 200)
+    slurm.wait(lambda: slurm.job(job)[1] == 1, 500)
     slurm.wait(lambda: slurm.job(job)[0] == "COMPLETED", 900)
     assert len(re.findall(r"^\[0/6\] .* cut ", said(lab), re.MULTILINE)) == 2, said(lab)
     assert_every_trial_was_trained_once(lab, 30, drivers=2)
