@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -105,6 +106,17 @@ class TrainConfig(ConfigFields):
             raise UserError(
                 f"drop_epoch must be below epochs, {self.epochs}, got {self.drop_epoch}: lower it, or train longer"
             )
+        check_restarts(self.restarts, self.schedule, self.epochs)
+
+    def longer(self, epochs: int) -> TrainConfig:
+        """Return the config with which a run of this one goes on to more epochs; a cosine begins anew after its last one.
+
+        A run of it from the start has the same numbers. Raises `UserError` where `epochs` are not more.
+        """
+        if epochs <= self.epochs:
+            raise UserError(f"epochs must be more than the {self.epochs} of the run that is to go on, got {epochs}")
+        restarts = (*(self.restarts or ()), self.epochs) if self.schedule == "cosine" else None
+        return replace(self, epochs=epochs, restarts=restarts)
 
     @property
     def code_digest(self) -> str | None:
@@ -176,11 +188,37 @@ def convert(f: Field[Any], value: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value)
     if f.name == "plugin_options":
         return plugin_values(value)
+    if f.name == "restarts":
+        return whole_numbers(f.name, value)
     kinds = typing.get_args(HINTS[f.name]) or (HINTS[f.name],)
     if value in (None, "null") and type(None) in kinds:
         return None
     words = [word for kind in kinds[1:] if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
     return convert_to(kinds[0], f.name, value, words)
+
+
+def whole_numbers(name: str, value: Any) -> tuple[int, ...] | None:
+    """Return whole numbers from a number, a list or its text, such as 10,30 or (10, 30); None for none. Raises `UserError`."""
+    if value in (None, "null"):
+        return None
+    listed = value.strip("()[] ").rstrip(",").split(",") if isinstance(value, str) else value
+    return (
+        tuple(convert_to(int, name, one) for one in (listed if isinstance(listed, list | tuple) else [listed])) or None
+    )
+
+
+def check_restarts(restarts: tuple[int, ...] | None, schedule: str, epochs: int) -> None:
+    """Raise `UserError` for restarts of another schedule than cosine, or that are not in order within the epochs."""
+    if restarts is None:
+        return
+    if schedule != "cosine":
+        raise UserError(f"restarts belong to schedule cosine, got schedule {schedule}: leave one of them out")
+    bounds = (0, *restarts, epochs)
+    if any(one >= after for one, after in itertools.pairwise(bounds)):
+        raise UserError(
+            f"restarts must rise from 1 on and be below epochs, {epochs}, got {','.join(map(str, restarts))}: "
+            "lower them, or train longer"
+        )
 
 
 def plugin_values(value: Any) -> dict[str, Any] | None:

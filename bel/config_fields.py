@@ -128,6 +128,9 @@ class ConfigFields:
     head_lr_factor: float = option(5.0, "learning rate of the head over the trunk's", low=TINY, high=1000)
     schedule: str = option("cosine", "learning rate over the run", choices=("cosine", "constant", "drop"))
     drop_epoch: int | None = option(None, "epochs before schedule drop divides lr by 10 and Adam starts anew", low=1)
+    restarts: tuple[int, ...] | None = option(
+        None, "epochs after which schedule cosine begins anew from lr, as 10,30; Adam goes on"
+    )
     epochs: int = option(20, "passes over the training split", low=1)
     batch_size: int = option(16, "images a step; an incomplete last batch is left out", low=2)
     eval_batch_size: int = option(64, "images a batch in evaluation; a re-test repeats it", low=1)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser("bel-train", "Train one network, without Ray and MLflow.")
     parser.add_argument("file", type=Path, nargs="?", help=f"YAML of config fields, e.g. the {CONFIG} of a trial")
     parser.add_argument("--out", type=Path, default=Path("runs/train"), help="folder of the checkpoints (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help=f"go on after the epoch of OUT/{LAST}")
+    parser.add_argument(
+        "--resume", action="store_true", help=f"go on after the epoch of OUT/{LAST}, to more --epochs too"
+    )
     parser.add_argument(
         "--log-to", action="append", choices=LOG_TARGETS, help="tensorboard: event files of the curves in OUT, too"
     )
@@ -89,7 +92,7 @@ def train(config: TrainConfig, out: Path, resume: bool, log_to: Sequence[str] = 
         raise UserError(f"{out} holds a run already: add --resume to go on with it, or choose another --out")
     state = load_state(last) if resume else None
     if state:
-        refuse_other_options(last, state, config)
+        config = continued(last, state, config)
     data = load(config, "train", progress)
     found = describe(config, data) | {"folder": out, "checkpoint": best, "epochs": []}
     watched = sys.stderr.isatty()
@@ -158,9 +161,30 @@ def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
     return tqdm(items, total=total, desc="preparing", unit=" images")
 
 
-def refuse_other_options(last: Path, state: dict[str, Any], config: TrainConfig) -> None:
-    """Raise `UserError` where a run would go on with other options than it started with."""
-    own = checkpoint.config_of(state).as_dict()  # fields that are newer than the checkpoint have their defaults
+def continued(last: Path, state: dict[str, Any], config: TrainConfig) -> TrainConfig:
+    """Return the config with which a run goes on, where it is to be longer with a cosine that begins anew, and say so.
+
+    Raises `UserError` for other options than it started with.
+    """
+    before = checkpoint.config_of(state)  # fields that are newer than the checkpoint have their defaults
+    if config.epochs < before.epochs:
+        raise UserError(
+            f"{last} is of a run of {before.epochs} epochs, got epochs {config.epochs}: give {before.epochs} to go on with it, "
+            "or more to train it longer"
+        )
+    longer = before.longer(config.epochs) if config.epochs > before.epochs else before
+    if config.restarts is None and config.epochs == longer.epochs and config.schedule == longer.schedule:
+        config = replace(config, restarts=longer.restarts)
+    refuse_other_options(last, state, longer, config)
+    if longer is not before:
+        how = f", the learning rate from {config.lr:g} again after epoch {before.epochs}" if longer.restarts else ""
+        print(f"{last} goes on to {config.epochs} epochs, from {before.epochs}{how}")
+    return config
+
+
+def refuse_other_options(last: Path, state: dict[str, Any], wanted: TrainConfig, config: TrainConfig) -> None:
+    """Raise `UserError` where a run would go on with other options than are `wanted`, or with other plug-ins."""
+    own = wanted.as_dict()
     differing = [n for n, value in config.as_dict().items() if own[n] != value and n not in WITHOUT_EFFECT]
     made, here = state["environment"].get("plug-ins", ""), digests(config.as_dict())
     if made != here:

@@ -165,7 +165,18 @@ def learning_rate(config: TrainConfig, epochs_done: float) -> float:
         return config.lr
     if config.drop_epoch is not None:
         return config.lr / 10 if epochs_done >= config.drop_epoch else config.lr
-    return config.lr * 0.5 * (1 + math.cos(math.pi * epochs_done / config.epochs))
+    start, end = period(config, epochs_done)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (epochs_done - start) / (end - start)))
+
+
+def period(config: TrainConfig, epochs_done: float) -> tuple[int, int]:
+    """Return the epochs before and after which the present cosine of the learning rate began and ends.
+
+    Warm restarts are of SGDR (Loshchilov and Hutter, ICLR 2017).
+    """
+    restarts = config.restarts or ()
+    start = max((epoch for epoch in restarts if epoch <= epochs_done), default=0)
+    return start, min((epoch for epoch in restarts if epoch > epochs_done), default=config.epochs)
 
 
 def snapshot(model: Model, optimiser: Optimiser, description: dict[str, Any]) -> dict[str, Any]:

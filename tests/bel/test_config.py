@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -129,6 +130,11 @@ TABLE = {"name": "csv", "train": "a.csv", "targets": {"age": {"low": 0, "high": 
         ({"schedule": "drop", "drop_epoch": 2}, "drop_epoch must be below epochs, 2, got 2"),
         ({"schedule": "drop"}, "drop_epoch belongs to schedule drop"),
         ({"drop_epoch": 3}, "drop_epoch belongs to schedule drop"),
+        ({"restarts": 2}, "restarts must rise from 1 on and be below epochs, 2, got 2: lower them, or train longer"),
+        ({"restarts": [3, 3], "epochs": 9}, "restarts must rise from 1 on and be below epochs, 9, got 3,3"),
+        ({"restarts": "0", "epochs": 9}, "restarts must rise from 1 on"),
+        ({"restarts": "1,x", "epochs": 9}, "restarts must be a whole number, got 'x'"),
+        ({"restarts": 1, "schedule": "constant"}, "restarts belong to schedule cosine, got schedule constant"),
         ({"rotate": 46}, "rotate must be from 0 to 45"),
         ({"protocol": "csv"}, "protocol csv is a mapping"),
         ({"protocol": "bivi"}, "protocol must be one of"),
@@ -231,3 +237,20 @@ def test_what_is_not_set_of_a_published_training_follows_what_is(given, follow):
 def test_what_is_set_beside_a_published_training_is_respected_or_refused(given, says):
     with pytest.raises(UserError, match=says):
         TrainConfig.make(PUBLISHED | given)
+
+
+@pytest.mark.parametrize("given", [[2, 5], (2, 5), "2,5", "(2, 5)", "[2, 5]"])
+def test_restarts_are_whole_numbers_however_they_are_written(make, given):
+    assert make(epochs=9, restarts=given).restarts == (2, 5)
+    assert make(epochs=9, restarts="(2,)").restarts == make(epochs=9, restarts=2).restarts == (2,)
+    assert make(restarts="null").restarts is make(restarts=[]).restarts is None
+
+
+def test_a_longer_run_keeps_all_fields_and_a_cosine_begins_anew():
+    cosine = TrainConfig(code="u", epochs=3)
+    assert cosine.longer(5) == replace(cosine, epochs=5, restarts=(3,))
+    assert cosine.longer(5).longer(9) == replace(cosine, epochs=9, restarts=(3, 5))
+    for fields in ({"schedule": "constant"}, {"schedule": "drop", "drop_epoch": 2}):
+        assert replace(cosine, **fields).longer(5) == replace(cosine, epochs=5, **fields)
+    with pytest.raises(UserError, match="epochs must be more than the 3 of the run that is to go on, got 3"):
+        cosine.longer(3)

@@ -54,6 +54,29 @@ def test_resume_goes_on_and_equals_one_run(flags, tmp_path):
     assert all(torch.equal(whole["weights"][key], cut["weights"][key]) for key in whole["weights"])
 
 
+@pytest.mark.parametrize("schedule", ["constant", "drop", "cosine"])
+def test_a_run_that_has_ended_goes_on_to_more_epochs_and_equals_one_run_of_them(flags, tmp_path, capsys, schedule):
+    flags = [*flags, "--schedule", schedule, *(["--drop-epoch", "1"] if schedule == "drop" else [])]
+    restarts = ["--restarts", "2"] if schedule == "cosine" else []
+    assert train.main([*flags, "--epochs", "4", *restarts, "--out", str(tmp_path / "whole")]) == 0
+    longer = [*flags, "--epochs", "4", "--out", str(tmp_path / "longer"), "--resume"]
+    assert train.main([*flags, "--out", str(tmp_path / "longer")]) == 0
+    assert train.main([*longer, "--lr", "0.5"]) == 2
+    assert "trained with another lr" in capsys.readouterr().err
+    assert train.main(longer) == 0
+    anew = ", the learning rate from 0.001 again after epoch 2" if restarts else ""
+    out = capsys.readouterr().out
+    assert f"goes on to 4 epochs, from 2{anew}\n" in out and "epoch 3: " in out and "epoch 2: " not in out
+    whole, ours = (torch.load(tmp_path / name / LAST, weights_only=True) for name in ("whole", "longer"))
+    assert all(torch.equal(whole["weights"][key], ours["weights"][key]) for key in whole["weights"])
+    for name in ("config", "best", "metrics"):
+        assert ours[name] == whole[name]
+    assert train.main(longer) == 0, "the same command again has nothing left to train"
+    assert train.main([*flags, "--out", str(tmp_path / "longer"), "--resume"]) == 2
+    said = capsys.readouterr()
+    assert "epoch 4: " not in said.out and "is of a run of 4 epochs, got epochs 2: give 4 to go on with it" in said.err
+
+
 def test_a_yaml_and_flags_together(flags, tmp_path, small):
     import yaml
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bel.config import TrainConfig
 from bel.data.loading import load, split
 from bel.errors import Diverged, UserError, sentence
 from bel.run_layout import LAST
@@ -92,6 +93,29 @@ def test_a_run_cut_after_every_epoch_equals_the_uninterrupted_one(make, tmp_path
     assert epoch.number == config.epochs
 
 
+@pytest.mark.parametrize("cut", [1, 2])  # before the last epoch that was planned, as by a scheduler, and after it
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schedule": "constant"},
+        {"schedule": "drop", "drop_epoch": 1, "selection": "last"},
+        {"schedule": "cosine"},
+        {"schedule": "cosine", "selection": "test"},
+    ],
+)
+def test_a_run_that_is_made_longer_equals_one_of_that_length_from_the_start(make, tmp_path, fields, cut):
+    short = make(**(AUGMENTED | {"frame_stride": 2, "backbone": "mobilenet_v2"} | fields))  # with dropout
+    config = short.longer(4)
+    data = load(config, "train")
+    whole = [(timeless(e.metrics), e.state()) for e in fit(config, data)]
+    for epoch, (metrics, _) in zip(fit(short, data), whole[:cut], strict=False):
+        assert timeless(epoch.metrics) == metrics
+        checkpoint.save(epoch.state(), tmp_path / LAST)
+    rest = [(timeless(e.metrics), e.state()) for e in fit(config, data, checkpoint.load(tmp_path / LAST))]
+    assert [metrics for metrics, _ in rest] == [metrics for metrics, _ in whole[cut:]]
+    assert same(rest[-1][1], whole[-1][1])  # with weights, Adam's moments and steps, best, config
+
+
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
@@ -135,6 +159,14 @@ def test_schedules_start_at_lr_and_cosine_ends_at_zero(make):
     assert learning_rate(make(lr=1e-3, epochs=4), 2) == pytest.approx(5e-4)
     assert learning_rate(make(lr=1e-3, epochs=4), 4) == pytest.approx(0, abs=1e-12)
     assert learning_rate(make(lr=1e-3, epochs=4, schedule="constant"), 3.9) == 1e-3
+
+
+def test_a_cosine_that_begins_anew_is_the_same_before_and_lasts_to_the_next_restart():
+    first, longer = TrainConfig(code="u", epochs=4), TrainConfig(code="u", epochs=12, restarts=(4, 6))
+    assert [learning_rate(longer, e / 7) for e in range(28)] == [learning_rate(first, e / 7) for e in range(28)]
+    assert learning_rate(longer, 4) == learning_rate(longer, 6) == longer.lr
+    assert learning_rate(longer, 5) == learning_rate(longer, 9) == pytest.approx(longer.lr / 2)
+    assert learning_rate(longer, 12) == pytest.approx(0, abs=1e-12)
 
 
 def test_a_loss_that_is_not_finite_is_said(make, broken_weights):
