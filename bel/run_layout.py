@@ -8,6 +8,7 @@ class Outcome(str, Enum):
 
     WAITING = "waiting"  # to start, or to start again after its worker died
     RUNNING = "running"  # on a worker
+    PAUSED = "paused"  # waits for others at a rung of its scheduler; it has no worker
     FINISHED = "finished"  # trained to its last epoch
     STOPPED = "stopped"  # ended by the scheduler before its last epoch; it has an error
     DIVERGED = "diverged"  # its loss or validation error was not finite; it counts as the worst

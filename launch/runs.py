@@ -164,8 +164,12 @@ class SweepRuns:
 
     def wait(self, run: Run) -> None:
         """Enter that a run waits for another worker; if it had begun, its worker died."""
-        run.deaths += run.outcome != Outcome.WAITING
+        run.deaths += run.outcome == Outcome.RUNNING
         run.outcome = Outcome.WAITING
+
+    def pause(self, run: Run) -> None:
+        """Enter that a run waits without a worker."""
+        run.outcome = Outcome.PAUSED
 
     def drop(self, run: Run) -> None:
         """Enter that a run's checkpoint is not kept."""

@@ -20,7 +20,7 @@ def trial_counts(sweep_runs: SweepRuns, total: int) -> Values:
     counts, runs = Counter(run.outcome for run in sweep_runs), list(sweep_runs)
     return {
         "total": max(total, len(runs)),
-        **{str(outcome): counts[outcome] for outcome in Outcome if outcome != Outcome.RUNNING},
+        **{str(outcome): counts[outcome] for outcome in Outcome if outcome not in (Outcome.RUNNING, Outcome.PAUSED)},
         "ended_before": sum(run.decided_earlier and not run.reused for run in runs),
         "reused": sum(run.reused for run in runs),
     }

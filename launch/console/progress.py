@@ -126,6 +126,6 @@ class ProgressDisplay:
         ended = [run.epoch for run in now if run.outcome in (Outcome.FINISHED, Outcome.STOPPED)]
         usual = sum(ended) / len(ended) if ended else longest
         left = max(self.total - len(self.sweep_runs.ended), 0) * usual - sum(
-            run.epoch for run in self.sweep_runs.having(Outcome.RUNNING)
+            run.epoch for run in self.sweep_runs.having(Outcome.RUNNING, Outcome.PAUSED)
         )
         return f", about {duration(max(left - begun, 0) * (time.monotonic() - self.began) / done)} left"

@@ -106,12 +106,15 @@ class SweepCallback(TrialProgressCallback):
         outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
         if trial.last_result.get("disk_full"):
             self.stopper.request(FULL, f"the disk is full ({run.reason})")
-        if outcome in RANKED and (missing := self.logger.missing_files(run)):
+        if outcome == Outcome.PAUSED and self.searcher is not None and not self.stopper.reason:
+            self.searcher.pause(run)
+            self.logger.pause(run)
+        elif outcome in RANKED and (missing := self.logger.missing_files(run)):
             self.logger.folder.of(run.key).remove()
             why = f"{', '.join(missing)} of it are gone from its folder: it is trained again"
             self.requeue(run, why, failure=why)
         else:
-            self.end(run, outcome)
+            self.end(run, Outcome.CUT if outcome == Outcome.PAUSED else outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Give the run of a worker that died, perhaps before it could begin, to another one, while a GPU is there."""
@@ -208,6 +211,6 @@ class SweepCallback(TrialProgressCallback):
 
     def close(self) -> None:
         """End the runs that were cut off, and delete checkpoints that an earlier driver could not delete before it died."""
-        for run in self.sweep_runs.having(Outcome.RUNNING):
+        for run in self.sweep_runs.having(Outcome.RUNNING, Outcome.PAUSED):
             self.end(run, Outcome.CUT)
         self.drop_checkpoints(over=not self.stopper.reason)

@@ -3,6 +3,7 @@
 import shlex
 import socket
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray
 from launch.driver.trainable import Trial, changed_fields
 from launch.identity import file_digests
 from launch.runs import Run
+from launch.schedule.halving import Halving
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
@@ -33,7 +35,7 @@ from launch.spec.combinations import Plan
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance
-from launch.tracking.store import scheduled_histories
+from launch.tracking.store import history, scheduled_histories
 from launch.tracking.writer import Lost
 
 PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
@@ -148,10 +150,12 @@ class Driver:
             self.logger.adopt,
             self.worker_config,
             lambda: trials_at_once(self.sweep.resources),
+            self.halving(source),
+            self.callback.end,
         )
+        self.callback.searcher = searcher
         if not searcher.fill_queue():
             return
-        self.callback.searcher = searcher
         trial_scheduler = self.scheduler(plan)
         while not self.fit(searcher, trial_scheduler):
             self.callback.on_ray_died()
@@ -167,8 +171,18 @@ class Driver:
         """Return the scheduler of a stage, which knows the epochs of the trials that earlier calls ran."""
         protocols = {config.protocol_name for config in plan.configs}
         metric = self.sweep.search.objectives[0].metric
-        before = scheduled_histories(self.store, protocols, metric) if self.sweep.scheduler.compares else {}
+        judged = self.sweep.scheduler.compares and not self.sweep.scheduler.halves
+        before = scheduled_histories(self.store, protocols, metric) if judged else {}
         return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before, self.stopper)
+
+    def halving(self, source: Source) -> Halving | None:
+        """Return what halves the trials of a stage, where its scheduler does."""
+        if not self.sweep.scheduler.halves:
+            return None
+        objective, learns = self.sweep.search.objectives[0], self.sweep.method.suggests
+        logged = cache(partial(history, metric=objective.metric))
+        epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
+        return Halving(self.workload.longest, objective, learns, len(source.past), epochs)
 
     def fit(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler) -> bool:
         """Let Tune run what the searcher suggests; return False where Ray dies on the way."""

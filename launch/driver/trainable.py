@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 import socket
 import time
@@ -110,6 +111,7 @@ class Trial(tune.Trainable):
         self.last: dict[str, Any] = {}
         self.history: list[Entry] = []
         self.reported = 0  # epochs of the history that this actor has reported
+        self.until: int | None = config.get("until")  # the epoch after which it waits for other runs
         self.error: Exception | None = None  # raised before the first step
         self.notes: list[str] = []  # lines for the driver to print
         self.system_metrics = SystemMetrics() if config.get("system_metrics") else None
@@ -159,13 +161,13 @@ class Trial(tune.Trainable):
         try:
             if self.error:
                 raise self.error
-            if len(self.history) < self.train_config.epochs:
+            if len(self.history) < (self.until or self.train_config.epochs):
                 self.advance()
-            ended = (
-                {"done": True, "outcome": Outcome.FINISHED.value}
-                if len(self.history) == self.train_config.epochs
-                else {}
+            finished, paused = (
+                len(self.history) >= epoch for epoch in (self.train_config.epochs, self.until or math.inf)
             )
+            outcome = Outcome.FINISHED if finished else Outcome.PAUSED
+            ended = {"done": True, "outcome": outcome.value} if finished or paused else {}
         except Exception as error:
             if gpu_failed(error, self.config["values"]["device"]):
                 raise

@@ -12,11 +12,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.schedulers.pbt import PopulationBasedTraining
 
 from launch.runs import Entry, SweepRuns
+from launch.schedule.halving import FACTOR
 from launch.schedule.stopper import SweepStopper
 from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
 
-FACTOR = 3  # one of so many runs that reach a rung goes on
 BRACKETS = 3  # of hyperband
 
 
@@ -140,6 +140,7 @@ def within_bounds(sweep: Sweep, config: dict[str, Any]) -> dict[str, Any]:
 
 MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler]] = {  # by name in SCHEDULERS
     "none": lambda sweep, comparison, longest: Stopping(),
+    "sha": lambda sweep, comparison, longest: Stopping(),  # the searcher halves: see halving.py
     "asha": partial(halving, brackets=1),
     "hyperband": partial(halving, brackets=BRACKETS),
     "median": median,

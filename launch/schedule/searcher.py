@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 from bel.config import TrainConfig
 from bel.run_layout import DECIDED, Outcome
 from launch.runs import Run, SweepRuns, mean
+from launch.schedule.halving import Halving
 from launch.schedule.stopper import SweepStopper
 from launch.schedule.suggestions import Source
 from launch.spec.sweep_file import Sweep
@@ -33,12 +34,17 @@ class TrialSearcher(Searcher):
         adopt: Callable[[Run], None],
         order: Callable[[Run], dict[str, Any]],
         fit_at_once: Callable[[], int],
+        halving: Halving | None = None,
+        end: Callable[[Run, Outcome, str], None] | None = None,
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
         self.source, self.repeats, self.scheduled, self.budget = source, repeats, sweep.scheduler.compares, sweep.budget
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.fit_at_once = fit_at_once  # how many trials
+        self.halving, self.end = halving, end  # `end` ends a run that the halving stops
+        self.exhausted = False  # the source has no more configurations, or the budget is spent
+        self.over: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations that have ended and are not told yet
         self.queue: deque[Run] = deque()
         self.in_tune: set[str] = set()  # keys of runs that Tune has, begun or not
         self.groups: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations with a run that has not ended
@@ -59,7 +65,7 @@ class TrialSearcher(Searcher):
         if self.fill_queue():
             run = self.queue.popleft()
             self.in_tune.add(run.key)
-            return self.order(run)
+            return self.order(run) | {"until": self.halving.until(run) if self.halving else None}
         return None if self.groups else self.FINISHED
 
     def enough(self) -> bool:
@@ -73,16 +79,47 @@ class TrialSearcher(Searcher):
     def fill_queue(self) -> bool:
         """Queue the next runs unless there are some, and return whether there are; decided configurations are skipped."""
         while not self.queue:
-            config = None if self.budget_spent() else self.source.ask()
+            config = self.next_config()
             if config is None:
-                return False
+                return self.halve()
             runs = self.sweep_runs.repeats(self.repeats(config))
             for run in runs:
                 if run.reused:
                     self.adopt(run)
             self.groups[runs[0].group] = config, runs
+            if self.halving:
+                self.halving.add(runs[0])
             self.queue_repeats(runs[0].group)
         return True
+
+    def next_config(self) -> TrainConfig | None:
+        """Return the next configuration, if one may run now."""
+        if self.exhausted or (self.halving and self.halving.closed):
+            return None
+        config = None if self.budget_spent() else self.source.ask()
+        self.exhausted = config is None and self.halving is not None
+        return config
+
+    def halve(self) -> bool:
+        """Stop or queue runs whose cohort has met at a rung, begin the next one after it; return whether a run is queued."""
+        if not self.halving:
+            return False
+        self.halving.closed = self.halving.closed or self.exhausted
+        alive, stopped = self.halving.decide()
+        assert self.end
+        for key, why in stopped.items():
+            if self.sweep_runs.by_key[key].outcome == Outcome.PAUSED:
+                self.end(self.sweep_runs.by_key[key], Outcome.STOPPED, why)
+        for run in alive:
+            if run.outcome == Outcome.PAUSED and run.epoch < (self.halving.until(run) or math.inf):
+                self.sweep_runs.wait(run)
+                self.queue.append(run)
+        if all(run.group in self.over for run in self.halving.cohort):
+            for run in self.halving.cohort:
+                self.tell(*self.over.pop(run.group))
+            self.halving.begin()
+            return not self.exhausted and self.fill_queue()
+        return bool(self.queue)
 
     def budget_spent(self) -> bool:
         """Return whether the budget allows no further configuration."""
@@ -98,7 +135,10 @@ class TrialSearcher(Searcher):
         self.queue.extend(run for run in waiting if run not in self.queue)
         if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):
             del self.groups[group]
-            self.tell(config, turn)
+            if self.halving:
+                self.over[group] = config, turn
+            else:
+                self.tell(config, turn)
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
         """Tell the source the results of a configuration, and count it for budget.patience."""
@@ -111,6 +151,11 @@ class TrialSearcher(Searcher):
         """Go on with the group of a run that is decided or failed."""
         self.in_tune.discard(run.key)
         self.queue_repeats(run.group)
+
+    def pause(self, run: Run) -> None:
+        """Let a run wait for the others of its cohort."""
+        self.sweep_runs.pause(run)
+        self.in_tune.discard(run.key)
 
     def resubmit(self, run: Run) -> bool:
         """Queue a run again after its worker died; return False after too many deaths in one epoch."""

@@ -101,6 +101,7 @@ class StudySource:
         duplicates: list[Trial] = []
         try:
             while len(self.seen) < self.most and (len(duplicates) < MAX_DUPLICATES or self.draw_unseen()):
+                self.study.sampler = sampler(self.sweep, self.draw_seed(len(duplicates)))
                 trial = self.study.ask()
                 config = self.plan.config(self.sweep, suggest(self.sweep, self.plan, trial))
                 if str(config) not in self.seen:
@@ -114,6 +115,11 @@ class StudySource:
         finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
             for trial in duplicates:
                 self.study.tell(trial, state=TrialState.FAIL)
+
+    def draw_seed(self, tried: int) -> int:
+        """Return the seed of a suggestion, which depends on the number of those before: an interruption changes none."""
+        place = (self.sweep.search.seed or 0, len(self.seen), tried)
+        return int(np.random.SeedSequence(place).generate_state(1)[0])
 
     def draw_unseen(self) -> bool:
         """Enqueue a combination of lists that was not suggested yet; return whether one is left."""
@@ -153,16 +159,14 @@ def database_url(path: Path) -> str:
 
 
 def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
-    """Return the study of a sweep, created where there is none; the sampler's seed changes with its number of trials."""
+    """Return the study of a sweep, created where there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=name,
         storage=optuna.storages.RDBStorage(database, engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT}}),
         load_if_exists=True,
         directions=[objective.direction for objective in sweep.search.objectives],
     )
-    study.sampler = sampler(sweep, (sweep.search.seed or 0) + len(study.get_trials(deepcopy=False)))
-    return study
 
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # by search method, from a seed

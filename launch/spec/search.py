@@ -131,6 +131,7 @@ class Scheduler:
     """A scheduler that may stop a trial before its last epoch."""
 
     compares = True  # trials with each other, by their error
+    halves = False  # all trials that it compares wait for each other
     changes: tuple[str, ...] = ()  # fields that may take another value within a run
 
     def check(self, search: Search, space: Mapping[str, Dimension]) -> None:
@@ -141,6 +142,12 @@ class NoScheduler(Scheduler):
     """Every trial runs to its last epoch."""
 
     compares = False
+
+
+class SuccessiveHalving(Scheduler):
+    """Synchronous successive halving (Jamieson and Talwalkar, 2016)."""
+
+    halves = True
 
 
 class PopulationBasedTraining(Scheduler):
@@ -166,6 +173,7 @@ class PopulationBasedTraining(Scheduler):
 
 SCHEDULERS: dict[str, Scheduler] = {
     "none": NoScheduler(),
+    "sha": SuccessiveHalving(),
     "asha": Scheduler(),
     "hyperband": Scheduler(),
     "median": Scheduler(),

@@ -95,6 +95,10 @@ class RunLogger:
             self.queued_epochs[run.key] = run.epoch
             self.writer.put(partial(self.log, snapshot(run), new))
 
+    def pause(self, run: Run) -> None:
+        """Show in MLflow that a run waits."""
+        self.writer.put(lambda client: client.update_run(self.run_ids[run.key], status="SCHEDULED"))
+
     def end(self, run: Run) -> None:
         """Note in a run's folder how it ended, then write its files, close it and remove the folder."""
         if run.outcome in DECIDED:

@@ -121,13 +121,17 @@ def has_files(run: Run, outcome: Outcome, kept: bool = True) -> bool:
 
 def scheduled_histories(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
     """Return by key the epochs, with a metric, of the sweep's own trials of some protocols that the scheduler could stop."""
-    client = MlflowClient()
     found = {}
     for key, (run, _, reused) in store.known.items():
         if not reused and run.data.tags.get(SCHEDULED) == "True" and run.data.params.get("protocol") in protocols:
-            history = client.get_metric_history(run.info.run_id, metric)
-            found[key] = [{"epoch": float(m.step), metric: m.value} for m in sorted(history, key=lambda m: m.step)]
+            found[key] = history(run.info.run_id, metric)
     return found
+
+
+def history(run_id: str, metric: str) -> list[dict[str, float]]:
+    """Return the epochs of a run in MLflow, with a metric."""
+    points = MlflowClient().get_metric_history(run_id, metric)
+    return [{"epoch": float(point.step), metric: point.value} for point in sorted(points, key=lambda point: point.step)]
 
 
 def newest(experiment_id: str, key: str) -> Run | None:

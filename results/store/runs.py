@@ -22,7 +22,12 @@ from results.store.predictions import Predictions, read
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 # Error codes of MLflow that are the request's fault, not the store's.
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
-STATUS = {"FINISHED": Outcome.FINISHED, "RUNNING": Outcome.RUNNING, "KILLED": Outcome.CUT}  # of a run without the tag
+STATUS = {
+    "FINISHED": Outcome.FINISHED,
+    "RUNNING": Outcome.RUNNING,
+    "SCHEDULED": Outcome.PAUSED,
+    "KILLED": Outcome.CUT,
+}  # of a run without the tag
 
 
 def find_run(run_id: str) -> Run:
