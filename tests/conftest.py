@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +22,15 @@ from results.store.sqlite_file import relocate
 
 PROJECT = Path(__file__).parents[1]
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which the test wants missing")
+
+
+BEGAN, MINUTES = time.monotonic(), float(os.environ.get("TEST_MINUTES", "inf"))
+
+
+def pytest_runtest_setup():
+    """Skip the tests that would begin after TEST_MINUTES, where that is set, and say so."""
+    if time.monotonic() - BEGAN > 60 * MINUTES:
+        pytest.skip(f"TEST_MINUTES={MINUTES:g} are over")
 
 
 @pytest.fixture(scope="session", autouse=True)

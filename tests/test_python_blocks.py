@@ -55,15 +55,8 @@ def test_a_sweep(swept_store, swept, capsys):
 @pytest.mark.slow
 def test_a_type_checker_sees_what_they_give(tmp_path):
     (tmp_path / "mine.py").write_text(TYPED)
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file=",
-        "--ignore-missing-imports",
-        "--follow-imports=silent",
-        "mine.py",
-    ]
+    options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
+    command = [sys.executable, "-m", "mypy", *options, "mine.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"MYPYPATH": str(PROJECT)}, capture_output=True, text=True
     )
