@@ -248,7 +248,7 @@ def test_skipped_images_are_said_and_logged(ray_here, rendered, store, capsys, t
 @pytest.mark.slow
 def test_four_trials_share_a_gpu_by_quarters(ray_here, swept, store):
     settings = ["space.head.grid=[bel]", "space.code.grid=[u]", "code_bits=38", "loss=ce", "search.method=grid",
-                "search.trials=null", "space.seed.grid=[0,1,2,3,4]", "epochs=40", "name=quarters",
+                "search.trials=null", "space.seed.grid=[0,1,2,3,4]", "epochs=15", "name=quarters",
                 "resources.cpu=0.1", "resources.gpu=0.25"]  # fmt: skip
     assert sweep.main([str(swept[1]), *(part for setting in settings for part in ("--set", setting))]) == 0
     _, trials = children("quarters")
