@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import mlflow
+import mlflow.cli
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ DOCUMENTS = ("README.md", "bel/README.md", "sweeps/README.md", "launch/README.md
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(\$ |make |python |bel-\w+ |ray |sbatch |pip |git )", re.MULTILINE)
 SCRIPTS = dict(re.findall(r'^(bel-\w+) = "(.+):main"$', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE))
-PROGRAMS = (*SCRIPTS, "make", "python", "ray", "sbatch")
+PROGRAMS = (*SCRIPTS, "make", "mlflow", "pip", "python", "ray", "sbatch", "tensorboard")
 SMALL = {
     "image_size": 32,
     "crop": "frame",
@@ -106,6 +107,8 @@ class Commands:
 
     def run(self, line: str) -> None:
         """Run a line of a document; the environment that `make` sets up is the one of the tests."""
+        if line.startswith("export "):
+            return
         if line.partition("#")[0].strip() == ACTIVATE:
             assert "\nBIN := .venv/bin\n" in (PROJECT / "Makefile").read_text()
             return
@@ -121,7 +124,7 @@ class Commands:
     def make(self, words: list[str]) -> None:
         """`.ci/run` types it, or a target that needs it; the two commands of the demo run here, too."""
         makefile = (PROJECT / "Makefile").read_text()
-        typed = re.findall(r"^make ([\w-]+)", (PROJECT / ".ci/run").read_text(), re.MULTILINE)
+        typed = re.findall(r"^(?:\w+=\d+ )?make ([\w-]+)", (PROJECT / ".ci/run").read_text(), re.MULTILINE)
         needed = [name for target in typed for name in re.findall(rf"^{target}: (.*)$", makefile, re.MULTILINE)]
         assert words[0] in [*typed, *" ".join(needed).split()]
         if words == ["demo"]:
@@ -141,6 +144,20 @@ class Commands:
             at = words.index("--address")
             words = [*words[:at], "--plan"]
         return self.call("launch.sweep", [*words[1:], *sets(small)])
+
+    def pip(self, words: list[str]) -> None:
+        """The tests have what a reader installs."""
+        assert words[0] == "install" and all(word in (PROJECT / "pyproject.toml").read_text() for word in words[1:])
+
+    def mlflow(self, words: list[str]) -> None:
+        """The server knows the options; `tests/services` starts one with them."""
+        known = {option for parameter in mlflow.cli.server.params for option in parameter.opts}
+        assert words[0] == "server" and {word for word in words if word.startswith("--")} <= known
+
+    def tensorboard(self, words: list[str]) -> None:
+        """A sweep's trials were trained before it was to write events; `bel-train` has written some."""
+        assert words[0] == "--logdir"
+        assert words[1] == "runs/tensorboard" or [*Path(words[1]).rglob("events.out.*")]
 
     def ray(self, words: list[str]) -> None:
         """What is submitted to a cluster is run as it is here."""
@@ -205,6 +222,12 @@ def files(folder: Path, rendered: Path) -> None:
     torch.save(published_state(), folder / "BCE_BIWI_BELU.pth")
     aflw2000 = dict.fromkeys(("yaw", "pitch", "roll"), 200)
     torch.save(published_state("direct", widths=aflw2000), folder / "AFLW_direct_full.pth")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_has_a_rule(document):
+    first = {line.split()[0] for line in commands(document)}
+    assert first <= {*PROGRAMS, "export", *ACTIVATE.split()[:1]}
 
 
 @pytest.mark.slow
