@@ -32,6 +32,9 @@ HOURS = "bel.hours"  # of a parent run: hours of all calls
 HEARTBEAT = "bel.beat"  # of a parent run: changes while its driver is alive
 TRIAL = "bel.trial"  # the trial's key, 16 hex digits of its config, code and data
 OUTCOME = "bel.outcome"  # an `Outcome`
+EXTENDS = (
+    "bel.extends"  # run id of what this is with more epochs: of a trial that trial, of a parent run the first sweep's
+)
 REUSED_FROM = "bel.lent_by"  # run id of the same trial in another sweep, whose result this run is
 SCHEDULED = "bel.judged"  # whether the scheduler may stop the trial: it is the first repeat of its configuration
 DROPPED = "bel.dropped"  # its checkpoint was deleted: it is not among the best `keep`
@@ -65,6 +68,8 @@ SELECTION_SPLIT = "selection_split"  # `TrainConfig.selection`: val, test or las
 
 # Artifacts of a run, which a folder of `bel-train` and a trial's own folder have too.
 CHECKPOINT = "best.pt"  # of the best epoch
+LAST = "last.pt"  # checkpoint of the last epoch, in MLflow only where the sweep's `keep_state` says so
+STATES = (CHECKPOINT, LAST)  # kept together: of the best `keep` configurations
 CONFIG = "config.yaml"  # the config as it was resolved
 SPLIT = "split.json"  # how the images were split
 PREDICTIONS = {"val": "val_predictions.parquet", "test": "test_predictions.parquet"}  # by split, image by image
@@ -80,7 +85,6 @@ CODE_FILE = "code_{levels}{suffix}"  # of a registered model: the file of its co
 SWEEP_FILE = "sweep.json"  # of a parent run: the sweep's file
 
 # Files of a trial's own folder that MLflow does not get.
-LAST = "last.pt"  # checkpoint of the last epoch
 END = "end.json"  # how the trial ended, until that is written into MLflow
 DRIVER = "driver.json"  # of a sweep's folder: the parent run that its trials are of, and their driver
 

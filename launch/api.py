@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from bel.errors import UserError, one_of
@@ -19,7 +20,10 @@ from bel.output import Collected, Report
 from launch.console.events import KINDS, Event
 from launch.driver.background import Background
 from launch.driver.estimate import announce
-from launch.driver.preparation import Where, no_bar, prepare
+from launch.driver.preparation import ReadySweep, Where, no_bar, prepare
+from launch.extend.candidates import TOP
+from launch.extend.extending import extended
+from launch.running import silent
 from launch.spec.sweep_file import make_sweep
 from results import Results
 
@@ -81,10 +85,22 @@ class Sweep:
         """
         for kind in kinds:
             one_of("a kind of event", kind, KINDS)
-        return self._events(kinds or KINDS, fresh)
+        return self._events(kinds or KINDS, lambda: prepare(self.spec, self.where, True, fresh, silent, no_bar))
 
-    def _events(self, kinds: tuple[str, ...], fresh: bool) -> Iterator[Event]:
-        ready = prepare(self.spec, self.where, True, fresh, lambda note: None, no_bar)
+    def extend(self, epochs: int, top: int = TOP, from_start: bool = False) -> Results:
+        """Train the best configurations on to more epochs, as `bel-sweep extend`, and return the results of both.
+
+        It is of the sweep that this object ran, else of the latest one of its name. `from_start` trains a trial whose state
+        is not kept from its first epoch. Raises `UserError` for what cannot go on.
+        """
+        name = self.sweep_id or self.name
+        ready = partial(extended, name, top, epochs, from_start, self.where, True, silent, no_bar)
+        for _ in self._events(KINDS, ready):
+            pass
+        return self.results
+
+    def _events(self, kinds: tuple[str, ...], prepared: Callable[[], ReadySweep]) -> Iterator[Event]:
+        ready = prepared()
         self.ended, self.sweep_id, driver = None, ready.store.parent_id, Background(ready)
         try:
             yield from (event for event in driver if event["event"] in kinds)

@@ -39,6 +39,7 @@ BELOW = {  # by room of `launch`: the rooms that it may import
     "tracking": {"spec"},
     "console": {"spec"},
     "driver": {"spec", "schedule", "tracking", "console"},
+    "extend": {"spec", "schedule", "tracking", "console", "driver"},
 }
 
 

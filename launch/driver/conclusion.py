@@ -18,6 +18,7 @@ from launch.console.standings import tables
 from launch.console.summary import conclude
 from launch.schedule.stopper import FULL, HOURS, INTERRUPTED, LOST, NO_GPU, SweepStopper
 from launch.schedule.workload import Workload
+from launch.states import count_states
 from launch.tracking.logger import RunLogger
 from results.store.description import show_view
 from results.store.runs import find_run
@@ -113,7 +114,9 @@ class Conclusion:
     def print_kept(self) -> None:
         """Say how many checkpoints are in the store."""
         with suppress(MlflowException, SQLAlchemyError):  # a count is not worth an error
-            count, size = self.logger.kept(self.workload.sweep_runs.having(*RANKED))
+            ids = self.logger.run_ids
+            kept = [run for run in self.workload.sweep_runs.having(*RANKED) if run.kept and run.key in ids]
+            count, size = count_states([ids[run.key] for run in kept])
             ended = len(self.workload.sweep_runs.ended)
             self.answer.values["checkpoints"] = {"kept": count, "trials": ended, "bytes": size}
             self.say(f"checkpoints kept: {count} of {ended} trials, {size / 1e9:.3f} GB")

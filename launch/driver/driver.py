@@ -32,6 +32,7 @@ from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
 from launch.spec.combinations import Plan
+from launch.states import place
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance
@@ -58,7 +59,9 @@ class Driver:
         self.trials, self.tune = self.folder.of("trials"), self.folder.of("tune")
         curves = self.local("tensorboard") / f"{workload.sweep.name}-{store.parent_id[:8]}"
         self.events_at = curves if "tensorboard" in workload.sweep.log_to else None
-        self.logger = RunLogger(store, self.trials, provenance(), diff_to_keep(), self.events_at)
+        self.logger = RunLogger(
+            store, self.trials, provenance(), diff_to_keep(), self.events_at, workload.sweep.keep_state, ready.origins
+        )
         self.display = self.display_of(quiet, emit)
         self.stopper = SweepStopper(self.sweep_runs)
         self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours)
@@ -229,6 +232,8 @@ class Driver:
     def worker_config(self, run: Run) -> dict[str, Any]:
         """Return Tune's config of a run: what its worker needs to know."""
         folder = self.trials.of(run.key)
+        if run.key in self.logger.origins:
+            place(self.logger.origins[run.key], run.config, folder)
         return {
             "key": run.key,
             "values": run.config.as_dict() | changed_fields(folder, self.sweep.scheduler.changes),

@@ -96,9 +96,10 @@ def costs(workload: Workload) -> Values:
     epochs = images = seconds = 0.0
     for config in configs:
         facts = workload.sweep_runs.facts_of(config)
-        trained = config.epochs * int(facts[TRAIN_IMAGES])
-        validated = config.epochs * int(facts[VAL_IMAGES])
-        epochs, images = epochs + config.epochs, images + trained
+        to_train = workload.epochs(config)
+        trained = to_train * int(facts[TRAIN_IMAGES])
+        validated = to_train * int(facts[VAL_IMAGES])
+        epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
     slots = trials_at_once(resources)
@@ -110,7 +111,9 @@ def costs(workload: Workload) -> Values:
         "early_stopping": workload.sweep.scheduler.compares,
         "hours": seconds * share / slots / 3600,
         "trials_at_once": slots,
-        "checkpoint_bytes": min(workload.sweep.keep, workload.total) * weights,
+        "checkpoint_bytes": min(workload.sweep.keep, workload.total)
+        * weights
+        * (4 if workload.sweep.keep_state else 1),
         "working_bytes": slots * 4 * weights,
         "networks": [network_values(key, probe, part) for key, probe in probes.items()],
     }

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from bel.training.build import build_model
 from launch.driver.probing import resolve_gpu_share
 from launch.driver.ray_cluster import start_ray
 from launch.identity import (
+    Facts,
     check_files,
     data_key,
     facts_by_data,
@@ -30,8 +31,9 @@ from launch.identity import (
 )
 from launch.runs import SweepRuns
 from launch.schedule.workload import Workload, on_seeds, repeats
-from launch.spec.combinations import make_plan
+from launch.spec.combinations import Plan, make_plan
 from launch.spec.sweep_file import Sweep
+from launch.states import Origins
 from launch.tracking.event_files import refuse_missing
 from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
@@ -53,12 +55,21 @@ class ReadySweep:
     workload: Workload
     store: Store
     storage: Folder
+    origins: Origins = field(default_factory=dict)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other drivers away meanwhile, where it is to run."""
         with self.store.lease or nullcontext():
             yield
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials that are given, not made of a space: their plan, and what they go on from, by their facts and their identity."""
+
+    plan: Plan
+    origins: Callable[[Facts, Callable[[TrainConfig], str]], Origins]
 
 
 @dataclass(frozen=True)
@@ -76,29 +87,33 @@ def prepare(
     fresh: bool = False,
     say: Callable[[str], Any] = print,
     progress: Callable[[str], Progress] | None = None,
+    given: Trials | None = None,
 ) -> ReadySweep:
     """Check a sweep, start Ray, prepare the images, and read the store; with `write` also open it for its driver.
 
-    `progress` shows how far the images of a protocol are. Raises `UserError` for what would fail later.
+    `progress` shows how far the images of a protocol are; the trials are those of the space, or `given`. Raises `UserError`
+    for what would fail later.
     """
     storage = Folder.usable("--storage", where.storage, f"{sweep.name}-01234567/trials")
-    plan = make_plan(sweep)
+    plan = given.plan if given else make_plan(sweep)
     check(sweep, plan.configs)
     start_ray(sweep, where.address, say)
     refuse_deleted(connect(write=True).get_experiment_by_name(sweep.name))  # or one that this user may not see
     settled = resolve_gpu_share(sweep, plan.configs, say)
     if settled is not sweep:  # the device is another one where there is no GPU
-        sweep, plan = settled, make_plan(settled)
+        sweep, plan = settled, given.plan if given else make_plan(settled)
     configs = plan.configs
     runs = [run for config in configs for run in (*on_seeds(sweep, config), *repeats(sweep, config))]
     find = partial(facts_by_data, progress=progress or progress_bar)
     facts = find(runs)
     refuse_other_images(sweep, [facts[data_key(config)] for config in configs])
     refuse_large_batches([*plan.upper_configs(sweep), *runs], facts)
+    origins = given.origins(facts, lambda config: identify(sweep, config, facts[data_key(config)])) if given else {}
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
     store = retry(lambda: open_store(sweep, key, fresh, say) if write else read_store(sweep, key, fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
-    return ReadySweep(Workload(sweep, plan, sweep_runs), store, storage)
+    begun = {trial: origin.epoch for trial, origin in origins.items()}
+    return ReadySweep(Workload(sweep, plan, sweep_runs, begun), store, storage, origins)
 
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:

@@ -1,6 +1,8 @@
 """The workload of a sweep: its configurations, their repeats over seeds and folds, and how many runs they are."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
@@ -47,8 +49,11 @@ def best_of(sweep: Sweep, contender: list[TrainConfig], sweep_runs: SweepRuns) -
 class Workload:
     """The runs of a sweep."""
 
-    def __init__(self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns) -> None:
+    def __init__(
+        self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns, begun: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
+        self.begun = begun  # by key of a run: epochs of the one that it goes on from
         self.plans = plans_by_protocol(sweep, plan)
         lists = [] if sweep.method.suggests else [draw(sweep, protocol_plan) for protocol_plan in self.plans]
         self.drawn = [[plan.config(sweep, values) for values in drawn] for drawn in lists]
@@ -94,6 +99,11 @@ class Workload:
             contenders = {contender_key(config, tune): config for config in configs}
             runs += [fold for config in contenders.values() for fold in repeats(self.sweep, config)]
         return runs
+
+    def epochs(self, config: TrainConfig) -> int:
+        """Return how many epochs a run is to train: all, or those after the ones of the run that it goes on from."""
+        key = self.sweep_runs.identify(config, self.sweep_runs.facts_of(config)) if self.begun else ""
+        return config.epochs - self.begun.get(key, 0)
 
     @property
     def done(self) -> int:

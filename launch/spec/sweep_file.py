@@ -77,7 +77,7 @@ class Budget:
 class Sweep:
     """One experiment: fixed fields, dimensions by config field, search, resources, budget, how many checkpoints to keep.
 
-    `system_metrics` says whether trials also log how their machine is used.
+    `keep_state` says whether these keep their last state, too; `system_metrics` whether trials log how their machine is used.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Sweep:
     resources: Resources = field(default_factory=Resources)
     budget: Budget = field(default_factory=Budget)
     keep: int = key(20, 1, 1_000_000)
+    keep_state: bool = key(False)
     system_metrics: bool = key(False)
     log_to: tuple[str, ...] = key((), check=log_targets)
     on_end: str | None = key(None, check=command_line)

@@ -5,9 +5,9 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -22,10 +22,10 @@ from bel.run_layout import (
     DROPPED,
     END,
     ERROR,
+    EXTENDS,
     GIT_COMMIT,
     GIT_DIRTY,
     HOST,
-    LAST,
     LONG_PARAMETERS,
     OUTCOME,
     PACKAGES,
@@ -35,29 +35,24 @@ from bel.run_layout import (
     REUSED_FROM,
     SCHEDULED,
     SELECTION,
+    STATES,
     TRIAL,
     Outcome,
 )
 from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
+from launch.states import Origins, delete_states
 from launch.tracking.event_files import EventFiles
 from launch.tracking.figures import draw_code, draw_curve
 from launch.tracking.params import dataset, parameters, split_long
 from launch.tracking.parent_logger import ParentLogger
-from launch.tracking.store import FILES, Store, has_files, search, tagged
+from launch.tracking.store import FILES, STATUS, Store, has_files, search, tagged
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
 
 END_FIELDS = ("group", "outcome", "reason", "history", "machine", "kept")  # fields of a run in `END`
 ORIGIN = (HOST, DEVICE, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, PACKAGES)  # tags that a reused run keeps
 MOST_METRICS = 1000  # that MLflow takes at once
-STATUS = {
-    Outcome.FINISHED: "FINISHED",
-    Outcome.STOPPED: "FINISHED",
-    Outcome.DIVERGED: "FAILED",
-    Outcome.FAILED: "FAILED",
-    Outcome.CUT: "KILLED",
-}
 
 
 def snapshot(run: Run) -> Run:
@@ -69,9 +64,17 @@ class RunLogger:
     """Writes the runs of a sweep in one thread, in order; a write that is repeated changes nothing."""
 
     def __init__(
-        self, store: Store, folder: Folder, tags: dict[str, str], diff: bytes, events: Path | None = None
+        self,
+        store: Store,
+        folder: Folder,
+        tags: dict[str, str],
+        diff: bytes,
+        events: Path | None = None,
+        keep_state: bool = False,
+        origins: Origins = MappingProxyType({}),
     ) -> None:
         self.store, self.folder, self.diff, self.event_files = store, folder, diff, EventFiles(events)
+        self.keeps, self.origins = STATES if keep_state else (CHECKPOINT,), origins
         self.guard = store.lease.check if store.lease else lambda: None
         self.writer = Writer(self.guard)
         self.parent = ParentLogger(store.parent_id, self.writer)
@@ -127,6 +130,7 @@ class RunLogger:
             self.logged_epochs[run.key] = max((metric.step for metric in history), default=0)
         else:
             tags = self.tags | {TRIAL: run.key, SELECTION: run.config.selection, SCHEDULED: str(run.is_scheduled)}
+            tags |= {EXTENDS: self.origins[run.key].run_id} if run.key in self.origins else {}
             start = int((begun or run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
             self.run_ids[run.key] = made.info.run_id
@@ -190,32 +194,23 @@ class RunLogger:
             if self.diff:
                 (Path(work) / CHANGES).write_bytes(self.diff)
             client.log_artifacts(run_id, work)
+        left_out = {END, *STATES} - set(self.keeps if run.kept and outcome != Outcome.DIVERGED else ())
         for name in folder.names():
-            if name not in (LAST, END) and (name != CHECKPOINT or (run.kept and outcome != Outcome.DIVERGED)):
+            if name not in left_out:
                 with folder.reading(name) as path:
                     client.log_artifact(run_id, str(path))
 
     def drop(self, run: Run) -> None:
-        """Delete the checkpoint of a run from the store."""
+        """Delete the checkpoint of a run from the store, and its last state."""
         if run.logged is None or run.reused or DROPPED not in run.logged.data.tags:
             self.writer.put(partial(self.delete, snapshot(run)))
 
     def delete(self, run: Run, client: MlflowClient) -> None:
         """The write of `drop`; a checkpoint that was registered as a model stays."""
         logged = client.get_run(self.run_ids[run.key])
-        if REGISTERED in logged.data.tags:
-            return
-        repository = get_artifact_repository(logged.info.artifact_uri)
-        if any(file.path == CHECKPOINT for file in repository.list_artifacts()):
-            repository.delete_artifacts(CHECKPOINT)
-        client.set_tag(self.run_ids[run.key], DROPPED, "its checkpoint is not among those that the sweep keeps")
-
-    def kept(self, runs: list[Run]) -> tuple[int, int]:
-        """Return how many checkpoints of some runs are in the store, and their size in bytes."""
-        client = MlflowClient()
-        ids = [self.run_ids[run.key] for run in runs if run.kept and run.key in self.run_ids]
-        sizes = [f.file_size or 0 for run_id in ids for f in client.list_artifacts(run_id) if f.path == CHECKPOINT]
-        return len(sizes), sum(sizes)
+        if REGISTERED not in logged.data.tags:
+            delete_states(logged)
+            client.set_tag(logged.info.run_id, DROPPED, "its checkpoint is not among those that the sweep keeps")
 
     def replay(self, sweep_runs: SweepRuns) -> None:
         """Write the runs that ended in an earlier call, which noted that in their folders but did not write them."""

@@ -16,7 +16,8 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from bel.errors import UserError, shown
 from bel.files import refuse_folder
-from bel.run_layout import DRIVER, EXPERIMENT_KIND, FRESH, GENERATION, NOTE, PARENT, STORE, SWEEP, SWEEP_FILE
+from bel.run_layout import DRIVER, EXPERIMENT_KIND, EXTENDS, FRESH, GENERATION, NOTE, PARENT, STORE, SWEEP, SWEEP_FILE
+from launch.spec.extension import Extension
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import acquire, is_free, process_alive, process_identity
 from launch.tracking.provenance import context
@@ -122,7 +123,10 @@ def make_parent(client: MlflowClient, experiment_id: str, sweep: Sweep, number: 
     """Create a candidate for the parent run."""
     tags = context() | {GENERATION: str(number), NOTE: about(sweep)}
     tags |= {FRESH: "yes"} if fresh else {}
-    return client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({sweep.search.method})")
+    how = sweep.search.method
+    if isinstance(sweep, Extension):
+        tags, how = tags | {EXTENDS: sweep.root}, f"to {sweep.epochs} epochs"
+    return client.create_run(experiment_id, tags=tags, run_name=f"{sweep.name} ({how})")
 
 
 def about(sweep: Sweep) -> str:

@@ -38,7 +38,14 @@ from results.store.runs import file_names
 from results.store.runs import outcome as outcome_of
 
 FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that has an error, beside its checkpoint
-KEY_FIELDS = ("name", "base", "space", "exclude", "points", "search")  # of a sweep: those that identify it
+KEY_FIELDS = ("name", "base", "space", "exclude", "points", "search", "root")  # of a sweep: those that identify it
+STATUS = {  # of a run in MLflow
+    Outcome.FINISHED: "FINISHED",
+    Outcome.STOPPED: "FINISHED",
+    Outcome.DIVERGED: "FAILED",
+    Outcome.FAILED: "FAILED",
+    Outcome.CUT: "KILLED",
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
-from bel.run_layout import LONG_PARAMETERS, OUTCOME, PARENT, PREDICTIONS, RANKED, SWEEP_FILE, TRIAL, Outcome
+from bel.run_layout import EXTENDS, LONG_PARAMETERS, OUTCOME, PARENT, PREDICTIONS, RANKED, SWEEP_FILE, TRIAL, Outcome
 from results.store.connect import connect
 from results.store.predictions import Predictions, read
 
@@ -52,13 +52,18 @@ def with_long_parameters(run: Run) -> Run:
     return run
 
 
-def section_of(parent: Run, name: str) -> dict[str, Any]:
-    """Return a section of a sweep's file, such as `search`; empty for a run without one, or with a file of another kind."""
+def sweep_file(parent: Run) -> dict[str, Any]:
+    """Return a sweep's file; empty for a run without one, or with a file of another kind."""
     try:
         content = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/{SWEEP_FILE}")
     except (MlflowException, OSError, ValueError, RecursionError):
         return {}
-    found = content.get(name) if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def section_of(parent: Run, name: str) -> dict[str, Any]:
+    """Return a section of a sweep's file, such as `search`; empty where there is none."""
+    found = sweep_file(parent).get(name)
     return found if isinstance(found, dict) else {}
 
 
@@ -81,27 +86,43 @@ def parent_of(run: Run) -> Run:
 
 
 def latest_sweep(name: str) -> Run:
-    """Find the latest parent run of an experiment. Raises `UserError` where there is none."""
+    """Find the latest sweep of an experiment, for an extension the sweep before. Raises `UserError` where there is none."""
     client = connect()
     if experiment := client.get_experiment_by_name(name):
         for run in client.search_runs([experiment.experiment_id], max_results=1, order_by=["start_time DESC"]):
-            return parent_of(run)
+            return first_of(parent_of(run))
     known = [e.name for e in mlflow.search_experiments() if e.name != "Default"]
     raise UserError(
         f"no sweep {name!r} in the MLflow store {mlflow.get_tracking_uri()}: it has {known}; or give a run id"
     )
 
 
-def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
-    """Find all trials of some sweeps, however they ended, each once; `condition` is one of MLflow's filters.
+def first_of(sweep: Run) -> Run:
+    """Return the sweep whose best trials a sweep made longer, where the store still has it; another sweep is its own."""
+    try:
+        return find_run(sweep.data.tags[EXTENDS]) if EXTENDS in sweep.data.tags else sweep
+    except UserError:
+        return sweep
 
-    Raises `UserError` for a condition that MLflow refuses.
+
+def family(sweep: Run) -> list[str]:
+    """Return the ids of the parent runs of a sweep and of those that made its best trials longer, the first sweep's first."""
+    first = sweep.data.tags.get(EXTENDS, sweep.info.run_id)
+    longer = mlflow.search_runs([sweep.info.experiment_id], f"tags.`{EXTENDS}` = '{first}'", output_format="list")
+    return list(dict.fromkeys([first, *(run.info.run_id for run in longer), sweep.info.run_id]))
+
+
+def trials(sweeps: Sequence[Run], condition: str = "") -> list[Run]:
+    """Find all trials of some sweeps, and of those that made them longer, however they ended, each once.
+
+    `condition` is one of MLflow's filters. Raises `UserError` for one that MLflow refuses.
     """
     found: dict[str, Run] = {}
-    for parent in sweeps:
-        where = f"tags.`{PARENT}` = '{parent.info.run_id}'" + (f" and {condition}" if condition else "")
+    parents = {run_id: sweep.info.experiment_id for sweep in sweeps for run_id in family(sweep)}
+    for parent_id, experiment_id in parents.items():
+        where = f"tags.`{PARENT}` = '{parent_id}'" + (f" and {condition}" if condition else "")
         try:
-            runs = mlflow.search_runs([parent.info.experiment_id], where, output_format="list")
+            runs = mlflow.search_runs([experiment_id], where, output_format="list")
         except MlflowException as error:
             if error.error_code not in NOT_FOUND:
                 raise

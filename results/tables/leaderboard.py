@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bel.output import as_json as json_document
-from bel.run_layout import BEST_EPOCH, SELECTION_SPLIT
+from bel.run_layout import BEST_EPOCH, EXTENDS, SELECTION_SPLIT
 from bel.text import axis_cells, axis_titles, cell, columns, harmless, markdown_table
+from results.analysis.configurations import Configuration
 from results.analysis.leaderboard import Board, Standing, method
 from results.analysis.statistics import LEVEL
 from results.tables.frames import flat
@@ -43,6 +44,8 @@ def table_columns(board: Board) -> list[Column]:
         Column(lambda s: s.configuration.name, "configuration"),
         Column(full_name, title="configuration"),
         *map(parameter_column, PARAMETERS),
+        Column(lambda s: extended_runs(s.configuration), "extends"),
+        Column(partial(goes_on_from, board), title="goes on from"),
         Column(lambda s: s.configuration.seed_count, "seeds"),
         Column(partial(seeds, board), title="seeds"),
         Column(lambda s: len(s.configuration.runs), "runs"),
@@ -99,6 +102,18 @@ def full_name(standing: Standing) -> str:
     """Return a configuration's name with what it lacks."""
     one = standing.configuration
     return one.name + (f" ({'; '.join(one.lacking)})" if one.lacking else "")
+
+
+def extended_runs(one: Configuration) -> list[str]:
+    """Return the ids of the runs that a configuration's runs are with more epochs."""
+    return [run.data.tags[EXTENDS] for run in one.runs if EXTENDS in run.data.tags]
+
+
+def goes_on_from(board: Board, standing: Standing) -> str:
+    """Return the rank of the configuration that one is with more epochs; empty for none, or one that is not in the table."""
+    ids, decoder = set(extended_runs(standing.configuration)), standing.configuration.decoder
+    others = [other for other in board.standings if other.configuration.decoder == decoder]
+    return " ".join(f"rank {o.rank}" for o in others if ids & {run.info.run_id for run in o.configuration.runs})
 
 
 def seeds(board: Board, standing: Standing) -> str:
