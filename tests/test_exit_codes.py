@@ -9,9 +9,10 @@ import pytest
 
 from bel.data import command as data
 from bel.text import command
-from launch import codes, sweep, train
+from launch import codes, running, sweep, train
 from launch.driver.conclusion import EXIT_CODES, Conclusion
 from launch.driver.driver import Driver
+from launch.extend import command as extend
 from results.commands import best, calibrate, compare, folds, leaderboard, report, study
 from results.commands.main import COMMANDS
 from results.predict import command as predict
@@ -23,7 +24,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-data": [data.main, data.synth, data.prepare_parts, data.show_labels, data.check_folder],
     "bel-train": [train.main],
     "bel-codes": [codes.main, codes.describe],
-    "bel-sweep": [sweep.main, sweep.run, Driver.run, Conclusion.exit_code],
+    "bel-sweep": [sweep.main, extend.main, running.carry_out, Driver.run, Conclusion.exit_code],
     "bel-eval": [evaluate.main],
     "bel-results": [
         *(best.best, best.register, calibrate.calibrate, compare.compare, folds.folds),
@@ -33,7 +34,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-predict": [predict.main, predict.predict],
 }
 ELSEWHERE = {  # calls whose codes are those of another function of the list
-    *("run", "register", "write_checked", "conclude", "describe", "predict"),
+    *("run", "register", "write_checked", "conclude", "describe", "predict", "carry_out"),
 }
 
 
@@ -65,6 +66,8 @@ def codes_in(value, values):
             return {0, 1}
         case ast.Call(func=ast.Attribute(value=ast.Name(id="EXIT_CODES"))):
             return set(EXIT_CODES.values())
+        case ast.Call(func=ast.Subscript(value=ast.Name(id="COMMANDS"))):
+            return set()
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in ELSEWHERE:
             return set()
         case ast.Name(id=name) if name in values:

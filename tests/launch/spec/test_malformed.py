@@ -198,7 +198,7 @@ CASES = {
     "search of text": ({"search": "grid"}, "search must be a mapping of names to values, got 'grid'"),
     "unknown key in search": ({"search": {"method": "grid", "trails": 3}}, r"unknown key in search 'trails': choose from"),
     "unknown method": ({"search": {"method": "bayes"}}, r"search.method must be one of \['grid', 'random', 'tpe', 'cmaes'"),
-    "unknown scheduler": (searched(LISTS, scheduler="fifo"), r"must be one of \['none', 'asha', 'hyperband', 'median', 'pbt'"),
+    "unknown scheduler": (searched(LISTS, scheduler="fifo"), r"must be one of \['none', 'sha', 'asha', 'hyperband', 'median'"),
     "search without trials": ({"search": {"method": "gp"}}, "search.method gp needs search.trials: say how many"),
     "trials of a grid": (searched(LISTS, trials=3), "search.trials belongs to the methods random, tpe, cmaes and gp"),
     "seed of a grid": (searched(LISTS, seed=3), "search.seed belongs to the methods random, tpe, cmaes and gp"),
