@@ -47,7 +47,7 @@ HOST = "host"  # that trained it
 DEVICE = "device"  # that trained it: the GPU's or the CPU's name
 CODE_VERSION = "code_version"  # twelve hex digits of the source that decides a result
 SELECTION = "selection"  # `TrainConfig.selection`
-ERROR = "error"  # why a trial failed
+ERROR = "error"  # why a trial failed, or why `sha` stopped it
 
 # Metrics of a run; those of the validation and the test split begin with the split's name.
 OBJECTIVE = "val/best_mae_groups"  # the error of a run: of its best epoch, each group counted once
