@@ -8,7 +8,7 @@ class Outcome(str, Enum):
 
     WAITING = "waiting"  # to start, or to start again after its worker died
     RUNNING = "running"  # on a worker
-    PAUSED = "paused"  # waits for others at a rung of its scheduler; it has no worker
+    PAUSED = "paused"  # waits at a rung or because somebody paused it; its worker is free
     FINISHED = "finished"  # trained to its last epoch
     STOPPED = "stopped"  # ended by the scheduler before its last epoch; it has an error
     DIVERGED = "diverged"  # its loss or validation error was not finite; it counts as the worst
@@ -30,6 +30,11 @@ GENERATION = "bel.generation"  # of a parent run: how many `--fresh` calls made 
 FRESH = "bel.fresh"  # of a parent run: it reuses no trial from before
 HOURS = "bel.hours"  # of a parent run: hours of all calls
 HEARTBEAT = "bel.beat"  # of a parent run: changes while its driver is alive
+COMMAND = "bel.command."  # of a parent run, before an id: what a user asks of the sweep while it runs, JSON
+ANSWER = "bel.answer."  # of a parent run, before the same id: what its driver did, or why it refused, JSON
+STATUS = "bel.status"  # of a parent run: queue, running trials, time left, cost and last decisions, JSON
+WATCH = "bel.watch"  # of a parent run: the same as text, for MLflow's UI
+STOPPED_BY = "bel.stopped_by"  # of a trial that stopped early: by whom, after which epoch, and against what value, JSON
 TRIAL = "bel.trial"  # the trial's key, 16 hex digits of its config, code and data
 OUTCOME = "bel.outcome"  # an `Outcome`
 EXTENDS = (

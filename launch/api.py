@@ -25,6 +25,9 @@ from launch.extend.candidates import TOP
 from launch.extend.extending import extended
 from launch.running import silent
 from launch.spec.sweep_file import make_sweep
+from launch.steering import client
+from launch.steering.status import status
+from launch.steering.targets import Target, find_target
 from results import Results
 
 
@@ -109,6 +112,53 @@ class Sweep:
             self.ended = driver.answer.report
         for problem in driver.problems:
             warnings.warn(f"sweep {self.name}: {problem}", stacklevel=2)
+
+    def status(self) -> Report:
+        """Say what the sweep is doing, from the store: in this process, in another one, or not at all any more."""
+        return status(self._target().parent)
+
+    def stop(self, trial: str | None = None, *, now: bool = False) -> Report:
+        """End a trial, or without one the sweep, after the present epochs; with `now` a sweep at once.
+
+        A trial is its run id, 4 or more digits of its beginning, or its name. As the others below, it asks the driver,
+        which may be another process on another host, and returns its answer. Raises `UserError` where it is refused.
+        """
+        if now and trial:
+            raise UserError("now is of a sweep: a trial stops after its present epoch")
+        return client.ask(self._target(trial), client.STOP, {"now": True} if now else {})
+
+    def pause(self, trial: str | None = None) -> Report:
+        """Let a trial wait after its present epoch, or without one all of them, so that none begins."""
+        return client.ask(self._target(trial), client.PAUSE)
+
+    def resume(self, trial: str | None = None) -> Report:
+        """Let a trial, or without one the sweep, go on that was paused."""
+        return client.ask(self._target(trial), client.RESUME)
+
+    def prioritise(self, trial: str) -> Report:
+        """Let a trial begin before all others."""
+        return client.ask(self._target(trial), client.PRIORITISE)
+
+    def add(
+        self, values: Mapping[str, Any] | None = None, *, value: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Report:
+        """Add a configuration, by its fields over the base, or with `value={field: value}` another value of a list."""
+        given = {**(values or {}), **fields}
+        if (value is None) == (not given) or (value is not None and len(value) != 1):
+            raise UserError("add takes the fields of a configuration, or value={field: value} of one list")
+        return client.ask(self._target(), client.ADD, {"values": given} if value is None else {"value": dict(value)})
+
+    def set(self, *, trials: int | None = None, at_once: int | str | None = None) -> Report:
+        """Change the number of trials of a search, or how many run at most at once ("none": as many as fit)."""
+        given = {name: value for name, value in {"trials": trials, "at_once": at_once}.items() if value is not None}
+        if not given:
+            raise UserError("set takes trials or at_once")
+        return client.ask(self._target(), client.SET, given)
+
+    def _target(self, trial: str | None = None) -> Target:
+        """Return the sweep in the store, or one of its trials."""
+        sweep = self.sweep_id or self.name
+        return find_target(sweep) if trial is None else find_target(trial, sweep)
 
     @property
     def results(self) -> Results:

@@ -42,6 +42,10 @@ class Run:
     kept: bool = True  # whether its checkpoint is kept
     logged: Logged | None = None  # its run in MLflow, where it was decided before this call
     reused: bool = False  # whether another sweep trained it
+    halted: Outcome | None = (
+        None  # how it ends after its present epoch, where a user or the number of places wants that
+    )
+    stopped_by: dict[str, Any] = field(default_factory=dict)  # who stopped it, after which epoch, against what value
 
     @property
     def epoch(self) -> int:
@@ -155,8 +159,21 @@ class SweepRuns:
     def begin(self, key: str, now: float) -> Run:
         """Enter that a worker starts a run or goes on with it."""
         run = self.by_key[key]
-        run.outcome, run.begun = Outcome.RUNNING, run.begun or now
+        run.outcome, run.begun, run.halted, run.stopped_by = Outcome.RUNNING, run.begun or now, None, {}
         return run
+
+    def halt(self, run: Run, outcome: Outcome) -> None:
+        """Enter how a run ends that has just trained an epoch, though it could go on."""
+        run.halted = outcome
+
+    def stop(self, run: Run, stopped_by: dict[str, Any]) -> None:
+        """Enter who stops a run: a scheduler or a user, `by`, after an `epoch`, with a `value` and `against` which."""
+        run.stopped_by = stopped_by
+
+    def resume(self, run: Run) -> None:
+        """Enter that a run that had paused waits for a worker."""
+        if run.outcome == Outcome.PAUSED:
+            run.outcome = Outcome.WAITING
 
     def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
         """Enter how a run ended."""

@@ -11,9 +11,11 @@ from launch.driver.preparation import prepare
 from launch.extend import command as extend
 from launch.running import add_options, carry_out, place_of, refuse_together
 from launch.spec.sweep_file import read_sweep
+from launch.steering import command_line
 from results.store.faults import store_command
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"extend": extend.main}  # a first word that is no sweep file
+# By a first word that is no sweep file.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"extend": extend.main} | command_line.COMMANDS
 
 
 @store_command

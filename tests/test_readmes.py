@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from bel.run_layout import PARENT
+from launch.steering import command_line
 from tests.conftest import PROJECT, working_in
 from tests.results.retest.test_published import published_state
 
@@ -169,6 +170,13 @@ class Commands:
         at = words.index("sweeps/slurm.sbatch")
         assert all(word.startswith("--") for word in words[:at])
         self.python(["launch/sweep.py", *words[at + 1 :], "--address"])
+
+    def bel_sweep(self, words: list[str]) -> None:
+        """What steers a sweep is read; `tests/launch/steering` has one that runs."""
+        if words[0] in command_line.ABOUT:
+            assert command_line.options(words).command == words[0]
+        else:
+            self.call(SCRIPTS["bel-sweep"], words)
 
     def bel_data(self, words: list[str]) -> None:
         """Images are small and few."""

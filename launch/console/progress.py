@@ -116,16 +116,21 @@ class ProgressDisplay:
         return f"{text}{self.eta()}"
 
     def eta(self) -> str:
-        """Return the time left at the pace so far, counted in epochs."""
+        """Return the time left, as text."""
+        left = self.seconds_left()
+        return "" if left is None else f", about {duration(left)} left"
+
+    def seconds_left(self) -> float | None:
+        """Return the time left at the pace so far, counted in epochs; None before there is one."""
         now = [run for run in self.sweep_runs if not run.decided_earlier]
         begun = sum(pace.part for pace in self.paces.values())
         done = sum(run.epoch - run.resumed for run in now) + begun
         if not done or not now:
-            return ""
+            return None
         longest = sum(run.config.epochs for run in now) / len(now)
         ended = [run.epoch for run in now if run.outcome in (Outcome.FINISHED, Outcome.STOPPED)]
         usual = sum(ended) / len(ended) if ended else longest
         left = max(self.total - len(self.sweep_runs.ended), 0) * usual - sum(
             run.epoch for run in self.sweep_runs.having(Outcome.RUNNING, Outcome.PAUSED)
         )
-        return f", about {duration(max(left - begun, 0) * (time.monotonic() - self.began) / done)} left"
+        return max(left - begun, 0) * (time.monotonic() - self.began) / done

@@ -16,6 +16,8 @@ from launch.runs import Run, SweepRuns, pareto_front
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import FULL, HOURS, NO_GPU, SweepStopper
 from launch.spec.sweep_file import Sweep
+from launch.steering.steering import Steering
+from launch.steering.watch import Watch
 from launch.tracking.logger import RunLogger
 
 
@@ -44,6 +46,8 @@ class SweepCallback(TrialProgressCallback):
         stopper: SweepStopper,
         display: ProgressDisplay,
         hours_before: float,
+        steering: Steering,
+        watch: Watch,
     ) -> None:
         self.sweep, self.sweep_runs, self.logger, self.stopper, self.display = (
             sweep,
@@ -52,6 +56,8 @@ class SweepCallback(TrialProgressCallback):
             stopper,
             display,
         )
+        self.steering, self.watch = steering, watch
+        steering.end = self.end
         self.searcher: TrialSearcher | None = None  # of the present stage
         self.missing: list[tuple[str, float]] = []  # resources that no node of the cluster has any more, as reported
         self.began, self.hours_before = time.monotonic(), hours_before
@@ -75,14 +81,21 @@ class SweepCallback(TrialProgressCallback):
 
         Raises `KeyboardInterrupt` where the sweep is to stop at once.
         """
-        self.stopper.check()
         self.check_lease()
+        self.heed()
+
+    def heed(self) -> None:
+        """Do what users ask for, and note what changed: also while nothing runs, where Tune makes no step."""
+        if self.steering.heed():
+            self.display.total, self.watch.changed = self.steering.workload.total, True
+        self.watch.note(self.hours, self.searcher)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the run in MLflow, or go on with it."""
         self.check_lease()
         run = self.sweep_runs.begin(trial.config["key"], time.time())
         self.logger.begin(run)
+        self.watch.began(run)
         self.display.trial_started(run)
 
     def on_trial_result(
@@ -95,26 +108,42 @@ class SweepCallback(TrialProgressCallback):
         for note in result.get("notes", ()):
             self.display.say(f"{run.name}: {note}", always=True)
         self.logger.epochs(run)
+        self.watch.changed = True
         self.display.epochs(run, [entry for entry in run.history if entry["epoch"] > max(before, run.resumed)])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the run with the outcome that it reports, or as stopped by the scheduler, or cut off with the sweep."""
         self.check_lease()
         run = self.sweep_runs.by_key[trial.config["key"]]
+        if run.outcome == Outcome.WAITING and self.searcher and not self.stopper.reason:  # another one is to begin
+            self.searcher.give_back(run)
+            return
         if run.outcome == Outcome.WAITING and not run.begun:  # the sweep stopped before it could begin
             return
-        outcome = Outcome(trial.last_result.get("outcome") or (Outcome.CUT if self.stopper.reason else Outcome.STOPPED))
+        ended = Outcome.CUT if self.stopper.reason and not run.stopped_by else run.halted or Outcome.STOPPED
+        outcome = Outcome(trial.last_result.get("outcome") or ended)
+        if outcome == Outcome.PAUSED and run.key in self.stopper.control.stops:  # at a rung, where Tune asked nobody
+            self.sweep_runs.stop(run, {"by": self.stopper.control.stops[run.key], "epoch": run.epoch})
+            outcome = Outcome.STOPPED
         if trial.last_result.get("disk_full"):
             self.stopper.request(FULL, f"the disk is full ({run.reason})")
         if outcome == Outcome.PAUSED and self.searcher is not None and not self.stopper.reason:
-            self.searcher.pause(run)
-            self.logger.pause(run)
+            self.pause(run)
         elif outcome in RANKED and (missing := self.logger.missing_files(run)):
             self.logger.folder.of(run.key).remove()
             why = f"{', '.join(missing)} of it are gone from its folder: it is trained again"
             self.requeue(run, why, failure=why)
         else:
             self.end(run, Outcome.CUT if outcome == Outcome.PAUSED else outcome)
+
+    def pause(self, run: Run) -> None:
+        """Let a run wait without a worker."""
+        assert self.searcher is not None
+        self.searcher.pause(run)
+        self.logger.pause(run)
+        self.watch.ended(run)
+        if run.halted:
+            self.display.say(f"{run.name}: paused after epoch {run.epoch}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Give the run of a worker that died, perhaps before it could begin, to another one, while a GPU is there."""
@@ -165,6 +194,7 @@ class SweepCallback(TrialProgressCallback):
     def end(self, run: Run, outcome: Outcome, reason: str | None = None) -> None:
         """End a run: write it, say so, and tell the searcher."""
         self.sweep_runs.end(run, outcome, reason)
+        self.watch.ended(run)
         if outcome in RANKED:
             self.drop_checkpoints()
         try:

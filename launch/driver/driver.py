@@ -11,10 +11,12 @@ import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from bel.config import TrainConfig
 from bel.errors import shown
 from bel.output import Answer
 from bel.plugins.registry import sources
-from bel.run_layout import DATA_DIGEST
+from bel.run_layout import DATA_DIGEST, LAST, STATUS
+from bel.text import listed
 from bel.training.source import code_version
 from launch.console.events import Event, Events
 from launch.console.progress import ProgressDisplay
@@ -29,10 +31,12 @@ from launch.runs import Run
 from launch.schedule.halving import Halving
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
-from launch.schedule.stopper import INTERRUPTED, LOST, SweepStopper
+from launch.schedule.stopper import HELD, INTERRUPTED, LOST, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
 from launch.spec.combinations import Plan
 from launch.states import place
+from launch.steering.steering import Steering
+from launch.steering.watch import Watch
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance
@@ -64,8 +68,20 @@ class Driver:
         )
         self.display = self.display_of(quiet, emit)
         self.stopper = SweepStopper(self.sweep_runs)
-        self.callback = SweepCallback(self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours)
+        self.steering, watch = self.steering_of(ready.admit)
+        self.callback = SweepCallback(
+            self.sweep, self.sweep_runs, self.logger, self.stopper, self.display, store.hours, self.steering, watch
+        )
         self.conclusion = Conclusion(workload, self.logger, self.stopper, self.display.say, answer)
+
+    def steering_of(self, admit: Callable[[TrainConfig], None]) -> tuple[Steering, Watch]:
+        """Return what does as users ask, and what notes the state of the sweep."""
+        begun = lambda key: LAST in self.trials.of(key).names()  # noqa: E731
+        say = lambda text: self.display.say(text, always=True)  # noqa: E731
+        steering = Steering(self.workload, self.store, self.stopper, admit, begun, say)
+        gpu, display = float(self.sweep.resources.gpu), self.display
+        control, noted = self.stopper.control, steering.tags.get(STATUS, "")
+        return steering, Watch(self.sweep_runs, control, display, self.logger.parent, gpu, noted)
 
     def run(self) -> int:
         """Run the stages, write all of it, conclude and run `on_end`; return the exit code."""
@@ -76,6 +92,8 @@ class Driver:
         claim_folder(self.folder, self.store, self.display.say)
         self.tune.remove()  # of a driver that was killed
         self.logger.replay(self.sweep_runs)
+        self.steering.start()
+        self.display.total = self.workload.total  # with what was added in earlier calls
         try:
             with self.stopper.on_signals():
                 self.run_stages()
@@ -113,6 +131,8 @@ class Driver:
         self.callback.close()
         if lacking := [run for run in self.sweep_runs if run.decided_earlier and self.logger.event_files.lacks(run)]:
             self.display.say(f"{len(lacking)} trials that ended before have no event file: MLflow has their curves")
+        self.callback.watch.note(self.callback.hours, None, always=True)
+        self.steering.close(patience)
         self.logger.parent.progress(self.callback.hours)
         self.logger.parent.finish(self.conclusion.status)
         self.display.close()
@@ -126,22 +146,25 @@ class Driver:
         """Run each protocol that is searched by itself."""
         for number, plan in enumerate(self.workload.plans):
             if not self.stopper.reason:
-                self.run_stage(plan, self.source(number, plan))
+                self.run_stage(plan, self.source(number, plan), number)
+        if held := self.steering.held:
+            self.stopper.request(HELD, f"only trials that are paused are left, {listed(run.name for run in held)}")
 
     def source(self, number: int, plan: Plan) -> Source:
         """Return what suggests the configurations of a stage."""
         if self.sweep.search.tune:
             return TunedSource(self.workload.contenders(number), self.workload.best_on_folds)
         if not self.sweep.method.suggests:
-            return ListSource(self.workload.drawn[number])
+            return ListSource(self.workload.listed(number))
         database = self.local("optuna.db")
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
         study = open_study(self.sweep, name, database_url(database))
-        return StudySource(self.sweep, plan, study, self.sweep.search.trials or 0)
+        return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0)
 
-    def run_stage(self, plan: Plan, source: Source) -> None:
+    def run_stage(self, plan: Plan, source: Source, number: int) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""
+        self.steering.begin_stage(source, number)
         for config in source.before:
             self.sweep_runs.restore_known(self.workload.repeats(config))
         searcher = TrialSearcher(
@@ -155,8 +178,10 @@ class Driver:
             lambda: trials_at_once(self.sweep.resources),
             self.halving(source),
             self.callback.end,
+            self.callback.heed,
         )
         self.callback.searcher = searcher
+        self.steering.take_stage(searcher)
         if not searcher.fill_queue():
             return
         trial_scheduler = self.scheduler(plan)

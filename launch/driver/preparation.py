@@ -56,6 +56,7 @@ class ReadySweep:
     store: Store
     storage: Folder
     origins: Origins = field(default_factory=dict)
+    admit: Callable[[TrainConfig], None] = lambda config: None  # raises `UserError` for one that cannot train
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -113,7 +114,17 @@ def prepare(
     store = retry(lambda: open_store(sweep, key, fresh, say) if write else read_store(sweep, key, fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     begun = {trial: origin.epoch for trial, origin in origins.items()}
-    return ReadySweep(Workload(sweep, plan, sweep_runs, begun), store, storage, origins)
+    return ReadySweep(
+        Workload(sweep, plan, sweep_runs, begun), store, storage, origins, partial(admit, sweep, sweep_runs)
+    )
+
+
+def admit(sweep: Sweep, sweep_runs: SweepRuns, config: TrainConfig) -> None:
+    """Check a configuration that is added to a running sweep as those of its file were. Raises `UserError`."""
+    check(sweep, [config])
+    facts = sweep_runs.facts_of(config)
+    refuse_large_batches([config], {data_key(config): facts})
+    refuse_other_images(sweep, [facts, *sweep_runs.facts.values()])
 
 
 def check(sweep: Sweep, configs: list[TrainConfig]) -> None:

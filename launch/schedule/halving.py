@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from bel.run_layout import DECIDED, Outcome
 from launch.runs import Entry, Run
@@ -55,16 +56,19 @@ class Halving:
         """Return the epoch after which a run waits for the others; None where it may end."""
         return self.rungs[self.rung] if run in self.alive and self.rung < len(self.rungs) else None
 
-    def decide(self) -> tuple[list[Run], dict[str, str]]:
-        """Return the runs that go on, best first, and by key why others stop, as far as all that are to meet are there."""
-        stopped: dict[str, str] = {}
+    def decide(self) -> tuple[list[Run], dict[str, dict[str, Any]]]:
+        """Return the runs that go on, best first, and by key why others stop, as far as all that are to meet are there.
+
+        They lost with their `value` against the error of the last one that goes on.
+        """
+        stopped: dict[str, dict[str, Any]] = {}
         while self.closed and self.rung < len(self.rungs) and all(map(self.arrived, self.alive)):
             ranked = sorted(self.alive, key=self.error)
             count = math.ceil(len(ranked) / FACTOR)
             epoch, last = self.rungs[self.rung], self.error(ranked[count - 1]) if ranked else math.nan
             self.alive, others = ranked[:count], ranked[count:]
-            why = f"sha: the best {count} of {len(ranked)} go on after epoch {epoch}, up to {last:.4f}"
-            stopped |= {run.key: f"{why}; it has {self.error(run):.4f}" for run in others}
+            why = {"by": "sha", "epoch": epoch, "against": last}
+            stopped |= {run.key: why | {"value": self.error(run)} for run in others}
             self.rung += 1
         return self.alive, stopped
 

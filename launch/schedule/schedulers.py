@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.schedulers.pbt import PopulationBasedTraining
 
+from bel.run_layout import Outcome
 from launch.runs import Entry, SweepRuns
 from launch.schedule.halving import FACTOR
 from launch.schedule.stopper import SweepStopper
@@ -24,21 +25,57 @@ class Stopping(FIFOScheduler):
     """Ray's order of trials, of which none begins any more once the sweep stops."""
 
     stopper: SweepStopper
+    name = "none"  # in `SCHEDULERS`
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the trial that begins next, if one does."""
-        if not self.stopper.reason:
+        """Return the trial that begins next, if one does; those that are to begin later are taken back first."""
+        recall, self.stopper.control.recall = self.stopper.control.recall, False
+        if not (self.stopper.reason or recall):
             return super().choose_trial_to_run(tune_controller)
         for trial in tune_controller.get_trials():
             if trial.status == Trial.PENDING:
+                trial.init_local_path()  # Tune asks for it at its end, also of one that it never gave a worker
                 tune_controller.stop_trial(trial)
         return None
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return the decision on an epoch: the scheduler's, and where the run may go on, what a user asked for."""
+        runs = self.stopper.sweep_runs
+        run, epoch = runs.by_key[trial.config["key"]], int(result["epoch"])
+        decision = self.decide(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP:
+            runs.stop(run, {"by": self.name, "epoch": epoch, **self.lost_against(run.key, epoch)})
+        if decision != TrialScheduler.CONTINUE:
+            return decision
+        asked = self.stopper.control.verdict(run, runs.having(Outcome.RUNNING))
+        if asked is None:
+            return decision
+        runs.halt(run, asked)
+        if asked == Outcome.STOPPED:
+            runs.stop(run, {"by": self.stopper.control.stops[run.key], "epoch": epoch})
+        return str(TrialScheduler.STOP)
+
+    def decide(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return the scheduler's own decision."""
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def lost_against(self, key: str, epoch: int) -> dict[str, float]:
+        """Return the `value` with which a run was stopped, and `against` what it was worse; nothing without a comparison."""
+        return {}
 
 
 class KeyedTrial(NamedTuple):
     """A run as a scheduler sees it."""
 
     trial_id: str
+
+
+class Explained(TrialScheduler):
+    """A scheduler of Ray's that says against what value a trial lost which it has just stopped."""
+
+    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
+        """Return its `value` at an epoch and the one it lost `against`, both as errors."""
+        raise NotImplementedError
 
 
 class ByKey(Stopping):
@@ -65,7 +102,7 @@ class ByKey(Stopping):
                 decision = self.inner.on_trial_result(None, trial, entry)
         return decision
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def decide(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return the decision on an epoch; Tune does not ask after a run's last one."""
         run = self.sweep_runs.enter(trial.config["key"], result)
         return self.judge(run.key, run.history) if run.is_scheduled else TrialScheduler.CONTINUE
@@ -76,9 +113,32 @@ class ByKey(Stopping):
         if run.is_scheduled:
             self.judge(run.key, run.history)
 
+    def lost_against(self, key: str, epoch: int) -> dict[str, float]:
+        """Return the value with which a run was stopped, and the one that it was worse than."""
+        return self.inner.lost_against(KeyedTrial(key), epoch) if isinstance(self.inner, Explained) else {}
 
-class Median(MedianStoppingRule):
+
+class Asha(ASHAScheduler, Explained):
+    """Ray's scheduler, with the cutoff of the rung at which it stopped a trial."""
+
+    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
+        """Return its error at the rung, and the cutoff of those that were there before."""
+        bracket = self._trial_info[trial.trial_id]
+        rung = next(recorded for _, recorded in bracket._rungs if trial.trial_id in recorded)
+        cutoff = bracket.cutoff({other: value for other, value in rung.items() if other != trial.trial_id})
+        return {"value": self._metric_op * rung[trial.trial_id], "against": self._metric_op * float(cutoff)}
+
+
+class Median(MedianStoppingRule, Explained):
     """Ray's rule, without its assertion that a stopped run never reports again: one may when a sweep resumes."""
+
+    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
+        """Return its best error, and the median of the other trials' mean errors up to the epoch."""
+        means = [self._running_mean(other, epoch) for other in self._trials_beyond_time(epoch) if other != trial]
+        return {
+            "value": float(self._best_result(trial)),
+            "against": float(np.median([m for m in means if np.isfinite(m)])),
+        }
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return the decision on an epoch."""
@@ -93,7 +153,7 @@ def median(sweep: Sweep, comparison: dict[str, str], longest: int) -> TrialSched
 
 def halving(sweep: Sweep, comparison: dict[str, str], longest: int, brackets: int) -> TrialScheduler:
     """Return asynchronous successive halving (Li et al., 2020); of several brackets the first begins with epoch 1."""
-    return ASHAScheduler(
+    return Asha(
         **comparison,
         max_t=longest,
         grace_period=max(1, longest // 4) if brackets == 1 else 1,
@@ -159,7 +219,7 @@ def make_scheduler(
     inner = MAKERS[sweep.search.scheduler](sweep, comparison, longest)
     # a run whose fields change is no longer the run of its key
     keyed = inner if isinstance(inner, Stopping) else ByKey(inner, sweep_runs)
-    keyed.stopper = stopper
+    keyed.stopper, keyed.name = stopper, sweep.search.scheduler
     if isinstance(keyed, ByKey):
         for key, history in before.items():
             keyed.judge(key, history)

@@ -35,7 +35,8 @@ class TrialSearcher(Searcher):
         order: Callable[[Run], dict[str, Any]],
         fit_at_once: Callable[[], int],
         halving: Halving | None = None,
-        end: Callable[[Run, Outcome, str], None] | None = None,
+        end: Callable[[Run, Outcome], None] | None = None,
+        heed: Callable[[], None] = lambda: None,
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
@@ -43,6 +44,7 @@ class TrialSearcher(Searcher):
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.fit_at_once = fit_at_once  # how many trials
         self.halving, self.end = halving, end  # `end` ends a run that the halving stops
+        self.heed, self.control = heed, stop.control  # does what users ask for; what they asked for
         self.exhausted = False  # the source has no more configurations, or the budget is spent
         self.over: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations that have ended and are not told yet
         self.queue: deque[Run] = deque()
@@ -58,60 +60,90 @@ class TrialSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return Tune's `config` of the next run; None while more runs may follow, `FINISHED` where none will."""
+        self.heed()  # Tune asks each second where nothing runs, and makes no step then
         if self.stop.reason:
             return self.FINISHED
         if self.enough():
             return None
         if self.fill_queue():
-            run = self.queue.popleft()
+            run = min(self.ready, key=self.control.rank)
+            self.queue.remove(run)
+            self.sweep_runs.resume(run)
             self.in_tune.add(run.key)
             return self.order(run) | {"until": self.halving.until(run) if self.halving else None}
-        return None if self.groups else self.FINISHED
+        held = self.queue and not self.in_tune  # only trials that somebody paused are left
+        return None if self.groups and not held else self.FINISHED
+
+    @property
+    def ready(self) -> list[Run]:
+        """The runs of the queue that may begin: nobody has paused them."""
+        return [run for run in self.queue if run.key not in self.control.held]
 
     def enough(self) -> bool:
         """Return whether Tune has what fits at once and a run more, which takes over the first worker that is free.
 
-        Not more, so that a search knows the latest results. Where more fits than was counted, or runs pause, one waits.
+        Not more, so that a search knows the latest results. Where more fits than was counted, or runs pause, one waits. Where
+        a user said how many run at once, Tune has no more, because it begins all that it has.
         """
+        if self.control.paused or len(self.in_tune) >= (self.control.at_once or math.inf):
+            return True
         waiting = any(self.sweep_runs.by_key[key].outcome == Outcome.WAITING for key in self.in_tune)
         return waiting and len(self.in_tune) > self.fit_at_once()
 
     def fill_queue(self) -> bool:
         """Queue the next runs unless there are some, and return whether there are; decided configurations are skipped."""
-        while not self.queue:
+        while not self.ready:
             config = self.next_config()
             if config is None:
                 return self.halve()
-            runs = self.sweep_runs.repeats(self.repeats(config))
-            for run in runs:
-                if run.reused:
-                    self.adopt(run)
-            self.groups[runs[0].group] = config, runs
-            if self.halving:
-                self.halving.add(runs[0])
-            self.queue_repeats(runs[0].group)
+            self.enter(config)
         return True
+
+    def enter(self, config: TrainConfig) -> None:
+        """Queue the runs of a configuration that may run now."""
+        runs = self.sweep_runs.repeats(self.repeats(config))
+        for run in runs:
+            if run.reused:
+                self.adopt(run)
+        self.groups[runs[0].group] = config, runs
+        if self.halving:
+            self.halving.add(runs[0])
+        self.queue_repeats(runs[0].group)
 
     def next_config(self) -> TrainConfig | None:
         """Return the next configuration, if one may run now."""
-        if self.exhausted or (self.halving and self.halving.closed):
+        if self.exhausted or self.closed:
             return None
         config = None if self.budget_spent() else self.source.ask()
         self.exhausted = config is None and self.halving is not None
         return config
 
+    @property
+    def closed(self) -> bool:
+        """Whether no configuration may begin before those that halve together have ended."""
+        return self.halving is not None and self.halving.closed
+
+    def more(self) -> None:
+        """Ask the source again, though it had no configuration left."""
+        self.exhausted = False
+
     def halve(self) -> bool:
-        """Stop or queue runs whose cohort has met at a rung, begin the next one after it; return whether a run is queued."""
+        """Stop or queue runs whose cohort has met at a rung, begin the next one after it; return whether a run may begin."""
         if not self.halving:
             return False
         self.halving.closed = self.halving.closed or self.exhausted
         alive, stopped = self.halving.decide()
         assert self.end
-        for key, why in stopped.items():
-            if self.sweep_runs.by_key[key].outcome == Outcome.PAUSED:
-                self.end(self.sweep_runs.by_key[key], Outcome.STOPPED, why)
+        for run, why in ((self.sweep_runs.by_key[key], why) for key, why in stopped.items()):
+            if run.outcome == Outcome.PAUSED:
+                self.sweep_runs.stop(run, why)
+                self.end(run, Outcome.STOPPED)
         for run in alive:
-            if run.outcome == Outcome.PAUSED and run.epoch < (self.halving.until(run) or math.inf):
+            if (
+                run.outcome == Outcome.PAUSED
+                and run not in self.queue
+                and run.epoch < (self.halving.until(run) or math.inf)
+            ):
                 self.sweep_runs.wait(run)
                 self.queue.append(run)
         if all(run.group in self.over for run in self.halving.cohort):
@@ -119,7 +151,7 @@ class TrialSearcher(Searcher):
                 self.tell(*self.over.pop(run.group))
             self.halving.begin()
             return not self.exhausted and self.fill_queue()
-        return bool(self.queue)
+        return bool(self.ready)
 
     def budget_spent(self) -> bool:
         """Return whether the budget allows no further configuration."""
@@ -153,9 +185,11 @@ class TrialSearcher(Searcher):
         self.queue_repeats(run.group)
 
     def pause(self, run: Run) -> None:
-        """Let a run wait for the others of its cohort."""
+        """Let a run wait for the others of its cohort; one that a user or the number of places halted is queued."""
         self.sweep_runs.pause(run)
         self.in_tune.discard(run.key)
+        if run.halted:
+            self.queue.appendleft(run)
 
     def resubmit(self, run: Run) -> bool:
         """Queue a run again after its worker died; return False after too many deaths in one epoch."""
@@ -165,6 +199,11 @@ class TrialSearcher(Searcher):
         self.in_tune.discard(run.key)
         self.queue.appendleft(run)
         return True
+
+    def give_back(self, run: Run) -> None:
+        """Queue a run again that Tune has and did not begin."""
+        self.in_tune.discard(run.key)
+        self.queue.appendleft(run)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Do nothing: `SweepCallback` calls `run_ended` or `resubmit`."""

@@ -12,8 +12,10 @@ from ray import tune
 
 from bel.run_layout import Outcome
 from launch.runs import SweepRuns
+from launch.schedule.control import Control
 
 INTERRUPTED, HOURS, FULL, LOST, NO_GPU = "interrupted", "hours", "full", "lost", "no gpu"
+HELD = "paused"  # only trials are left that a user has paused
 
 
 class SweepStopper(tune.Stopper):
@@ -21,6 +23,7 @@ class SweepStopper(tune.Stopper):
 
     def __init__(self, sweep_runs: SweepRuns) -> None:
         self.sweep_runs = sweep_runs
+        self.control = Control()  # what users ask of single trials, and for how many at once
         self.reason = ""
         self.text = ""
         self.at_once = False  # do not wait for the present epochs
@@ -34,10 +37,10 @@ class SweepStopper(tune.Stopper):
         if not self.reason:
             self.reason, self.text = reason, text
 
-    def interrupt(self) -> None:
+    def interrupt(self, text: str = "interrupted") -> None:
         """Request a stop after the present epochs, as a user does; where one did before, at once."""
         self.at_once = self.at_once or self.reason == INTERRUPTED
-        self.request(INTERRUPTED, "interrupted")
+        self.request(INTERRUPTED, text)
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` where the sweep is to stop at once."""

@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sqlalchemy import URL
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
-from launch.spec.combinations import Plan
+from launch.spec.combinations import Plan, Values
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
 
@@ -33,10 +34,29 @@ class ListSource:
     def __init__(self, configs: Iterable[TrainConfig]) -> None:
         self.before = list(configs)
         self.left = deque(self.before)
+        self.asked: set[str] = set()  # configurations that were given
 
     def ask(self) -> TrainConfig | None:
         """Return the next configuration."""
-        return self.left.popleft() if self.left else None
+        config = self.left.popleft() if self.left else None
+        self.asked.add(str(config))
+        return config
+
+    def upcoming(self, most: int) -> list[TrainConfig]:
+        """Return the next configurations, so many at most."""
+        return list(islice(self.left, most))
+
+    def take(self, config: TrainConfig) -> bool:
+        """Return whether a configuration is left, which is not given any more."""
+        found = [other for other in self.left if str(other) == str(config)]
+        for other in found:
+            self.left.remove(other)
+            self.asked.add(str(other))
+        return bool(found)
+
+    def update(self, configs: Iterable[TrainConfig]) -> None:
+        """Go on with another list: what it lacks is not given any more, and what is new comes in its order."""
+        self.left = deque(config for config in configs if str(config) not in self.asked)
 
     def tell(self, config: TrainConfig, runs: list[Run]) -> None:
         """Do nothing: a list does not depend on results."""
@@ -59,6 +79,20 @@ class TunedSource:
         self.on_folds: deque[TrainConfig] = deque()
         self.undecided = [(contender, {str(config) for config in contender}) for contender in contenders]
 
+    def upcoming(self, most: int) -> list[TrainConfig]:
+        """Return the next configurations, so many at most."""
+        return list(islice(chain(self.on_folds, self.left), most))
+
+    def take(self, config: TrainConfig) -> bool:
+        """Return whether a configuration is left, which is not given any more."""
+        for source in (self.on_folds, self.left):
+            found = [other for other in source if str(other) == str(config)]
+            for other in found:
+                source.remove(other)
+            if found:
+                return True
+        return False
+
     def ask(self) -> TrainConfig | None:
         """Return the next configuration: of the contenders that are decided first."""
         source = self.on_folds or self.left
@@ -78,6 +112,7 @@ class StudySource:
     def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
         self.open: dict[str, Trial] = {}  # by config
+        self.beside: deque[TrainConfig] = deque()  # configurations outside the space, of which the study is not told
         asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
         self.before = [self.config(trial) for trial in asked]
         self.seen = {str(config) for config in self.before}
@@ -92,8 +127,25 @@ class StudySource:
         """Return the config of a trial of the study."""
         return TrainConfig.make(json.loads(trial.user_attrs["values"]))
 
+    def add(self, config: TrainConfig, values: Values | None) -> None:
+        """Have a configuration tried next, beyond the number of trials: by its `values`, or beside the study without them."""
+        self.before.append(config)
+        if values is None:
+            self.beside.append(config)
+            self.seen.add(str(config))
+            self.most += 1
+        else:
+            self.study.enqueue_trial(as_parameters(self.sweep, self.plan, values), skip_if_exists=True)
+            self.most += 1
+
+    def upcoming(self, most: int) -> list[TrainConfig]:
+        """Return the next configurations that are known, so many at most."""
+        return list(islice(chain(self.beside, map(self.config, self.left_open)), most))
+
     def ask(self) -> TrainConfig | None:
         """Return an open configuration or a new one; in a space of lists none comes twice."""
+        if self.beside:
+            return self.beside.popleft()
         if self.left_open:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
@@ -137,7 +189,8 @@ class StudySource:
 
         Where one failed, which says nothing about its configuration, the trial stays open: the next call tries it again.
         """
-        trial = self.open.pop(str(config))
+        if (trial := self.open.pop(str(config), None)) is None:  # it is beside the study
+            return
         objectives = self.sweep.search.objectives
         if any(run.outcome == Outcome.FAILED for run in runs):
             return

@@ -57,11 +57,37 @@ class Workload:
         self.plans = plans_by_protocol(sweep, plan)
         lists = [] if sweep.method.suggests else [draw(sweep, protocol_plan) for protocol_plan in self.plans]
         self.drawn = [[plan.config(sweep, values) for values in drawn] for drawn in lists]
+        self.added: list[list[TrainConfig]] = [[] for _ in self.plans]  # by a user while the sweep ran
 
     @property
     def configs(self) -> list[TrainConfig]:
         """Return the configurations that are known before any has run."""
-        return [config for drawn in self.drawn for config in drawn]
+        return [config for number in range(len(self.plans)) for config in self.listed(number)]
+
+    def listed(self, number: int) -> list[TrainConfig]:
+        """Return the known configurations of the plan `number`: those that were drawn, and those that a user added."""
+        drawn = self.drawn[number] if self.drawn else []
+        if not self.added[number]:
+            return list(drawn)
+        return list({str(config): config for config in (*drawn, *self.added[number])}.values())
+
+    def add(self, config: TrainConfig) -> int | None:
+        """Enter a configuration and return the number of its plan; None where it is there already."""
+        protocols = [{one.protocol_name for one in plan.configs} for plan in self.plans]
+        number = next((n for n, names in enumerate(protocols) if config.protocol_name in names), 0)
+        if str(config) in map(str, self.listed(number)):
+            return None
+        self.added[number].append(config)
+        return number
+
+    def set_trials(self, trials: int) -> None:
+        """Change the number of trials; of random draws those that were made stay the first ones."""
+        self.sweep = replace(self.sweep, search=replace(self.sweep.search, trials=trials))
+        if self.drawn:
+            lists = [draw(self.sweep, plan) for plan in self.plans]
+            self.drawn = [
+                [plan.config(self.sweep, v) for v in drawn] for plan, drawn in zip(self.plans, lists, strict=True)
+            ]
 
     def repeats(self, config: TrainConfig) -> list[TrainConfig]:
         """Return the runs of a configuration; in a tuned sweep on the folds only where it is on the first one."""
@@ -87,7 +113,7 @@ class Workload:
             one = self.repeats(self.plan.configs[0])
             trials = self.sweep.search.trials or 0
             most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.plans]
-            total = sum(most) * len(one)
+            total = (sum(most) + len(self.configs)) * len(one)
         return min(total, self.sweep.budget.trials or total)
 
     @property

@@ -82,6 +82,18 @@ def is_free(parent: Run) -> bool:
     return not number or parent.data.tags.get(HEARTBEAT) == f"{number} {ENDED}" or process_alive(holder) is False
 
 
+def is_alive(parent: Run) -> bool:
+    """Whether a driver runs a sweep now; one of another host is watched for a heartbeat, for some seconds."""
+    if is_free(parent):
+        return False
+    alive = process_alive(latest_driver(parent)[1])
+    if alive is None:
+        time.sleep(HEARTBEAT_SECONDS * 1.5)
+        now = MlflowClient().get_run(parent.info.run_id)
+        alive = not is_free(now) and now.data.tags.get(HEARTBEAT) != parent.data.tags.get(HEARTBEAT)
+    return alive
+
+
 def clock() -> float:
     """Return seconds of a clock that runs while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,5 +1,6 @@
 """Write the trials of a sweep into MLflow: a run each, a batch for each epoch, files at its end; writes can be repeated."""
 
+import json
 import tempfile
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
 from bel.config import TrainConfig
+from bel.output import plain
 from bel.run_layout import (
     CHANGES,
     CHECKPOINT,
@@ -36,6 +38,7 @@ from bel.run_layout import (
     SCHEDULED,
     SELECTION,
     STATES,
+    STOPPED_BY,
     TRIAL,
     Outcome,
 )
@@ -50,7 +53,7 @@ from launch.tracking.store import FILES, STATUS, Store, has_files, search, tagge
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
 
-END_FIELDS = ("group", "outcome", "reason", "history", "machine", "kept")  # fields of a run in `END`
+END_FIELDS = ("group", "outcome", "reason", "history", "machine", "kept", "stopped_by")  # fields of a run in `END`
 ORIGIN = (HOST, DEVICE, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, PACKAGES)  # tags that a reused run keeps
 MOST_METRICS = 1000  # that MLflow takes at once
 
@@ -124,7 +127,7 @@ class RunLogger:
         if run.key in self.run_ids:
             client.update_run(self.run_ids[run.key], status="RUNNING")
             before = client.get_run(self.run_ids[run.key]).data.tags
-            for name in {ERROR, OUTCOME} & before.keys():  # of an attempt before
+            for name in {ERROR, OUTCOME, STOPPED_BY} & before.keys():  # of an attempt before
                 client.delete_tag(self.run_ids[run.key], name)
             history = client.get_metric_history(self.run_ids[run.key], "epoch")
             self.logged_epochs[run.key] = max((metric.step for metric in history), default=0)
@@ -174,6 +177,7 @@ class RunLogger:
         tags = (
             run.machine
             | ({ERROR: run.reason} if run.reason else {})
+            | ({STOPPED_BY: json.dumps(plain(run.stopped_by))} if run.stopped_by else {})
             | ({OUTCOME: str(outcome)} if outcome != Outcome.CUT else {})
         )
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
@@ -218,7 +222,9 @@ class RunLogger:
             end = self.folder.of(name).read_json(END)
             if end is None:
                 continue
-            run = sweep_runs.restore(TrainConfig.make(end["values"]), {key: end[key] for key in END_FIELDS})
+            run = sweep_runs.restore(
+                TrainConfig.make(end["values"]), {key: end[key] for key in END_FIELDS if key in end}
+            )
             if run.outcome in RANKED and self.missing_files(run):
                 sweep_runs.end(run, Outcome.WAITING)
                 self.folder.of(name).remove()

@@ -1,14 +1,20 @@
 """Write the progress of a sweep into its parent run in MLflow: hours, best errors, the share of trials that ended."""
 
+import json
 import math
 import time
 from functools import partial
+from typing import Any
 
 from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
-from bel.run_layout import HOURS, PROGRESS
+from bel.output import plain
+from bel.run_layout import HOURS, PROGRESS, STATUS, WATCH
 from launch.tracking.writer import Writer
+
+MOST = 5000  # characters of a tag that every version of MLflow takes
+LISTS = ("running", "waiting_for_resume", "decisions")  # keys of a status
 
 
 class ParentLogger:
@@ -35,6 +41,14 @@ class ParentLogger:
         metrics = [Metric(name, value, at, step) for name, value in new.items()]
         client.log_batch(self.run_id, metrics=metrics, tags=[RunTag(HOURS, f"{hours:.4f}")])
         self.last_step, self.last_values = step, self.last_values | new
+
+    def watch(self, values: dict[str, Any], text: str) -> None:
+        """Note what the sweep is doing, as JSON and as text; lists of trials are shortened to what a tag takes."""
+        while len(found := json.dumps(plain(values))) > MOST and any(values[name] for name in LISTS):
+            longest = max(LISTS, key=lambda name: len(values[name]))
+            values = values | {longest: values[longest][:-1]}
+        tags = [RunTag(STATUS, found), RunTag(WATCH, text[:MOST])]
+        self.writer.put(lambda client: client.log_batch(self.run_id, tags=tags))
 
     def finish(self, status: str) -> None:
         """Close the parent run."""

@@ -136,7 +136,7 @@ def test_a_trial_that_fails_is_a_warning(ray_here, store, content, monkeypatch):
 
 
 def test_an_error_of_the_driver_is_raised(ray_here, store, content, monkeypatch):
-    def broken(self, plan, source):
+    def broken(self, plan, source, number):
         raise ZeroDivisionError
 
     monkeypatch.setattr(driver.Driver, "run_stage", broken)

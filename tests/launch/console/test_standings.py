@@ -57,7 +57,7 @@ def test_what_is_kept_is_the_best_and_until_the_end_what_may_become_it():
     for run, error in zip(runs[:5], (5, 5, 6, 6, 1), strict=True):
         ended(bench, run, error)
     logger = SimpleNamespace(drop=lambda run: None)
-    callback = SweepCallback(bench.sweep, bench.sweep_runs, logger, bench.stop, None, 0.0)
+    callback = SweepCallback(bench.sweep, bench.sweep_runs, logger, bench.stop, None, 0.0, SimpleNamespace(), None)
     callback.drop_checkpoints()
     assert [run.kept for run in runs[:5]] == [True, True, False, False, True], "its other seed is on its way"
     callback.drop_checkpoints(over=True)

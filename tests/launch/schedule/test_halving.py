@@ -39,8 +39,8 @@ class Halved(Bench):
         self.searcher.halving, self.searcher.end = self.halving, self.stop_run
         self.slots, self.random, self.busy, self.trained = slots, random.Random(seed), [], 0
 
-    def stop_run(self, run, outcome, why):
-        run.outcome, run.reason = outcome, why
+    def stop_run(self, run, outcome):
+        run.outcome = outcome
         self.searcher.run_ended(run)
 
     def work(self, epochs=10**9):
@@ -72,7 +72,7 @@ class Halved(Bench):
     @property
     def decisions(self):
         """How each run ended, and after which epoch."""
-        return {run.key: (run.outcome, run.epoch, run.reason) for run in self.sweep_runs}
+        return {run.key: (run.outcome, run.epoch, run.stopped_by) for run in self.sweep_runs}
 
 
 def test_rungs_are_a_quarter_of_the_epochs_and_three_times_as_many_each():
@@ -89,7 +89,7 @@ def test_the_best_third_of_all_goes_on_at_each_rung_and_the_reason_has_the_value
     assert {r.key for r in bench.sweep_runs if r.outcome == Outcome.FINISHED} == {r.key for r in second[:3]}
     assert bench.trained == 16 * 3 + 5 * 9 + 3 * 14
     lost, least = (min(errors_of(run.config)[:3]) for run in (runs[8], runs[7]))
-    assert runs[8].reason == f"sha: the best 8 of 24 go on after epoch 3, up to {least:.4f}; it has {lost:.4f}"
+    assert runs[8].stopped_by == {"by": "sha", "epoch": 3, "value": lost, "against": least}
 
 
 @pytest.mark.parametrize("learns", [False, True])
@@ -120,7 +120,7 @@ def test_a_sweep_that_is_killed_at_any_epoch_goes_on_to_the_same_decisions_and_t
             if before := left.pop(found.key, None):
                 found.history = before.history
                 found.outcome = before.outcome if before.outcome in DECIDED else Outcome.WAITING
-                found.reason = before.reason
+                found.stopped_by = before.stopped_by
             return found
 
         second.sweep_runs.run = run
