@@ -13,6 +13,7 @@ from launch import codes, running, sweep, train
 from launch.driver.conclusion import EXIT_CODES, Conclusion
 from launch.driver.driver import Driver
 from launch.extend import command as extend
+from launch.steering import command_line as steer
 from results.commands import best, calibrate, compare, folds, leaderboard, report, study
 from results.commands.main import COMMANDS
 from results.predict import command as predict
@@ -24,7 +25,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-data": [data.main, data.synth, data.prepare_parts, data.show_labels, data.check_folder],
     "bel-train": [train.main],
     "bel-codes": [codes.main, codes.describe],
-    "bel-sweep": [sweep.main, extend.main, running.carry_out, Driver.run, Conclusion.exit_code],
+    "bel-sweep": [sweep.main, extend.main, steer.main, running.carry_out, Driver.run, Conclusion.exit_code],
     "bel-eval": [evaluate.main],
     "bel-results": [
         *(best.best, best.register, calibrate.calibrate, compare.compare, folds.folds),
