@@ -1,51 +1,32 @@
 """One call's work on a sweep: stage by stage, until it is done, its budget is spent or it is stopped."""
 
 import shlex
-import socket
 from collections.abc import Callable
-from functools import cache, partial
 from pathlib import Path
-from typing import Any
-
-import ray
-from ray import tune
-from ray.tune.schedulers import TrialScheduler
 
 from bel.config import TrainConfig
 from bel.errors import shown
 from bel.output import Answer
-from bel.plugins.registry import sources
-from bel.run_layout import DATA_DIGEST, LAST, STATUS
+from bel.run_layout import LAST, STATUS
 from bel.text import listed
-from bel.training.source import code_version
 from launch.console.events import Event, Events
 from launch.console.progress import ProgressDisplay
-from launch.driver.callback import NoReporter, SweepCallback
+from launch.driver.callback import SweepCallback
 from launch.driver.conclusion import Conclusion
 from launch.driver.live_progress import latest_pace
 from launch.driver.preparation import ReadySweep
-from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray, trials_at_once
-from launch.driver.trainable import Trial, changed_fields
-from launch.identity import file_digests
-from launch.runs import Run
-from launch.schedule.halving import Halving
-from launch.schedule.schedulers import ByKey, make_scheduler
-from launch.schedule.searcher import TrialSearcher
-from launch.schedule.stopper import HELD, INTERRUPTED, LOST, SweepStopper
+from launch.driver.stage import Stage
+from launch.schedule.stopper import HELD, INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
 from launch.spec.combinations import Plan
-from launch.states import place
 from launch.steering.steering import Steering
 from launch.steering.watch import Watch
 from launch.tracking.logger import RunLogger
 from launch.tracking.parent_run import claim_folder
 from launch.tracking.provenance import diff_to_keep, provenance
-from launch.tracking.store import history, scheduled_histories
-from launch.tracking.writer import Lost
 
 PATIENCE = 600.0  # seconds that a sweep waits at its end for an MLflow store that is away
 PATIENCE_INTERRUPTED = 5.0  # after a second Ctrl-C
-UNLIMITED = 10**9  # trials of a stage: the searcher says when it is over
 
 
 class Driver:
@@ -167,106 +148,7 @@ class Driver:
         self.steering.begin_stage(source, number)
         for config in source.before:
             self.sweep_runs.restore_known(self.workload.repeats(config))
-        searcher = TrialSearcher(
-            self.sweep,
-            source,
-            self.workload.repeats,
-            self.sweep_runs,
-            self.stopper,
-            self.logger.adopt,
-            self.worker_config,
-            lambda: trials_at_once(self.sweep.resources),
-            self.halving(source),
-            self.callback.end,
-            self.callback.heed,
-        )
-        self.callback.searcher = searcher
-        self.steering.take_stage(searcher)
-        if not searcher.fill_queue():
-            return
-        trial_scheduler = self.scheduler(plan)
-        while not self.fit(searcher, trial_scheduler):
-            self.callback.on_ray_died()
-            if self.stopper.reason:
-                break
-            self.display.say("Ray has died on this machine: it is started again, and the trials go on", always=True)
-            self.tune.remove()
-            restart_ray()
-            if not isinstance(trial_scheduler, ByKey):  # it knows the trials of the Tune that is gone
-                trial_scheduler = self.scheduler(plan)
-
-    def scheduler(self, plan: Plan) -> TrialScheduler:
-        """Return the scheduler of a stage, which knows the epochs of the trials that earlier calls ran."""
-        protocols = {config.protocol_name for config in plan.configs}
-        metric = self.sweep.search.objectives[0].metric
-        judged = self.sweep.scheduler.compares and not self.sweep.scheduler.halves
-        before = scheduled_histories(self.store, protocols, metric) if judged else {}
-        return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before, self.stopper)
-
-    def halving(self, source: Source) -> Halving | None:
-        """Return what halves the trials of a stage, where its scheduler does."""
-        if not self.sweep.scheduler.halves:
-            return None
-        objective, learns = self.sweep.search.objectives[0], self.sweep.method.suggests
-        logged = cache(partial(history, metric=objective.metric))
-        epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
-        return Halving(self.workload.longest, objective, learns, len(source.past), epochs)
-
-    def fit(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler) -> bool:
-        """Let Tune run what the searcher suggests; return False where Ray dies on the way."""
-        try:
-            self.tuner(searcher, trial_scheduler).fit()
-            return True
-        except RayDied:
-            pass
-        except Lost as lost:
-            self.stopper.request(LOST, str(lost))
-        except Exception:
-            if not ray_died(now=True):
-                raise
-        if not self.stopper.reason and on_cluster():  # it is not ours to start again
-            self.stopper.request(LOST, "Ray has died on this node of its cluster")
-        ray.shutdown()  # before Tune's objects are let go, each of which would ask it for something
-        return False
-
-    def tuner(self, searcher: TrialSearcher, trial_scheduler: TrialScheduler) -> tune.Tuner:
-        """Return Ray's tuner of a stage; nobody needs the files in its folder afterwards."""
-        return tune.Tuner(
-            tune.with_resources(Trial, {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.resources.gpu}),
-            tune_config=tune.TuneConfig(
-                num_samples=UNLIMITED,
-                search_alg=searcher,
-                scheduler=trial_scheduler,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="stage",
-                storage_path=self.tune.url,
-                callbacks=[self.callback],
-                progress_reporter=NoReporter(),
-                stop=self.stopper,
-                failure_config=tune.FailureConfig(
-                    max_failures=0
-                ),  # the searcher suggests a run again whose worker died
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
-
-    def worker_config(self, run: Run) -> dict[str, Any]:
-        """Return Tune's config of a run: what its worker needs to know."""
-        folder = self.trials.of(run.key)
-        if run.key in self.logger.origins:
-            place(self.logger.origins[run.key], run.config, folder)
-        return {
-            "key": run.key,
-            "values": run.config.as_dict() | changed_fields(folder, self.sweep.scheduler.changes),
-            "folder": folder.url,
-            "data_digest": run.facts[DATA_DIGEST],
-            "file_digests": file_digests(run.config),
-            "plugins": sources(run.config.as_dict()),
-            "code_version": code_version(),
-            "driver_host": socket.gethostname(),
-            "system_metrics": self.sweep.system_metrics,
-        }
+        stage = Stage(self.workload, plan, source, self.store, self.stopper, self.logger, self.callback, self.tune)
+        self.steering.take_stage(stage.searcher)
+        if stage.searcher.fill_queue():
+            stage.run(self.display.say)

@@ -86,7 +86,7 @@ def refuse_other_source(config: dict[str, Any]) -> None:
 
 
 class Trial(tune.Trainable):
-    """Trains one run; `config` is what `launch.driver.driver.Driver.worker_config` returns.
+    """Trains one run; `config` is what `launch.driver.stage.Stage.worker_config` returns.
 
     Actors are reused, so `start` sets all state. An error in training is reported, not raised: Tune sees a trial fail only
     where its worker died or lost its GPU, so that another worker may go on with it.

@@ -27,6 +27,7 @@ BEL_DATA = Path(sys.executable).with_name("bel-data")
 def noop(sweep_file: Path) -> float:
     """Run a sweep whose epochs train nothing; seconds from its first trial's start to its end."""
     import launch.driver.driver
+    import launch.driver.stage
     from bel.training.loop import Epoch, fit
     from launch import sweep
     from launch.driver.callback import SweepCallback
@@ -57,7 +58,7 @@ def noop(sweep_file: Path) -> float:
             self.started.append(time.monotonic())
             super().on_trial_start(*arguments, **info)
 
-    launch.driver.driver.Trial, launch.driver.driver.SweepCallback = Noop, Watch  # type: ignore[misc]
+    launch.driver.stage.Trial, launch.driver.driver.SweepCallback = Noop, Watch  # type: ignore[misc]
     code = sweep.main([str(sweep_file), "--quiet"])
     assert code == 0, f"the sweep ended with {code}"
     return time.monotonic() - Watch.started[0]
