@@ -15,7 +15,10 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, TRIAL
 from bel.training.loop import fit
+from launch.steering.client import ADD, STOP
+from launch.steering.commands import Answer, Command
 from tests.chaos.campaign import GO_ON, Campaign
+from tests.chaos.commands import given
 from tests.chaos.faults import ENDS, SPARE
 
 SLOTS = 2  # trials at once
@@ -38,23 +41,49 @@ def verify(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
     runs = client.search_runs([e.experiment_id for e in experiments], max_results=1000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    asked, answers = given(campaign.uri, parents[0].info.run_id)
+    done = [(asked[id], answer.facts) for id, answer in answers.items() if answer.accepted]
+    trials += sum(command.what == ADD for command, _ in done)
+    stops = {facts["key"] for command, facts in done if command.what == STOP}
+    cut = {run.data.tags[TRIAL]: last_epoch(run) for run in children if run.data.tags.get(OUTCOME) == "stopped"}
     checks = [Check("last exit code of the driver", str(campaign.code), campaign.code == 0)]
-    checks += statuses(parents, children, trials)
-    checks += [steps(client, children, epochs), artifacts(client, children)]
-    checks += repeats(campaign, trials, epochs) + ends(campaign)
+    checks += [*statuses(parents, children, trials, len(cut)), commands(asked, answers, cut, stops)]
+    finished = [run for run in children if run.data.tags[TRIAL] not in cut]
+    checks += [steps(client, children, epochs, cut), artifacts(client, finished)]
+    checks += repeats(campaign, trials * epochs - sum(epochs - last for last in cut.values())) + ends(campaign)
     checks += [study(campaign.folder, trials)] if (campaign.folder / "runs" / "optuna.db").exists() else []
-    return [*checks, left(campaign.folder), same_as_uninterrupted(campaign, client, children)]
+    return [*checks, left(campaign.folder), same_as_uninterrupted(campaign, client, finished)]
 
 
-def statuses(parents: list[Run], children: list[Run], trials: int) -> list[Check]:
-    """One parent; each configuration finished exactly once."""
+def last_epoch(run: Run) -> int:
+    """The last epoch of a run in the store."""
+    return int(run.data.metrics["epoch"])
+
+
+def commands(asked: dict[str, Command], answers: dict[str, Answer], cut: dict[str, int], stops: set[str]) -> Check:
+    """Each command has one answer, in an order of its own; trials were stopped by users alone."""
+    numbers = [answer.number for answer in answers.values()]
+    accepted = sum(answer.accepted for answer in answers.values())
+    figures = (
+        f"{len(asked)}, {len(answers)} answered, {accepted} accepted; {len(cut)} trials stopped of {len(stops)} asked"
+    )
+    once = asked.keys() == answers.keys() and numbers == list(range(1, len(numbers) + 1))
+    return Check("commands of users, each answered once", figures, once and cut.keys() <= stops)
+
+
+def statuses(parents: list[Run], children: list[Run], trials: int, stopped: int) -> list[Check]:
+    """One parent; each configuration finished exactly once, or was stopped by a user."""
     states = Counter(run.info.status for run in children)
     keys = {run.data.tags[TRIAL] for run in children}
     finished = [run for run in children if run.data.tags.get(OUTCOME) == "finished"]
     return [
         Check("parent runs", ", ".join(run.info.status for run in parents), states_of(parents) == ["FINISHED"]),
         Check("child runs by status", str(dict(states)), states == {"FINISHED": trials}),
-        Check("distinct configurations finished", f"{len(keys)} of {trials}", len(keys) == trials == len(finished)),
+        Check(
+            "distinct configurations finished",
+            f"{len(keys)} of {trials}",
+            len(keys) == trials == len(finished) + stopped,
+        ),
     ]
 
 
@@ -63,10 +92,11 @@ def states_of(runs: list[Run]) -> list[str]:
     return [run.info.status for run in runs]
 
 
-def steps(client: MlflowClient, children: list[Run], epochs: int) -> Check:
-    """Each metric of each run has each epoch once."""
-    wanted, wrong, seen = list(range(1, epochs + 1)), [], 0
+def steps(client: MlflowClient, children: list[Run], epochs: int, cut: dict[str, int]) -> Check:
+    """Each metric of each run has each epoch once, until the last one of those in `cut`."""
+    wrong, seen = [], 0
     for run in children:
+        wanted = list(range(1, cut.get(run.data.tags[TRIAL], epochs) + 1))
         for name in run.data.metrics:
             seen += 1
             found = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
@@ -89,7 +119,7 @@ def artifacts(client: MlflowClient, children: list[Run]) -> Check:
     return Check(f"checkpoints of the best {KEEP}", figures, found == wanted and always == len(children))
 
 
-def repeats(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
+def repeats(campaign: Campaign, wanted: int) -> list[Check]:
     """No epoch that was kept is trained again, and a kill costs each trial that it hits no more than the epoch it is in."""
     notes = campaign.notes()
     begun = Counter((n.key, n.epoch) for n in notes if n.what == "begun")
@@ -106,7 +136,7 @@ def repeats(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
     most = sum(fault.in_training for fault in kills)
     twice = sum(times - 1 for times in kept.values())
     return [
-        Check("epochs kept on disk", f"{len(kept)} of {trials * epochs}", len(kept) == trials * epochs),
+        Check("epochs kept on disk", f"{len(kept)} of {wanted}", len(kept) == wanted),
         Check("kept epochs trained again", f"{twice}", twice == 0),
         Check("epochs begun again", f"{again}, by {len(kills)} kills that met {most} in training", again <= most),
         Check("more often than kills met them", f"{len(beyond)}", not beyond),
@@ -152,8 +182,8 @@ def same_as_uninterrupted(campaign: Campaign, client: MlflowClient, children: li
     workers: dict[str, set[int]] = {}
     for note in campaign.notes():
         workers.setdefault(note.key, set()).add(note.pid)
-    key = max(workers, key=lambda key: len(workers[key]))
-    run = next(run for run in children if run.data.tags[TRIAL] == key)
+    run = max(children, key=lambda run: len(workers[run.data.tags[TRIAL]]))
+    key = run.data.tags[TRIAL]
     logged: dict[str, list[float]] = {}
     for name in run.data.metrics:
         history = sorted(client.get_metric_history(run.info.run_id, name), key=lambda metric: metric.step)

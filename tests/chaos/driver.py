@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from launch import sweep
-from launch.driver import driver
+from launch.driver import stage
 from launch.driver.trainable import Trial
 
 
@@ -38,5 +38,5 @@ class Noted(Trial):
 
 if __name__ == "__main__":
     faulthandler.register(signal.SIGUSR2)  # where a driver hangs
-    driver.Trial = Noted  # type: ignore[misc]
+    stage.Trial = Noted  # type: ignore[misc]
     sys.exit(sweep.main())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.chaos.campaign import Campaign, Fault
+from tests.chaos.commands import command
 from tests.chaos.processes import is_gcs, is_raylet, kill
 
 LOCK = 30.0  # seconds
@@ -139,6 +140,11 @@ def database(campaign: Campaign, fault: Fault) -> None:
     postgres.start()
 
 
+def command_and_driver(campaign: Campaign, fault: Fault) -> None:
+    """A user gives a command, and the driver dies before or after it has heard it."""
+    command(campaign, fault, driver)
+
+
 STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "driver SIGKILL": driver,
     "worker SIGKILL": worker,
@@ -152,6 +158,8 @@ STRIKES: dict[str, Callable[[Campaign, Fault], None]] = {
     "server restart": server,
     "server, driver SIGKILL": server_and_driver,
     "database restart": database,
+    "command": command,
+    "command, driver SIGKILL": command_and_driver,
 }
 ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit codes are what a fault should lead to
     "driver SIGKILL": lambda codes: codes == [-9],
@@ -166,8 +174,17 @@ ENDS: dict[str, Callable[[list[int]], bool]] = {  # whether a driver's exit code
     "server restart": lambda codes: not codes,
     "server, driver SIGKILL": lambda codes: codes == [-9],
     "database restart": lambda codes: not codes,
+    "command": lambda codes: not codes,
+    "command, driver SIGKILL": lambda codes: codes == [-9],
 }
-SPARE = ("Ctrl-C", "lock", "short lock", "server restart", "database restart")  # kinds that cut no epoch short
+SPARE = (
+    "Ctrl-C",
+    "lock",
+    "short lock",
+    "server restart",
+    "database restart",
+    "command",
+)  # kinds that cut no epoch short
 ANYWHERE = ["driver SIGKILL", "worker SIGKILL", "raylet SIGKILL", "gcs SIGKILL", "Ctrl-C", "Ctrl-C twice"]
 KINDS = {
     "sqlite": [*ANYWHERE, "lock", "lock, driver SIGKILL"],

@@ -1,7 +1,7 @@
 """Thirty random faults over two sweeps of 24 trials: `python tests/chaos/run.py [--faults 30] [--seed 0]`.
 
 One sweep is a grid on SQLite, the other a search on an MLflow server. Takes a quarter of an hour; exit code 1 where a
-check fails.
+check fails. With `--only sqlite --kinds "command; command, driver SIGKILL"` the faults are commands of users.
 """
 
 from __future__ import annotations
