@@ -14,7 +14,7 @@ from bel.run_layout import DATA_DIGEST
 from bel.training.source import code_version
 from launch.driver.callback import NoReporter, SweepCallback
 from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray, trials_at_once
-from launch.driver.trainable import Trial, changed_fields
+from launch.driver.trainable import Trial
 from launch.identity import file_digests
 from launch.runs import Run
 from launch.schedule.halving import Halving
@@ -27,7 +27,7 @@ from launch.spec.combinations import Plan
 from launch.states import place
 from launch.tracking.logger import RunLogger
 from launch.tracking.store import Store, history, scheduled_histories
-from launch.tracking.trial_folder import Folder
+from launch.tracking.trial_folder import Folder, changed_fields
 from launch.tracking.writer import Lost
 
 UNLIMITED = 10**9  # trials of a stage: the searcher says when it is over
@@ -149,4 +149,5 @@ class Stage:
             "code_version": code_version(),
             "driver_host": socket.gethostname(),
             "system_metrics": self.sweep.system_metrics,
+            "keep_state": self.sweep.keep_state,
         }

@@ -6,7 +6,7 @@ import math
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bel.precision import pick_device
 from bel.run_layout import (
     CHECKPOINT,
     CONFIG,
+    CURVE_FIGURE,
     DEVICE,
     HOST,
     LABELS_FIGURE,
@@ -42,11 +43,12 @@ from launch.network_size import outputs, parameters
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
 from launch.system_metrics import SystemMetrics
-from launch.tracking.figures import draw_labels
+from launch.tracking.figures import draw_curve, draw_labels
 from launch.tracking.predictions import write_predictions
-from launch.tracking.trial_folder import Folder
+from launch.tracking.trial_folder import Folder, load_state
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_MORE: dict[str, Any] = {"weights": {}, "optimiser": []}  # of a last state from which nothing goes on
 Entry = dict[str, float]  # the metrics of an epoch, its number and when it ended
 
 
@@ -54,22 +56,6 @@ def gpu_failed(error: Exception, device: str) -> bool:
     """Whether this process cannot use its GPU: it sees none, or after an error of its own or, under MPS, of another process."""
     unseen = device == "cuda" and torch.backends.cuda.is_built() and not torch.cuda.is_available()
     return unseen or isinstance(error, torch.AcceleratorError)
-
-
-def load_state(folder: Folder, name: str, say: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
-    """Return a state from a run's folder; None where there is none, or a damaged one, which `say` reports."""
-    with folder.reading(name) as path:
-        try:
-            return None if path is None else checkpoint.load(path)
-        except UserError as error:  # a machine that lost its power leaves half a file
-            say(f"{error}: it is trained from the start again")
-            return None
-
-
-def changed_fields(folder: Folder, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the fields that a scheduler may have changed, as a run had them before its worker or the driver died."""
-    last = load_state(folder, LAST) if names else None
-    return {name: last["config"][name] for name in names} if last else {}
 
 
 def refuse_other_source(config: dict[str, Any]) -> None:
@@ -114,6 +100,7 @@ class Trial(tune.Trainable):
         self.until: int | None = config.get("until")  # the epoch after which it waits for other runs
         self.error: Exception | None = None  # raised before the first step
         self.notes: list[str] = []  # lines for the driver to print
+        self.keeps_state = bool(config.get("keep_state"))  # a longer run may go on from the last one
         self.system_metrics = SystemMetrics() if config.get("system_metrics") else None
         torch.set_num_threads(max(1, round(self.trial_resources.head_cpus)))
         try:
@@ -148,7 +135,8 @@ class Trial(tune.Trainable):
         resume = last if best else None
         if resume:
             self.history, self.best = list(resume["history"]), best or {}
-        self.epochs = paced(self.train_config, self.data, resume, self.report_pace, INTERVAL)
+        if len(self.history) < self.train_config.epochs:
+            self.epochs = paced(self.train_config, self.data, resume, self.report_pace, INTERVAL)
 
     def report_pace(self, pace: Pace) -> None:
         """Let the driver see the progress within an epoch, and look how the machine is used."""
@@ -199,8 +187,12 @@ class Trial(tune.Trainable):
             with self.folder.writing(PREDICTIONS["val"]) as path:
                 write_predictions(epoch.validation, path)
         self.last = state | {"history": history}
-        self.write_state(LAST, self.last)
+        ended = len(history) == self.train_config.epochs
+        self.write_state(LAST, self.last | (NO_MORE if ended and not self.keeps_state else {}))
         self.history = history
+        if ended:
+            with self.folder.writing(CURVE_FIGURE) as path:  # the driver has those of all trials that are stopped
+                draw_curve(history, path, self.train_config.selection)
 
     def best_by_decoder(self, epoch: Epoch) -> dict[str, float]:
         """Return the errors of every decoder in the best epoch so far, by image and by group."""

@@ -22,7 +22,9 @@ from bel.config import TrainConfig
 from bel.data.labels import clamped, histogram
 from bel.data.prepare.prepared import Prepared
 from bel.heads import HEADS
+from bel.run_layout import CODE_FIGURE, CURVE_FIGURE
 from bel.text import SHOWN, selection
+from bel.training import checkpoint
 
 MOST_PIXELS = 2000  # of a code matrix, a side
 MOST_LINES = 50  # of a learning curve
@@ -54,6 +56,13 @@ def draw_code(config: TrainConfig, weights: Mapping[str, Tensor], path: Path) ->
         path.write_bytes(once(("code", config.head, config.code, config.code_digest, config.axes), drawn))
     elif head.code_matrices(config, weights):
         path.write_bytes(drawn())
+
+
+def draw_result(config: TrainConfig, history: Sequence[Mapping[str, float]], best: Path, folder: Path) -> None:
+    """Write into a folder the figures of the code, a learned one from the checkpoint, and of the curve, unless it is there."""
+    draw_code(config, {} if config.code else checkpoint.load(best)["weights"], folder / CODE_FIGURE)
+    if not (folder / CURVE_FIGURE).exists():
+        draw_curve(history, folder / CURVE_FIGURE, config.selection)
 
 
 def draw_labels(config: TrainConfig, data: Prepared, path: Path) -> None:

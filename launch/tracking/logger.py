@@ -3,12 +3,14 @@
 import json
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, RunTag
+from mlflow.entities import Run as Logged
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 
@@ -17,8 +19,6 @@ from bel.output import plain
 from bel.run_layout import (
     CHANGES,
     CHECKPOINT,
-    CODE_FIGURE,
-    CURVE_FIGURE,
     DECIDED,
     DEVICE,
     DROPPED,
@@ -28,7 +28,6 @@ from bel.run_layout import (
     GIT_COMMIT,
     GIT_DIRTY,
     HOST,
-    LONG_PARAMETERS,
     OUTCOME,
     PACKAGES,
     PARENT,
@@ -42,12 +41,11 @@ from bel.run_layout import (
     TRIAL,
     Outcome,
 )
-from bel.training import checkpoint
 from launch.runs import Entry, Run, SweepRuns
 from launch.states import Origins, delete_states
 from launch.tracking.event_files import EventFiles
-from launch.tracking.figures import draw_code, draw_curve
-from launch.tracking.params import dataset, parameters, split_long
+from launch.tracking.figures import draw_result
+from launch.tracking.params import log_parameters
 from launch.tracking.parent_logger import ParentLogger
 from launch.tracking.store import FILES, STATUS, Store, has_files, search, tagged
 from launch.tracking.trial_folder import Folder
@@ -83,6 +81,7 @@ class RunLogger:
         self.parent = ParentLogger(store.parent_id, self.writer)
         self.tags = tags | {PARENT: store.parent_id}
         self.run_ids = {key: run.info.run_id for key, run in store.children.items()}
+        self.made: dict[str, Logged] = {}  # runs that were created and have not ended
         self.attempted: set[str] = set()  # keys whose run may exist though MLflow did not answer
         self.without_params: set[str] = set()  # keys whose run has no parameters yet
         self.logged_epochs: dict[str, int] = {}  # key -> the last epoch in MLflow
@@ -136,14 +135,10 @@ class RunLogger:
             tags |= {EXTENDS: self.origins[run.key].run_id} if run.key in self.origins else {}
             start = int((begun or run.begun or time.time()) * 1000)
             made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
-            self.run_ids[run.key] = made.info.run_id
+            self.run_ids[run.key], self.made[run.key] = made.info.run_id, made
             self.without_params.add(run.key)
         if run.key in self.without_params:  # a run that goes on keeps its parameters, though paths may differ
-            params, long = split_long(parameters(run.config, run.facts))
-            if long:
-                client.log_dict(self.run_ids[run.key], long, LONG_PARAMETERS)
-            client.log_batch(self.run_ids[run.key], params=[Param(name, value) for name, value in params.items()])
-            client.log_inputs(self.run_ids[run.key], [dataset(run.config, run.facts)])
+            log_parameters(client, self.run_ids[run.key], run.config, run.facts)
             self.without_params.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
@@ -171,7 +166,7 @@ class RunLogger:
         run_id, folder = self.run_ids[run.key], self.folder.of(run.key)
         if outcome in DECIDED:
             self.upload(run, outcome, folder, client)
-            if not has_files(client.get_run(run_id), outcome, run.kept):
+            if not has_files(self.made.pop(run.key, None) or client.get_run(run_id), outcome, run.kept):
                 self.unstored.append(run.name)
                 outcome = Outcome.CUT
         tags = (
@@ -188,21 +183,20 @@ class RunLogger:
             folder.remove()
 
     def upload(self, run: Run, outcome: Outcome, folder: Folder, client: MlflowClient) -> None:
-        """Log the files in a run's folder, and figures of its code and its learning curve."""
-        run_id = self.run_ids[run.key]
-        with tempfile.TemporaryDirectory() as work, folder.reading(CHECKPOINT) as best:
-            if best:
-                learned = {} if run.config.code else checkpoint.load(best)["weights"]  # a named code has none
-                draw_code(run.config, learned, Path(work) / CODE_FIGURE)
-                draw_curve(run.history, Path(work) / CURVE_FIGURE, run.config.selection)
-            if self.diff:
-                (Path(work) / CHANGES).write_bytes(self.diff)
-            client.log_artifacts(run_id, work)
+        """Log the files in a run's folder, and figures of its code and its learning curve, in one call."""
         left_out = {END, *STATES} - set(self.keeps if run.kept and outcome != Outcome.DIVERGED else ())
-        for name in folder.names():
-            if name not in left_out:
-                with folder.reading(name) as path:
-                    client.log_artifact(run_id, str(path))
+        names = [name for name in folder.names() if name not in left_out]
+        with tempfile.TemporaryDirectory() as made, ExitStack() as files:
+            work = Path(made)
+            for name in names:
+                if path := files.enter_context(folder.reading(name)):
+                    (work / name).symlink_to(path)
+            with folder.reading(CHECKPOINT) as best:
+                if best:
+                    draw_result(run.config, run.history, best, work)
+            if self.diff:
+                (work / CHANGES).write_bytes(self.diff)
+            client.log_artifacts(self.run_ids[run.key], made)
 
     def drop(self, run: Run) -> None:
         """Delete the checkpoint of a run from the store, and its last state."""

@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
@@ -37,6 +38,15 @@ def label(config: TrainConfig, sweep: Sweep) -> str:
 def digest(text: str) -> str:
     """Return 16 hex digits that identify a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def log_parameters(client: MlflowClient, run_id: str, config: TrainConfig, facts: dict[str, str]) -> None:
+    """Log the parameters of a run, those that are too long for MLflow in a file, and its data set."""
+    params, long = split_long(parameters(config, facts))
+    if long:
+        client.log_dict(run_id, long, LONG_PARAMETERS)
+    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+    client.log_inputs(run_id, [dataset(config, facts)])
 
 
 def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bel.errors import UserError, sentence
 from bel.files import refuse_folder, replacing
+from bel.run_layout import LAST
+from bel.training import checkpoint
 
 
 class Folder:
@@ -100,3 +102,19 @@ class Folder:
             shutil.rmtree(self.path, ignore_errors=not os.path.exists(self.path))
         elif self.fs.exists(self.path):
             self.fs.rm(self.path, recursive=True)
+
+
+def load_state(folder: Folder, name: str, say: Callable[[str], None] = lambda text: None) -> dict[str, Any] | None:
+    """Return a state from a run's folder; None where there is none, or a damaged one, which `say` reports."""
+    with folder.reading(name) as path:
+        try:
+            return None if path is None else checkpoint.load(path)
+        except UserError as error:  # a machine that lost its power leaves half a file
+            say(f"{error}: it is trained from the start again")
+            return None
+
+
+def changed_fields(folder: Folder, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields that a scheduler may have changed, as a run had them before its worker or the driver died."""
+    last = load_state(folder, LAST) if names else None
+    return {name: last["config"][name] for name in names} if last else {}

@@ -10,9 +10,8 @@ from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, LAST
 from bel.training.source import code_version
 from launch.driver.trainable import Trial as Trainable
-from launch.driver.trainable import changed_fields
 from launch.identity import file_digests
-from launch.tracking.trial_folder import Folder
+from launch.tracking.trial_folder import Folder, changed_fields
 
 
 class Trial(Trainable):
