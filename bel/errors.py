@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,13 @@ def within(name: str, value: float | None, low: float, high: float) -> None:
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `UserError` naming the first of `given` that is not in `known`."""
+    """Raise `UserError` naming the first of `given` that is not in `known`, and the known one that is spelled most like it."""
     names = list(known)
     for name in given:
         if name not in names:
-            raise UserError(f"unknown {what} {name!r}: choose from {names}")
+            near = get_close_matches(str(name), map(str, names), n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"unknown {what} {name!r}: choose from {names}{meant}")
 
 
 def setting_of(pair: str) -> tuple[str, str | None]:

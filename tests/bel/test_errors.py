@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from bel.errors import UserError, sentence
+from bel.errors import UserError, refuse_unknown, sentence
 from bel.text import command
 
 
@@ -51,3 +51,10 @@ def test_what_the_system_refuses_is_one_line_that_says_what_to_do(capsys, number
     assert command(fail)([]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: [Errno {number}] no: 'runs/one': ") and advice in said and said.count("\n") == 1
+
+
+def test_an_unknown_name_is_answered_with_the_one_that_is_spelled_most_like_it():
+    with pytest.raises(UserError, match=r"unknown field 'bacth_size': choose from .*; did you mean 'batch_size'\?$"):
+        refuse_unknown("field", {"bacth_size": 3}, ["lr", "batch_size"])
+    with pytest.raises(UserError, match=r"unknown field 1: choose from \['lr', 'batch_size'\]$"):
+        refuse_unknown("field", {1: 3}, ["lr", "batch_size"])
