@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import optuna
@@ -60,13 +62,18 @@ def last_epoch(run: Run) -> int:
     return int(run.data.metrics["epoch"])
 
 
+def when(at: str) -> float:
+    """Seconds of a time in ISO 8601."""
+    return datetime.fromisoformat(at).timestamp()
+
+
 def commands(asked: dict[str, Command], answers: dict[str, Answer], cut: dict[str, int], stops: set[str]) -> Check:
     """Each command has one answer, in an order of its own; trials were stopped by users alone."""
     numbers = [answer.number for answer in answers.values()]
     accepted = sum(answer.accepted for answer in answers.values())
-    figures = (
-        f"{len(asked)}, {len(answers)} answered, {accepted} accepted; {len(cut)} trials stopped of {len(stops)} asked"
-    )
+    waits = [when(answer.at) - when(asked[id].at) for id, answer in answers.items() if id in asked]
+    figures = f"{len(asked)}, {len(answers)} answered in {median(waits or [0]):g} s (median), {accepted} accepted; "
+    figures += f"{len(cut)} trials stopped of {len(stops)} asked"
     once = asked.keys() == answers.keys() and numbers == list(range(1, len(numbers) + 1))
     return Check("commands of users, each answered once", figures, once and cut.keys() <= stops)
 
