@@ -35,6 +35,7 @@ ANSWER = "bel.answer."  # of a parent run, before the same id: what its driver d
 STATUS = "bel.status"  # of a parent run: queue, running trials, time left, cost and last decisions, JSON
 WATCH = "bel.watch"  # of a parent run: the same as text, for MLflow's UI
 STOPPED_BY = "bel.stopped_by"  # of a trial that stopped early: by whom, after which epoch, and against what value, JSON
+RACED = "bel.raced"  # of the trials of a configuration that lost the race: after how many repeats, against which error, JSON
 TRIAL = "bel.trial"  # the trial's key, 16 hex digits of its config, code and data
 OUTCOME = "bel.outcome"  # an `Outcome`
 EXTENDS = (

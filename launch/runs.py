@@ -136,12 +136,11 @@ class SweepRuns:
             return None
         return known
 
-    def restore_known(self, configs: list[TrainConfig]) -> None:
-        """Enter the runs of a configuration if one of them was decided or noted in an earlier call."""
+    def restore_known(self, configs: list[TrainConfig]) -> list[Run]:
+        """Enter and return the runs of a configuration if one of them was decided or noted in an earlier call."""
         found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
         noted = any(self.identify(config, self.facts_of(config)) in self.by_key for config in configs)
-        if noted or any(known and not known[2] for known in found):
-            self.repeats(configs)
+        return self.repeats(configs) if noted or any(known and not known[2] for known in found) else []
 
     def enter(self, key: str, result: Mapping[str, Any]) -> Run:
         """Enter what a worker reports of a run: each epoch once, host and device, why it failed."""

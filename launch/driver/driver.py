@@ -146,8 +146,6 @@ class Driver:
     def run_stage(self, plan: Plan, source: Source, number: int) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""
         self.steering.begin_stage(source, number)
-        for config in source.before:
-            self.sweep_runs.restore_known(self.workload.repeats(config))
         stage = Stage(self.workload, plan, source, self.store, self.stopper, self.logger, self.callback, self.tune)
         self.steering.take_stage(stage.searcher)
         if stage.searcher.fill_queue():

@@ -16,8 +16,10 @@ from launch.driver.callback import NoReporter, SweepCallback
 from launch.driver.ray_cluster import RayDied, on_cluster, ray_died, restart_ray, trials_at_once
 from launch.driver.trainable import Trial
 from launch.identity import file_digests
+from launch.raced import group_errors, note_lost
 from launch.runs import Run
 from launch.schedule.halving import Halving
+from launch.schedule.racing import Race
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import TrialSearcher
 from launch.schedule.stopper import LOST, SweepStopper
@@ -50,6 +52,7 @@ class Stage:
         self.workload, self.plan, self.store, self.stopper = workload, plan, store, stopper
         self.sweep, self.sweep_runs = workload.sweep, workload.sweep_runs
         self.logger, self.callback, self.folder = logger, callback, folder
+        before = [self.sweep_runs.restore_known(workload.repeats(config)) for config in source.before]
         self.searcher = callback.searcher = TrialSearcher(
             self.sweep,
             source,
@@ -62,6 +65,7 @@ class Stage:
             self.halving(source),
             callback.end,
             callback.heed,
+            self.race(before),
         )
 
     def run(self, say: Callable[..., None]) -> None:
@@ -93,6 +97,16 @@ class Stage:
         logged = cache(partial(history, metric=objective.metric))
         epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
         return Halving(self.workload.longest, objective, learns, len(source.past), epochs)
+
+    def race(self, before: list[list[Run]]) -> Race | None:
+        """Return the race of the stage, if the sweep has one, with the configurations of earlier calls, by their repeats."""
+        if not self.sweep.search.race:
+            return None
+        note = partial(note_lost, logger=self.logger, watch=self.callback.watch, display=self.callback.display)
+        race = Race(partial(group_errors, logger=self.logger), note)
+        for runs in before:
+            race.add(runs)
+        return race
 
     def fit(self, trial_scheduler: TrialScheduler) -> bool:
         """Let Tune run what the searcher suggests; return False where Ray dies on the way."""

@@ -11,6 +11,7 @@ from bel.config import TrainConfig
 from bel.run_layout import DECIDED, Outcome
 from launch.runs import Run, SweepRuns, mean
 from launch.schedule.halving import Halving
+from launch.schedule.racing import Race
 from launch.schedule.stopper import SweepStopper
 from launch.schedule.suggestions import Source
 from launch.spec.sweep_file import Sweep
@@ -22,6 +23,7 @@ class TrialSearcher(Searcher):
     """Tune's searcher. With a scheduler the other repeats of a configuration are queued once its first repeat has finished.
 
     So a scheduler compares runs on the same seed and fold, and a search is told the mean of all repeats or that there is none.
+    With a race they are queued round by round once all first repeats have ended, of which a search is told.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class TrialSearcher(Searcher):
         halving: Halving | None = None,
         end: Callable[[Run, Outcome], None] | None = None,
         heed: Callable[[], None] = lambda: None,
+        race: Race | None = None,
     ) -> None:
         self.objective = sweep.search.objectives[0]
         super().__init__(metric=self.objective.metric, mode=self.objective.direction[:3])
@@ -44,6 +47,7 @@ class TrialSearcher(Searcher):
         self.sweep_runs, self.stop, self.adopt, self.order = sweep_runs, stop, adopt, order
         self.fit_at_once = fit_at_once  # how many trials
         self.halving, self.end = halving, end  # `end` ends a run that the halving stops
+        self.race = race  # decides which repeats run after the first ones
         self.heed, self.control = heed, stop.control  # does what users ask for; what they asked for
         self.exhausted = False  # the source has no more configurations, or the budget is spent
         self.over: dict[str, tuple[TrainConfig, list[Run]]] = {}  # configurations that have ended and are not told yet
@@ -72,7 +76,8 @@ class TrialSearcher(Searcher):
             self.in_tune.add(run.key)
             return self.order(run) | {"until": self.halving.until(run) if self.halving else None}
         held = self.queue and not self.in_tune  # only trials that somebody paused are left
-        return None if self.groups and not held else self.FINISHED
+        more = self.groups or (self.race and self.in_tune)
+        return None if more and not held else self.FINISHED
 
     @property
     def ready(self) -> list[Run]:
@@ -95,7 +100,7 @@ class TrialSearcher(Searcher):
         while not self.ready:
             config = self.next_config()
             if config is None:
-                return self.halve()
+                return self.halve() or self.race_on()
             self.enter(config)
         return True
 
@@ -153,20 +158,38 @@ class TrialSearcher(Searcher):
             return not self.exhausted and self.fill_queue()
         return bool(self.ready)
 
+    def race_on(self) -> bool:
+        """Queue the repeats of the present round of a race, once all first repeats have ended; return whether one may begin."""
+        if self.race and not self.groups and not self.over:
+            due = [run for run in self.race.next_round() if run.outcome == Outcome.WAITING]
+            new = [run for run in due if run not in self.queue and run.key not in self.in_tune]
+            self.queue.extend(new[: self.trials_left])
+        return bool(self.ready)
+
+    @property
+    def trials_left(self) -> int | None:
+        """Return how many trials the budget still allows; None for any number."""
+        if self.budget.trials is None:
+            return None
+        ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.in_tune
+        return max(self.budget.trials - len(ran), 0)
+
     def budget_spent(self) -> bool:
         """Return whether the budget allows no further configuration."""
-        ran = {run.key for run in self.sweep_runs if run.outcome != Outcome.WAITING and not run.reused} | self.in_tune
-        many = self.budget.trials is not None and len(ran) >= self.budget.trials
-        return many or (self.budget.patience is not None and self.without_better >= self.budget.patience)
+        patience = self.budget.patience
+        return self.trials_left == 0 or (patience is not None and self.without_better >= patience)
 
     def queue_repeats(self, group: str) -> None:
         """Queue the repeats that may run now, or tell the source of the group where all of them have ended."""
         config, runs = self.groups[group]
-        turn = runs[:1] if self.scheduled and runs[0].outcome != Outcome.FINISHED else runs
+        first = self.race or (self.scheduled and runs[0].outcome != Outcome.FINISHED)
+        turn = runs[:1] if first else runs
         waiting = [run for run in turn if run.outcome == Outcome.WAITING and run.key not in self.in_tune]
         self.queue.extend(run for run in waiting if run not in self.queue)
         if all(run.outcome in (*DECIDED, Outcome.FAILED) for run in turn):
             del self.groups[group]
+            if self.race:
+                self.race.add(runs)
             if self.halving:
                 self.over[group] = config, turn
             else:
@@ -182,7 +205,8 @@ class TrialSearcher(Searcher):
     def run_ended(self, run: Run) -> None:
         """Go on with the group of a run that is decided or failed."""
         self.in_tune.discard(run.key)
-        self.queue_repeats(run.group)
+        if run.group in self.groups:  # else a race has let it run
+            self.queue_repeats(run.group)
 
     def pause(self, run: Run) -> None:
         """Let a run wait for the others of its cohort; one that a user or the number of places halted is queued."""

@@ -216,5 +216,5 @@ def refuse_incomparable(sweep: Sweep, plan: Plan) -> None:
 
 
 def compares(sweep: Sweep) -> bool:
-    """Return whether a search or a scheduler decides by comparing trials."""
-    return sweep.scheduler.compares or sweep.method.suggests or sweep.search.tune is not None
+    """Return whether a search, a scheduler or a race decides by comparing trials."""
+    return sweep.scheduler.compares or sweep.method.suggests or sweep.search.race or sweep.search.tune is not None

@@ -48,7 +48,8 @@ def objective_names(what: str, value: Any) -> tuple[str, ...]:
 class Search:
     """How trials are chosen, repeated and stopped early; `trials` is None for a grid, which runs whole.
 
-    With `tune`, each combination of the other dimensions goes on to all `folds` with its best value of that dimension.
+    With `race`, repeats over seeds and folds go to the configurations that may be the best. With `tune`, each combination of
+    the other dimensions goes on to all `folds` with its best value of that dimension.
     """
 
     method: str = key("grid")
@@ -59,6 +60,7 @@ class Search:
     seeds: int | None = key(None, 1, 1000)
     tune: str | None = key(None)
     folds: int | None = key(None, 2, 1000)
+    race: bool = key(False)
 
     @property
     def objectives(self) -> list[Objective]:
@@ -190,6 +192,7 @@ def check_search(search: Search, base: Mapping[str, Any], space: Mapping[str, Di
     check_tuning(search, space)
     check_seeds(search, space)
     check_folds(search, base, space)
+    check_race(search)
     SCHEDULERS[search.scheduler].check(search, space)
 
 
@@ -236,3 +239,19 @@ def check_folds(search: Search, base: Mapping[str, Any], space: Mapping[str, Dim
     for name in ("folds", "fold", "selection") if search.tune else ("folds", "fold", "selection", "val_fraction"):
         if name in base or name in space:
             raise UserError(f"{name} is decided by search.{key}, on {where}: leave it out")
+
+
+def check_race(search: Search) -> None:
+    """Raise `UserError` where a race has no repeats to give, or nothing that decides it."""
+    if not search.race:
+        return
+    if (search.seeds or 1) * (search.folds or 1) < 2:
+        raise UserError(
+            "search.race gives repeats to the configurations that may be the best: set search.seeds or search.folds"
+        )
+    if search.tune is not None:
+        raise UserError("search.race and search.tune do not go together: the best of a tuned sweep go to all folds")
+    if len(search.objective) > 1:
+        raise UserError(
+            f"search.race compares errors alone, got search.objective {list(search.objective)}: name one, or leave race out"
+        )

@@ -106,8 +106,9 @@ def table(running: list[Values]) -> list[str]:
 
 
 def stop_text(stop: Values) -> str:
-    """Return who stopped a trial after which epoch, and against what value it lost."""
-    text = f"{stop['name']} by {stop['by']} after epoch {stop['epoch']}"
+    """Return who stopped a trial after which epoch, or a configuration after how many repeats, and against what it lost."""
+    when = f"{stop['repeats']} of {stop['of']} repeats" if "repeats" in stop else f"epoch {stop['epoch']}"
+    text = f"{stop['name']} by {stop['by']} after {when}"
     if None in (stop.get("value"), stop.get("against")):
         return text
     return f"{text}: {stop['value']:.3f} against {stop['against']:.3f}"

@@ -55,6 +55,11 @@ class Watch:
             self.decisions.append({"name": run.name, "trial": run.key, "at": now(), **run.stopped_by})
         self.changed = True
 
+    def lost(self, name: str, key: str, found: dict[str, Any]) -> None:
+        """Note that a configuration gets no more repeats; `key` is of its first one."""
+        self.decisions.append({"name": name, "trial": key, "at": now(), "by": "race", **found})
+        self.changed = True
+
     def note(self, hours: float, searcher: TrialSearcher | None, always: bool = False) -> None:
         """Write what changed, unless that was done just now."""
         if always or (self.changed and time.monotonic() - self.written >= PERIOD):

@@ -66,7 +66,10 @@ def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:
     """Return 16 hex digits that identify a sweep: by its search, code, data and files, but not its number of trials."""
     values = {name: value for name, value in asdict(sweep).items() if name in KEY_FIELDS}
     values["base"] = {name: value for name, value in values["base"].items() if name != "plugins"}  # their digests count
-    values["search"] = {name: value for name, value in values["search"].items() if name != "trials"}
+    options = {name: value for name, value in values["search"].items() if name != "trials"}
+    values["search"] = {
+        name: value for name, value in options.items() if value or name != "race"
+    }  # as before there were any
     seen, named = (sorted({json.dumps(part, sort_keys=True) for part in parts}) for parts in (facts.values(), files))
     return hashlib.sha256(json.dumps([values, seen, named, code_version()]).encode()).hexdigest()[:16]
 

@@ -139,6 +139,11 @@ class Configuration:
         """Whether the scheduler stopped one of its runs, so that its error is of fewer epochs than planned."""
         return any(outcome(run) == run_layout.Outcome.STOPPED for run in self.runs)
 
+    @property
+    def lost_race(self) -> bool:
+        """Whether it has no more repeats because all of them would have shown it as worse (`search.race`)."""
+        return any(run_layout.RACED in run.data.tags for run in self.runs)
+
     def metric(self, name: str) -> float | None:
         """Return the mean of a metric over its runs; None where one lacks it."""
         values = [run.data.metrics.get(name) for run in self.runs]

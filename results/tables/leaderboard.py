@@ -61,6 +61,7 @@ def table_columns(board: Board) -> list[Column]:
         Column(lambda s: s.verdict, "verdict", ""),
         Column(lambda s: s.configuration.stopped, "stopped_early"),
         Column(lambda s: "; ".join(s.configuration.lacking), "lacking"),
+        Column(lambda s: s.configuration.lost_race, "lost_race"),
         Column(lambda s: s.configuration.metric(BEST_EPOCH), "epoch"),
         Column(lambda s: s.configuration.metric("bits"), "bits", "bits", ".0f"),
         Column(lambda s: s.configuration.metric("parameters"), "parameters"),
@@ -166,6 +167,8 @@ def caption(board: Board) -> str:
         text += f" {beyond[:1].upper()}{beyond[1:]}."
     if any(standing.difference and standing.difference.mean < 0 for standing in board.standings):
         text += " Whole ones come first: those with less error further down lack seeds or folds, or were stopped early."
+    if any(standing.configuration.lost_race for standing in board.standings):
+        text += " Those with fewer repeats lost the race: all repeats would have shown them as worse."
     if any(standing.configuration.stopped for standing in board.standings):
         text += " * early stopping ended it: its error is of fewer epochs."
     return harmless(f"Not comparable with the first table: {board.reason}. {text}" if board.reason else text)
