@@ -16,7 +16,7 @@ from launch.schedule.racing import Race, race, repeat_spread
 from results.analysis.leaderboard import boards
 from results.store.runs import find_sweeps, trials
 from results.tables.leaderboard import caption
-from tests.benchmarks.racing import winners
+from tests.benchmarks.racing import SAME, SHARE, read, replay, winners
 from tests.conftest import SWEEP, children, working_in
 from tests.launch.driver.test_gone import epochs, start, wait
 from tests.launch.schedule.test_searcher import Bench
@@ -65,6 +65,13 @@ def test_the_winners_are_those_of_all_repeats(seed):
     errors = made([5, 5.2, 5.4, 6, 6.5, 7, 8, 9], spread=0.05, seed=seed)
     ended, _ = run_all(errors)
     assert winners(np.where(ended[..., None], errors, np.nan)) == winners(errors)
+
+
+def test_on_a_recorded_table_a_race_has_the_winners_of_all_repeats_with_half_the_runs():
+    _, table = read()
+    assert table.shape == (15, 5, 23) and len(winners(table)) == 2
+    found = [replay(table, seed) for seed in range(30)]
+    assert np.mean([one.same for one in found]) >= SAME and np.mean([one.share for one in found]) <= SHARE
 
 
 def test_two_seeds_are_enough_for_a_race():
@@ -221,7 +228,7 @@ def test_a_real_sweep_races_and_repeats_to_the_last_digit_when_it_was_killed(ray
         with working_in(folder):
             if how == "killed":
                 driver = start(str(path), folder)
-                wait(lambda folder=folder: len(epochs(folder)) > 4)
+                wait(lambda folder=folder: len(epochs(folder)) > 3, seconds=600)
                 os.kill(driver.pid, signal.SIGKILL)
                 driver.wait()
             assert sweep.main([str(path)]) == 0
