@@ -59,6 +59,7 @@ class SweepCallback(TrialProgressCallback):
         self.steering, self.watch = steering, watch
         steering.end = self.end
         self.searcher: TrialSearcher | None = None  # of the present stage
+        self.shown: dict[str, int] = {}  # by key, the last epoch that was displayed
         self.missing: list[tuple[str, float]] = []  # resources that no node of the cluster has any more, as reported
         self.began, self.hours_before = time.monotonic(), hours_before
 
@@ -103,13 +104,13 @@ class SweepCallback(TrialProgressCallback):
     ) -> None:
         """Log the new epochs."""
         self.check_lease()
-        before = self.sweep_runs.by_key[trial.config["key"]].epoch
-        run = self.sweep_runs.enter(trial.config["key"], result)
+        run = self.sweep_runs.enter(trial.config["key"], result)  # a scheduler may have entered it before
         for note in result.get("notes", ()):
             self.display.say(f"{run.name}: {note}", always=True)
         self.logger.epochs(run)
         self.watch.changed = True
-        self.display.epochs(run, [entry for entry in run.history if entry["epoch"] > max(before, run.resumed)])
+        shown, self.shown[run.key] = self.shown.get(run.key, 0), run.epoch
+        self.display.epochs(run, [entry for entry in run.history if entry["epoch"] > max(shown, run.resumed)])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End the run with the outcome that it reports, or as stopped by the scheduler, or cut off with the sweep."""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from bel.errors import UserError
-from bel.run_layout import CHECKPOINT
+from bel.run_layout import CHECKPOINT, TRIAL
 from launch import Sweep
 from launch.driver import driver
 from launch.driver.callback import SweepCallback
@@ -116,6 +117,16 @@ def test_epochs_come_live_and_a_sweep_that_is_left_goes_on(ray_here, store, cont
     parent, trials = children("live")
     assert parent.info.run_id == sweep.sweep_id and parent.info.status == "FINISHED" and len(trials) == 2
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["asha", "median", "sha"])
+def test_every_epoch_comes_once_where_a_scheduler_compares_trials(ray_here, store, content, scheduler):
+    search = {"method": "grid", "scheduler": scheduler}
+    sweep = Sweep(content | {"search": search}, {"epochs": 3})
+    came = Counter((event["trial"], event["epoch"]) for event in sweep.iterate("epoch"))
+    ended = {run.data.tags[TRIAL]: int(run.data.metrics["epoch"]) for run in children("live")[1]}
+    assert came == {(key, epoch): 1 for key, last in ended.items() for epoch in range(1, last + 1)}
 
 
 @pytest.mark.slow
