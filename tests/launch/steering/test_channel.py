@@ -163,7 +163,8 @@ def test_the_status_of_a_sweep_comes_from_the_store_alone(parent, capsys):
         "trial_hours": 4.0,
     }
     values["decisions"] = [
-        {"name": "a", "trial": "k", "at": "", "by": "asha", "epoch": 3, "value": 8.1321, "against": 6.31}
+        {"name": "a", "trial": "k", "at": "", "by": "asha", "epoch": 3, "value": 8.1321, "against": 6.31},
+        {"name": "e", "trial": "m", "at": "", "by": "race", "repeats": 2, "of": 5, "value": 7.2, "against": 6.31},
     ]
     values["running"] = [{"name": "b", "trial": "l", "epoch": 1, "epochs": 4, "mae_groups": 5.0}]
     values |= {"waiting_for_resume": ["c"], "best": {"name": "a", "mae_groups": 8.1}}
