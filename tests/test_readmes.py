@@ -18,7 +18,7 @@ import mlflow.cli
 import pytest
 import torch
 
-from bel.run_layout import PARENT
+from bel.run_layout import EXTENDS, PARENT
 from launch.steering import command_line
 from tests.conftest import PROJECT, working_in
 from tests.results.retest.test_published import published_state
@@ -202,10 +202,10 @@ class Commands:
 
 
 def sweep_runs(name: str) -> list[str]:
-    """Run ids of a sweep's newest parent run and of its trials."""
+    """Run ids of a sweep's newest parent run, extensions apart, and of its trials."""
     client = mlflow.MlflowClient()
     found = client.search_runs([client.get_experiment_by_name(name).experiment_id], order_by=["start_time DESC"])
-    parent = next(run.info.run_id for run in found if PARENT not in run.data.tags)
+    parent = next(run.info.run_id for run in found if not {PARENT, EXTENDS} & run.data.tags.keys())
     return [parent, *(run.info.run_id for run in found if run.data.tags.get(PARENT) == parent)]
 
 
