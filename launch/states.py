@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,15 @@ def place(origin: Origin, config: TrainConfig, folder: Folder) -> None:
     """
     if not origin.epoch or LAST in folder.names():
         return
-    with folder.writing(CONFIG) as path:
-        path.write_text(yaml_text.dump(config.as_dict()))
+    folder.write(CONFIG, lambda path: path.write_text(yaml_text.dump(config.as_dict())))
     for name in (SPLIT, LABELS_FIGURE, PREDICTIONS["val"]):
         with artifact(origin.run, name) as source:
             if source:
-                with folder.writing(name) as path:
-                    shutil.copy(source, path)
+                folder.write(name, partial(shutil.copy, source))
     for name in STATES:
-        state = read_state(origin, name) | {"config": config.as_dict()}  # as a run of this config would have it
-        with folder.writing(name) as path, path.open("wb") as file:
-            checkpoint.write(state, file)
+        folder.write_state(
+            name, read_state(origin, name) | {"config": config.as_dict()}
+        )  # as a run of it would have it
 
 
 def read_state(origin: Origin, name: str) -> dict[str, Any]:

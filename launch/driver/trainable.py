@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +184,15 @@ class Trial(tune.Trainable):
         history = [*self.history, {**epoch.metrics, **self.best_by_decoder(epoch), **more}]
         if epoch.is_best:
             self.best = state | {"optimiser": []}  # two thirds of its size; a run goes on from `last`
-            self.write_state(CHECKPOINT, self.best)
-            with self.folder.writing(PREDICTIONS["val"]) as path:
-                write_predictions(epoch.validation, path)
+            self.folder.write_state(CHECKPOINT, self.best)
+            self.folder.write(PREDICTIONS["val"], partial(write_predictions, epoch.validation))
         self.last = state | {"history": history}
         ended = len(history) == self.train_config.epochs
-        self.write_state(LAST, self.last | (NO_MORE if ended and not self.keeps_state else {}))
+        self.folder.write_state(LAST, self.last | (NO_MORE if ended and not self.keeps_state else {}))
         self.history = history
-        if ended:
-            with self.folder.writing(CURVE_FIGURE) as path:  # the driver has those of all trials that are stopped
-                draw_curve(history, path, self.train_config.selection)
+        if ended:  # the driver draws those of all trials that are stopped
+            draw = partial(draw_curve, history, split=self.train_config.selection)
+            self.folder.write(CURVE_FIGURE, draw)
 
     def best_by_decoder(self, epoch: Epoch) -> dict[str, float]:
         """Return the errors of every decoder in the best epoch so far, by image and by group."""
@@ -205,19 +205,11 @@ class Trial(tune.Trainable):
             for name, error in errors.items()
         }
 
-    def write_state(self, name: str, state: dict[str, Any]) -> None:
-        """Write a state into the run's folder. Raises `OSError` for a full disk."""
-        with self.folder.writing(name) as path, path.open("wb") as file:
-            checkpoint.write(state, file)
-
     def describe(self, state: dict[str, Any]) -> None:
         """Write the config, the split and the figure of the labels."""
-        with self.folder.writing(CONFIG) as path:
-            path.write_text(yaml_text.dump(self.train_config.as_dict()))
-        with self.folder.writing(SPLIT) as path:
-            path.write_text(json.dumps(state["data"], indent=1))
-        with self.folder.writing(LABELS_FIGURE) as path:
-            draw_labels(self.train_config, self.data, path)
+        self.folder.write(CONFIG, lambda path: path.write_text(yaml_text.dump(self.train_config.as_dict())))
+        self.folder.write(SPLIT, lambda path: path.write_text(json.dumps(state["data"], indent=1)))
+        self.folder.write(LABELS_FIGURE, partial(draw_labels, self.train_config, self.data))
 
     def machine(self) -> dict[str, str]:
         """Return host and device of the run."""
@@ -238,6 +230,5 @@ class Trial(tune.Trainable):
         self.last["config"] = self.train_config.as_dict()  # the fields with which it goes on
         self.begin(self.last, best)
         for name, state in ((CHECKPOINT, best), (LAST, self.last)):
-            self.write_state(name, state)
-        with self.folder.writing(PREDICTIONS["val"]) as path:
-            shutil.copy(Path(checkpoint_dir) / PREDICTIONS["val"], path)
+            self.folder.write_state(name, state)
+        self.folder.write(PREDICTIONS["val"], partial(shutil.copy, Path(checkpoint_dir) / PREDICTIONS["val"]))

@@ -52,17 +52,23 @@ class Folder:
         """Absolute path or URL, for another process."""
         return self.path if self.local else str(self.fs.unstrip_protocol(self.path))
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """Provide a local path to write, which replaces the file `name` at the end, unless an error is raised."""
+    def write(self, name: str, put: Callable[[Path], object]) -> None:
+        """Let `put` write a local path, which then replaces the file `name`; again where the folder was removed meanwhile."""
+        try:
+            self._write(name, put)
+        except FileNotFoundError:
+            self._write(name, put)
+
+    def _write(self, name: str, put: Callable[[Path], object]) -> None:
+        """Let `put` write a local path, which replaces the file `name` afterwards, unless an error is raised."""
         self.fs.makedirs(self.path, exist_ok=True)
-        if not self.local:
-            with tempfile.TemporaryDirectory() as work:
-                yield Path(work) / name
-                self.fs.put_file(str(Path(work) / name), f"{self.path}/{name}")
+        if self.local:
+            with replacing(Path(self.path) / name) as path:
+                put(path)
             return
-        with replacing(Path(self.path) / name) as path:
-            yield path
+        with tempfile.TemporaryDirectory() as work:
+            put(Path(work) / name)
+            self.fs.put_file(str(Path(work) / name), f"{self.path}/{name}")
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path | None]:
@@ -78,8 +84,16 @@ class Folder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a value as JSON."""
-        with self.writing(name) as path:
-            path.write_text(json.dumps(value))
+        self.write(name, lambda path: path.write_text(json.dumps(value)))
+
+    def write_state(self, name: str, state: dict[str, Any]) -> None:
+        """Write the state of a run. Raises `OSError` for a full disk."""
+
+        def put(path: Path) -> None:
+            with path.open("wb") as file:
+                checkpoint.write(state, file)
+
+        self.write(name, put)
 
     def read_json(self, name: str) -> Any:
         """Read a value from JSON; None where there is no such file, or a damaged one."""

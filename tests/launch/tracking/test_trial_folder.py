@@ -33,20 +33,37 @@ def folder(request, tmp_path):
     return Folder(urls[request.param])
 
 
+def half(path):
+    """Write half of a file."""
+    path.write_text("{half")
+    raise RuntimeError("killed")
+
+
 def test_a_file_is_whole_or_the_older_one(folder):
     assert folder.names() == [] and folder.read_json("a.json") is None
     folder.remove()
     folder.write_json("a.json", {"x": 1})
-    with pytest.raises(RuntimeError), folder.writing("a.json") as path:
-        path.write_text("{half")
-        raise RuntimeError("killed")
+    with pytest.raises(RuntimeError):
+        folder.write("a.json", half)
     assert folder.read_json("a.json") == {"x": 1} and folder.names() == ["a.json"]
-    with pytest.raises(RuntimeError), folder.writing("b.json") as path:
-        path.write_text("{half")
-        raise RuntimeError("killed")
+    with pytest.raises(RuntimeError):
+        folder.write("b.json", half)
     assert folder.names() == ["a.json"]
     folder.write_json("a.json", [2])
     assert folder.read_json("a.json") == [2]
+
+
+def test_a_file_is_written_again_where_its_folder_is_removed_meanwhile(folder):
+    written = []
+
+    def put(path):
+        path.write_text("{}")
+        written.append(path)
+        if len(written) == 1:
+            shutil.rmtree(path.parent)
+
+    folder.write("a.json", put)
+    assert folder.read_json("a.json") == {} and len(written) == 2 and folder.names() == ["a.json"]
 
 
 def test_folders_within_are_the_same_for_whoever_is_told_their_url(folder):
