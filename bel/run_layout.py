@@ -34,6 +34,7 @@ COMMAND = "bel.command."  # of a parent run, before an id: what a user asks of t
 ANSWER = "bel.answer."  # of a parent run, before the same id: what its driver did, or why it refused, JSON
 STATUS = "bel.status"  # of a parent run: queue, running trials, time left, cost and last decisions, JSON
 WATCH = "bel.watch"  # of a parent run: the same as text, for MLflow's UI
+WARM_START = "bel.warm_start"  # of a parent run: which sweeps its searcher learned from, how many of their trials, JSON
 STOPPED_BY = "bel.stopped_by"  # of a trial that stopped early: by whom, after which epoch, and against what value, JSON
 RACED = "bel.raced"  # of the trials of a configuration that lost the race: after how many repeats, against which error, JSON
 TRIAL = "bel.trial"  # the trial's key, 16 hex digits of its config, code and data
@@ -89,6 +90,7 @@ CHANGES = "changes.diff"  # how the source differed from its commit
 PLUGINS = "plugins.json"  # of a registered model: the source of the files of its plug-ins, by path
 CODE_FILE = "code_{levels}{suffix}"  # of a registered model: the file of its code for so many levels
 SWEEP_FILE = "sweep.json"  # of a parent run: the sweep's file
+TOLD_FILE = "warm_start.json"  # of a parent run: the trials of other sweeps that its searcher learned from
 
 # Files of a trial's own folder that MLflow does not get.
 END = "end.json"  # how the trial ended, until that is written into MLflow

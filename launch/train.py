@@ -31,7 +31,7 @@ from bel.training.evaluate import unit
 from bel.training.loop import Epoch
 from launch.pace import Pace, paced
 from launch.spec import yaml_text
-from launch.spec.sweep_file import LOG_TARGETS
+from launch.spec.plain_keys import LOG_TARGETS
 from launch.tracking.event_files import EventFile, refuse_missing
 from launch.tracking.predictions import write_predictions
 

@@ -141,7 +141,8 @@ class Driver:
         database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
         study = open_study(self.sweep, name, database_url(database))
-        return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0)
+        told = self.workload.warm_start.stages[number] if self.workload.warm_start else ()
+        return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told)
 
     def run_stage(self, plan: Plan, source: Source, number: int) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""

@@ -8,6 +8,7 @@ from bel.text import beyond_of, selection
 from launch.driver.probing import Network, Probe, measure, network
 from launch.driver.ray_cluster import trials_at_once
 from launch.schedule.workload import Workload
+from launch.warm_start.record import lines, values
 
 GB = 1e9
 VALIDATION = 1 / 3  # time of a validation image, that of a training image being 1
@@ -33,6 +34,7 @@ def planned(workload: Workload) -> Values:
     for facts in workload.sweep_runs.facts.values():
         by_split.setdefault(facts[SPLIT_HASH], []).append(facts)
     dropped = workload.plan.dropped.most_common()
+    told = {"warm_start": values(workload.warm_start)} if workload.warm_start else {}
     return {
         "sweep": sweep.name,
         "method": sweep.search.method,
@@ -46,7 +48,7 @@ def planned(workload: Workload) -> Values:
             "finished_before": done,
             "reused": reused,
         },
-    }
+    } | told
 
 
 def data_values(facts: list[dict[str, str]]) -> Values:
@@ -85,6 +87,7 @@ def plan_lines(found: Values) -> Iterator[str]:
         f"sweep {found['sweep']}: {trials['to_run']} trials to run ({found['method']}, scheduler {found['scheduler']}), "
         f"{trials['finished_before']} finished before, {trials['reused']} by other sweeps"
     )
+    yield from lines(found.get("warm_start", ()))
 
 
 def costs(workload: Workload) -> Values:

@@ -32,6 +32,7 @@ from launch.identity import (
 from launch.runs import SweepRuns
 from launch.schedule.workload import Workload, on_seeds, repeats
 from launch.spec.combinations import Plan, make_plan
+from launch.spec.sampling import plans_by_protocol
 from launch.spec.sweep_file import Sweep
 from launch.states import Origins
 from launch.tracking.event_files import refuse_missing
@@ -39,6 +40,7 @@ from launch.tracking.params import label
 from launch.tracking.parent_run import open_store
 from launch.tracking.store import Store, has_files, read_store, refuse_deleted, sweep_key
 from launch.tracking.trial_folder import Folder
+from launch.warm_start.record import record, warm_start
 from results.store.connect import connect, retry
 
 # After Ray and MLflow are imported, which set levels of their own.
@@ -111,12 +113,23 @@ def prepare(
     refuse_large_batches([*plan.upper_configs(sweep), *runs], facts)
     origins = given.origins(facts, lambda config: identify(sweep, config, facts[data_key(config)])) if given else {}
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
+    plans = plans_by_protocol(sweep, plan)
+    told = warm_start(sweep, plans, partial(key_of, sweep, facts, find), key, fresh)
     store = retry(lambda: open_store(sweep, key, fresh, say) if write else read_store(sweep, key, fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
+    if write:
+        record(told, store.parent_id)
     begun = {trial: origin.epoch for trial, origin in origins.items()}
     return ReadySweep(
-        Workload(sweep, plan, sweep_runs, begun), store, storage, origins, partial(admit, sweep, sweep_runs)
+        Workload(sweep, plan, sweep_runs, begun, told), store, storage, origins, partial(admit, sweep, sweep_runs)
     )
+
+
+def key_of(sweep: Sweep, facts: Facts, find: Callable[[list[TrainConfig]], Facts], config: TrainConfig) -> str:
+    """Return the key of a trial, whose data is prepared if it is new."""
+    if data_key(config) not in facts:
+        facts |= find([config])
+    return identify(sweep, config, facts[data_key(config)])
 
 
 def admit(sweep: Sweep, sweep_runs: SweepRuns, config: TrainConfig) -> None:

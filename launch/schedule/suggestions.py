@@ -2,22 +2,21 @@
 
 import json
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
+from launch.schedule.guide import Guide, Told
+from launch.schedule.samplers import FROM_SOURCES, sampler
 from launch.spec.combinations import Plan, Values
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
@@ -109,16 +108,17 @@ class TunedSource:
 class StudySource:
     """At most `most` configurations that an Optuna study suggests; trials that an earlier driver left open come first."""
 
-    def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int) -> None:
+    def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int, told: Sequence[Told] = ()) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
+        self.guide = Guide(told)
         self.open: dict[str, Trial] = {}  # by config
         self.beside: deque[TrainConfig] = deque()  # configurations outside the space, of which the study is not told
         asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
         self.before = [self.config(trial) for trial in asked]
         self.seen = {str(config) for config in self.before}
         self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
-        told = [trial for trial in asked if trial.state.is_finished()]
-        self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in told]
+        ended = [trial for trial in asked if trial.state.is_finished()]
+        self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in ended]
         for values in points(sweep, plan):
             study.enqueue_trial(as_parameters(sweep, plan, values), skip_if_exists=True)
 
@@ -153,8 +153,7 @@ class StudySource:
         duplicates: list[Trial] = []
         try:
             while len(self.seen) < self.most and (len(duplicates) < MAX_DUPLICATES or self.draw_unseen()):
-                self.study.sampler = sampler(self.sweep, self.draw_seed(len(duplicates)))
-                trial = self.study.ask()
+                trial = self.ask_study(self.draw_seed(len(duplicates)))
                 config = self.plan.config(self.sweep, suggest(self.sweep, self.plan, trial))
                 if str(config) not in self.seen:
                     trial.set_user_attr("values", json.dumps(config.as_dict()))
@@ -167,6 +166,16 @@ class StudySource:
         finally:  # open until now, so that the sampler looks elsewhere; one that failed does not count
             for trial in duplicates:
                 self.study.tell(trial, state=TrialState.FAIL)
+
+    def ask_study(self, seed: int) -> Trial:
+        """Return the next trial of the study: one that waits, or a new one, for which trials of other sweeps count, too."""
+        box = self.sweep.search.method in FROM_SOURCES
+        sources = self.guide.ranked(self.sweep, self.plan) if box else []
+        self.study.sampler = sampler(self.sweep, seed, sources)
+        if self.guide.told and not box and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            values = self.guide.suggest(self.sweep, self.plan, self.study, self.study.sampler)
+            self.study.enqueue_trial(as_parameters(self.sweep, self.plan, values))
+        return self.study.ask()
 
     def draw_seed(self, tried: int) -> int:
         """Return the seed of a suggestion, which depends on the number of those before: an interruption changes none."""
@@ -220,17 +229,3 @@ def open_study(sweep: Sweep, name: str, database: str) -> optuna.Study:
         load_if_exists=True,
         directions=[objective.direction for objective in sweep.search.objectives],
     )
-
-
-SAMPLERS: dict[str, Callable[..., BaseSampler]] = {  # by search method, from a seed
-    "tpe": partial(TPESampler, constant_liar=True, multivariate=True, group=True),
-    "gp": GPSampler,
-    "cmaes": CmaEsSampler,
-}
-
-
-def sampler(sweep: Sweep, seed: int) -> BaseSampler:
-    """Return Optuna's sampler of the search method."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[sweep.search.method](seed=seed)

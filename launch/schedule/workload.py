@@ -7,6 +7,7 @@ from types import MappingProxyType
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import SweepRuns
+from launch.schedule.guide import WarmStart
 from launch.spec.combinations import Plan
 from launch.spec.sampling import draw, plans_by_protocol
 from launch.spec.sweep_file import Sweep
@@ -50,10 +51,16 @@ class Workload:
     """The runs of a sweep."""
 
     def __init__(
-        self, sweep: Sweep, plan: Plan, sweep_runs: SweepRuns, begun: Mapping[str, int] = MappingProxyType({})
+        self,
+        sweep: Sweep,
+        plan: Plan,
+        sweep_runs: SweepRuns,
+        begun: Mapping[str, int] = MappingProxyType({}),
+        warm_start: WarmStart | None = None,
     ) -> None:
         self.sweep, self.plan, self.sweep_runs = sweep, plan, sweep_runs
         self.begun = begun  # by key of a run: epochs of the one that it goes on from
+        self.warm_start = warm_start  # what the searcher is told of other sweeps
         self.plans = plans_by_protocol(sweep, plan)
         lists = [] if sweep.method.suggests else [draw(sweep, protocol_plan) for protocol_plan in self.plans]
         self.drawn = [[plan.config(sweep, values) for values in drawn] for drawn in lists]

@@ -35,7 +35,7 @@ def extension(
     fields = varied(content.get("space") or {}, configs)
     points = [{name: value for name in fields if (value := getattr(one, name, None)) is not None} for one in configs]
     objective = (content.get("search") or {}).get("objective") or []
-    plain = [f for f in PLAIN_KEYS if content.get(f.name) is not None]
+    plain = [f for f in PLAIN_KEYS if content.get(f.name) is not None and f.name != "warm_start"]  # nothing is searched
     return Extension(
         name=name,
         description=f"The best trials of run {root}, trained on to {epochs} epochs.",

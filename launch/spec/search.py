@@ -1,6 +1,6 @@
 """The section `search` of a sweep file: how trials are chosen, compared, stopped and repeated, and what goes together.
 
-`launch.schedule.suggestions` has the samplers of the methods; `launch.schedule.schedulers` makes the schedulers.
+`launch.schedule.samplers` has the samplers of the methods; `launch.schedule.schedulers` makes the schedulers.
 """
 
 import importlib.util

@@ -9,45 +9,19 @@ from typing import Any
 
 from bel.config import convert
 from bel.config_fields import FIELDS
-from bel.errors import TINY, UserError, convert_to, refuse_unknown, setting_of, within
+from bel.errors import TINY, UserError, refuse_unknown, setting_of
 from bel.plugins.module import refuse_changed
 from bel.plugins.registry import load
 from launch.spec import yaml_text
 from launch.spec.dimensions import Conditions, Dimension, Finite, Interval, conditions, dimensions
+from launch.spec.plain_keys import command_line, gpu_share, log_targets, sweep_names
 from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
 from launch.spec.sections import checked, key, mapping, section
 
-LOG_TARGETS = ("tensorboard",)  # where a run may be logged besides MLflow
 STRUCTURED = ("protocol", "plugins", "plugin_options")  # config fields that may be lists or mappings
 TEXTS = ("name", "description", "on_end")  # keys of a sweep that hold text
 SHIPPED = Path(__file__).parents[2] / "sweeps"  # also where the package is installed
 MAX_NAME_BYTES = 200  # a folder's name has 255 at most, and more is added to a sweep's
-
-
-def gpu_share(what: str, value: Any) -> float | str:
-    """Return a share of a GPU, or auto. Raises `UserError`."""
-    if value == "auto":
-        return "auto"
-    try:
-        share: float = convert_to(float, what, value)
-        within(what, share, 0, 10_000)
-    except UserError as error:
-        raise UserError(f"{error}; or auto, to let the trial's size decide") from None
-    return share
-
-
-def command_line(what: str, value: Any) -> str:
-    """Return a command that is not blank. Raises `UserError`."""
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{what} must be a command as text, got {value!r}: write one, or leave it out")
-    return value
-
-
-def log_targets(what: str, value: Any) -> tuple[str, ...]:
-    """Return where runs are logged besides MLflow, each target once. Raises `UserError` with the choices."""
-    if not isinstance(value, list) or not all(target in LOG_TARGETS for target in value):
-        raise UserError(f"{what} must be a list of any of {list(LOG_TARGETS)}, besides MLflow, got {value!r}")
-    return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True)
@@ -77,7 +51,8 @@ class Budget:
 class Sweep:
     """One experiment: fixed fields, dimensions by config field, search, resources, budget, how many checkpoints to keep.
 
-    `keep_state` says whether these keep their last state, too; `system_metrics` whether trials log how their machine is used.
+    `keep_state` says whether these keep their last state, too; `system_metrics` whether trials log how their machine is used;
+    `warm_start` names the sweeps whose trials the searcher learns from.
     """
 
     name: str
@@ -93,6 +68,7 @@ class Sweep:
     keep_state: bool = key(False)
     system_metrics: bool = key(False)
     log_to: tuple[str, ...] = key((), check=log_targets)
+    warm_start: tuple[str, ...] = key((), check=sweep_names)
     on_end: str | None = key(None, check=command_line)
 
     @property
@@ -213,6 +189,10 @@ def parse(content: dict[str, Any]) -> Sweep:
         raise UserError(
             "budget.patience ends a search that finds nothing better, and search.tune tries all values of every contender: "
             "leave budget.patience out, or use budget.hours or budget.trials"
+        )
+    if content.get("warm_start") and not METHODS[search.method].suggests:
+        raise UserError(
+            f"warm_start tells a searcher of other trials, and search.method {search.method} asks none: use tpe"
         )
     return Sweep(
         name=name,

@@ -41,6 +41,7 @@ def sweep_of(content: Mapping[str, Any]) -> Sweep:
         "resources": Resources(**content["resources"]),
         "budget": Budget(**content["budget"]),
         "log_to": tuple(content["log_to"]),
+        "warm_start": tuple(content.get("warm_start", ())),
     }
     return Sweep(**made)
 

@@ -65,6 +65,7 @@ class Store:
 def sweep_key(sweep: Sweep, facts: Facts, files: list[dict[str, str]]) -> str:
     """Return 16 hex digits that identify a sweep: by its search, code, data and files, but not its number of trials."""
     values = {name: value for name, value in asdict(sweep).items() if name in KEY_FIELDS}
+    values |= {"warm_start": sweep.warm_start} if sweep.warm_start else {}  # the key of any other sweep is as before
     values["base"] = {name: value for name, value in values["base"].items() if name != "plugins"}  # their digests count
     options = {name: value for name, value in values["search"].items() if name != "trials"}
     values["search"] = {

@@ -23,9 +23,10 @@ import optuna
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
+from launch.schedule.samplers import sampler
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.stopper import SweepStopper
-from launch.schedule.suggestions import ListSource, Source, StudySource, sampler
+from launch.schedule.suggestions import ListSource, Source, StudySource
 from launch.spec.combinations import Plan, make_plan
 from launch.spec.sampling import draw
 from launch.spec.sweep_file import Sweep, parse

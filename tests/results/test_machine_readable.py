@@ -179,7 +179,12 @@ def test_a_sweep_that_is_over(swept_store, swept, capsys):
     assert len(table["configurations"]) == len(table["splits"][0]["runs"]) == 11
     check("bel-sweep", found, several, UNRANKED)
     planned, text = said(sweep.main, capsys, swept[1], "--plan")
-    check("bel-sweep --plan", planned)
+    learning = ("--set", "name=warm", "--set", "search.method=tpe", "--set", "warm_start=[fixture]")
+    told, words = said(sweep.main, capsys, swept[1], "--plan", *learning)
+    assert [(one["told"], one["exact"]) for one in told["warm_start"]] == [
+        (11, 11)
+    ] and "11 configurations told" in words
+    check("bel-sweep --plan", planned, told)
     assert "sweep fixture: 0 trials to run" in text and planned["trials"]["to_run"] == 0
 
 
