@@ -84,9 +84,9 @@ class Stage:
     def scheduler(self) -> TrialScheduler:
         """Return the scheduler of the stage, which knows the epochs of the trials that earlier calls ran."""
         protocols = {config.protocol_name for config in self.plan.configs}
-        metric = self.sweep.search.objectives[0].metric
+        metrics = [objective.metric for objective in self.sweep.search.objectives]
         judged = self.sweep.scheduler.compares and not self.sweep.scheduler.halves
-        before = scheduled_histories(self.store, protocols, metric) if judged else {}
+        before = scheduled_histories(self.store, protocols, metrics) if judged else {}
         return make_scheduler(self.sweep, self.workload.longest, self.sweep_runs, before, self.stopper)
 
     def halving(self, source: Source) -> Halving | None:
@@ -94,7 +94,7 @@ class Stage:
         if not self.sweep.scheduler.halves:
             return None
         objective, learns = self.sweep.search.objectives[0], self.sweep.method.suggests
-        logged = cache(partial(history, metric=objective.metric))
+        logged = cache(partial(history, metrics=(objective.metric,)))
         epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
         return Halving(self.workload.longest, objective, learns, len(source.past), epochs)
 

@@ -4,16 +4,18 @@ import math
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.schedulers.pbt import PopulationBasedTraining
 
 from bel.run_layout import Outcome
 from launch.runs import Entry, SweepRuns
+from launch.schedule.explained import Asha, Explained, KeyedTrial, Median
 from launch.schedule.halving import FACTOR
+from launch.schedule.pareto import Pareto
 from launch.schedule.stopper import SweepStopper
 from launch.spec.dimensions import Interval
 from launch.spec.sweep_file import Sweep
@@ -64,20 +66,6 @@ class Stopping(FIFOScheduler):
         return {}
 
 
-class KeyedTrial(NamedTuple):
-    """A run as a scheduler sees it."""
-
-    trial_id: str
-
-
-class Explained(TrialScheduler):
-    """A scheduler of Ray's that says against what value a trial lost which it has just stopped."""
-
-    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
-        """Return its `value` at an epoch and the one it lost `against`, both as errors."""
-        raise NotImplementedError
-
-
 class ByKey(Stopping):
     """Asks a scheduler about the first run of each configuration, all on the same seed and fold, after each of its epochs."""
 
@@ -116,34 +104,6 @@ class ByKey(Stopping):
     def lost_against(self, key: str, epoch: int) -> dict[str, float]:
         """Return the value with which a run was stopped, and the one that it was worse than."""
         return self.inner.lost_against(KeyedTrial(key), epoch) if isinstance(self.inner, Explained) else {}
-
-
-class Asha(ASHAScheduler, Explained):
-    """Ray's scheduler, with the cutoff of the rung at which it stopped a trial."""
-
-    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
-        """Return its error at the rung, and the cutoff of those that were there before."""
-        bracket = self._trial_info[trial.trial_id]
-        rung = next(recorded for _, recorded in bracket._rungs if trial.trial_id in recorded)
-        cutoff = bracket.cutoff({other: value for other, value in rung.items() if other != trial.trial_id})
-        return {"value": self._metric_op * rung[trial.trial_id], "against": self._metric_op * float(cutoff)}
-
-
-class Median(MedianStoppingRule, Explained):
-    """Ray's rule, without its assertion that a stopped run never reports again: one may when a sweep resumes."""
-
-    def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
-        """Return its best error, and the median of the other trials' mean errors up to the epoch."""
-        means = [self._running_mean(other, epoch) for other in self._trials_beyond_time(epoch) if other != trial]
-        return {
-            "value": float(self._best_result(trial)),
-            "against": float(np.median([m for m in means if np.isfinite(m)])),
-        }
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Return the decision on an epoch."""
-        self._stopped_trials.discard(trial)
-        return str(super().on_trial_result(tune_controller, trial, result))
 
 
 def median(sweep: Sweep, comparison: dict[str, str], longest: int) -> TrialScheduler:
@@ -204,6 +164,7 @@ MAKERS: dict[str, Callable[[Sweep, dict[str, str], int], TrialScheduler]] = {  #
     "asha": partial(halving, brackets=1),
     "hyperband": partial(halving, brackets=BRACKETS),
     "median": median,
+    "pareto": lambda sweep, comparison, longest: Pareto(sweep.search.objectives, max(1, longest // 4)),
     "pbt": population,
 }
 

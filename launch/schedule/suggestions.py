@@ -206,7 +206,8 @@ class StudySource:
         if all(run.outcome == Outcome.FINISHED for run in runs):
             self.study.tell(trial, [mean(runs, objective) for objective in objectives])
             return
-        for entry in runs[0].history if runs[0].outcome == Outcome.STOPPED else ():
+        stopped = runs[0].outcome == Outcome.STOPPED and len(objectives) == 1  # Optuna takes no reports of several
+        for entry in runs[0].history if stopped else ():
             trial.report(entry[objectives[0].metric], int(entry["epoch"]))
         self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
 

@@ -15,7 +15,8 @@ from bel.plugins.registry import load
 from launch.spec import yaml_text
 from launch.spec.dimensions import Conditions, Dimension, Finite, Interval, conditions, dimensions
 from launch.spec.plain_keys import command_line, gpu_share, log_targets, sweep_names
-from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search, check_search
+from launch.spec.search import METHODS, SCHEDULERS, Method, Scheduler, Search
+from launch.spec.search_checks import check_search
 from launch.spec.sections import checked, key, mapping, section
 
 STRUCTURED = ("protocol", "plugins", "plugin_options")  # config fields that may be lists or mappings

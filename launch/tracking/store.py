@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import mlflow
@@ -130,19 +130,22 @@ def has_files(run: Run, outcome: Outcome, kept: bool = True) -> bool:
         return False
 
 
-def scheduled_histories(store: Store, protocols: set[str], metric: str) -> dict[str, list[dict[str, float]]]:
-    """Return by key the epochs, with a metric, of the sweep's own trials of some protocols that the scheduler could stop."""
+def scheduled_histories(store: Store, protocols: set[str], metrics: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+    """Return by key the epochs, with metrics, of the sweep's own trials of some protocols that the scheduler could stop."""
     found = {}
     for key, (run, _, reused) in store.known.items():
         if not reused and run.data.tags.get(SCHEDULED) == "True" and run.data.params.get("protocol") in protocols:
-            found[key] = history(run.info.run_id, metric)
+            found[key] = history(run.info.run_id, metrics)
     return found
 
 
-def history(run_id: str, metric: str) -> list[dict[str, float]]:
-    """Return the epochs of a run in MLflow, with a metric."""
-    points = MlflowClient().get_metric_history(run_id, metric)
-    return [{"epoch": float(point.step), metric: point.value} for point in sorted(points, key=lambda point: point.step)]
+def history(run_id: str, metrics: Sequence[str]) -> list[dict[str, float]]:
+    """Return the epochs of a run in MLflow that have all of some metrics, with these."""
+    entries: dict[int, dict[str, float]] = {}
+    for metric in metrics:
+        for point in MlflowClient().get_metric_history(run_id, metric):
+            entries.setdefault(point.step, {"epoch": float(point.step)})[metric] = point.value
+    return [entries[step] for step in sorted(entries) if entries[step].keys() >= {*metrics}]
 
 
 def newest(experiment_id: str, key: str) -> Run | None:

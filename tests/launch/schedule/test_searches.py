@@ -1,5 +1,6 @@
 """Real small sweeps by every search method and scheduler."""
 
+import json
 import re
 from collections import Counter
 
@@ -9,7 +10,7 @@ import optuna
 import pytest
 import yaml
 
-from bel.run_layout import OUTCOME
+from bel.run_layout import OUTCOME, STOPPED_BY
 from launch import sweep
 from launch.runs import pareto_front
 from results.retest import evaluate
@@ -121,6 +122,28 @@ def test_several_objectives_print_their_pareto_front(started, capsys):
     assert [row[2] for row in rows] == best
     for row in rows:
         assert (float(row[0]), float(row[1])) == pytest.approx(scored[row[2]], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grid", "tpe"])
+def test_what_is_dominated_in_several_objectives_stops_and_the_front_is_of_the_others(started, method):
+    codes, rates = ["hex16", "u"], [1e-3, 5e-4]
+    kind = "grid" if method == "grid" else "choice"
+    space = {"code": {kind: codes}, "lr": {kind: rates}}
+    more = {} if method == "grid" else {"trials": 4, "seed": 1}
+    points = {} if method == "grid" else {"points": [{"code": "hex16", "lr": rate} for rate in rates]}
+    search = {"method": method, "scheduler": "pareto", "objective": ["val/mae", "bits"]} | more
+    assert started("dominated", space, base={"epochs": 5}, search=search, **points) == 0
+    _, trials = children("dominated")
+    stopped = [t for t in trials if t.data.tags[OUTCOME] == "stopped"]
+    assert len(trials) == 4 and [t for t in stopped if t.data.params["code"] == "u"], "a wider code with larger errors"
+    for trial in stopped:
+        why = json.loads(trial.data.tags[STOPPED_BY])
+        assert why["by"] == "pareto" and why["against"] < 0.9 * why["value"] and why["epoch"] < 5
+    assert started("dominated", space, base={"epochs": 5}, search=search, **points) == 0, "it is over"
+    assert {t.info.run_id: t.data.tags[OUTCOME] for t in children("dominated")[1]} == {
+        t.info.run_id: t.data.tags[OUTCOME] for t in trials
+    }
 
 
 def test_the_front_is_what_nothing_beats():

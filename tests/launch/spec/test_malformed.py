@@ -237,7 +237,9 @@ CASES = {
     "objective twice": (searched(LISTS, objective=["val/mae", "val/mae"]), "search.objective must be one name, or a list of"),
     "list of one objective": (searched(LISTS, objective=["val/mae"]), "one name, or a list of two or three of"),
     "objectives stopped early": (searched(LISTS, objective=["val/mae", "bits"], scheduler="asha"),
-                                 "search.objective .* use scheduler none and method grid, random, tpe or gp, got scheduler"),
+                                 "search.objective .* use scheduler none or pareto and method grid, random, tpe or gp, got"),
+    "one objective that dominates": (searched(LISTS, scheduler="pareto"),
+                                     "search.scheduler pareto weighs several objectives, got val/mae_groups alone: name two"),
     "objectives of cmaes": (searched(space(**NUMBERS), objective=["val/mae", "bits"], method="cmaes", trials=2),
                             "search.objective .* method grid, random, tpe or gp, got scheduler none and method cmaes"),
     # pbt

@@ -101,6 +101,7 @@ LR = {"lr": {"loguniform": [1e-5, 1e-3]}, "flip": {"uniform": [0, 0.5]}}
         (FEW, {"scheduler": "median", "seeds": 1000, "folds": 1000}, True),
         (FEW, {"tune": "code", "folds": 3, "seeds": 2}, True),
         (FEW, {"objective": ["val/mae", "images_per_s"]}, False),
+        (FEW, {"objective": ["val/mae", "bits"], "scheduler": "pareto", "seeds": 2}, True),
     ],
 )
 def test_searches_that_go_together_are_taken(space, search, comparing):
