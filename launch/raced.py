@@ -41,12 +41,16 @@ def in_store(run: Run, logger: RunLogger) -> Predictions:
 
 
 def note_lost(
-    runs: list[Run], found: dict[str, Any], logger: RunLogger, watch: Watch, display: ProgressDisplay
+    runs: list[Run], found: dict[str, Any] | None, logger: RunLogger, watch: Watch, display: ProgressDisplay
 ) -> None:
-    """Write with the trained runs of a configuration why it gets no more repeats, and say so."""
+    """Write with the trained runs of a configuration why it gets no more repeats, and say so; with None that it races again."""
     name = configuration_name(runs[0].name)
+    text = json.dumps(plain(found)) if found else ""
+    before = runs[0].logged.data.tags.get(RACED, "") if runs[0].logged else ""  # of an earlier call
     for run in runs:
-        logger.writer.put(partial(tag, run.key, json.dumps(plain(found)), logger))
+        logger.writer.put(partial(tag, run.key, text, logger))
+    if found is None or text == before:
+        return
     watch.lost(name, runs[0].key, found)
     display.say(
         f"{name}: no more repeats after {found['repeats']} of {found['of']}, {found['value']:.3f} against "
@@ -55,5 +59,8 @@ def note_lost(
 
 
 def tag(key: str, text: str, logger: RunLogger, client: MlflowClient) -> None:
-    """Write of `note_lost`."""
-    client.set_tag(logger.run_ids[key], RACED, text)
+    """Write of `note_lost`: the reason, or with none that there is no reason any more."""
+    if text:
+        client.set_tag(logger.run_ids[key], RACED, text)
+    elif RACED in client.get_run(logger.run_ids[key]).data.tags:
+        client.delete_tag(logger.run_ids[key], RACED)

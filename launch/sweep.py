@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
+from bel.errors import UserError
 from bel.output import answering
 from bel.text import command_parser
 from launch.driver.preparation import prepare
@@ -24,11 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in COMMANDS:
         return COMMANDS[words[0]](words[1:])
+    refuse_near_command(words)
     arguments = options(words)
     with answering(arguments.format) as answer:
         sweep = read_sweep(arguments.file, arguments.set)
         ready = prepare(sweep, place_of(arguments), write=not arguments.plan, fresh=arguments.fresh)
         return carry_out(ready, arguments, answer)
+
+
+def refuse_near_command(words: Sequence[str]) -> None:
+    """Raise `UserError` where the first word is no file and nearly a command."""
+    near = get_close_matches(words[0], COMMANDS, 1, 0.75) if words else []
+    if near and not Path(words[0]).exists():
+        raise UserError(f"no command and no sweep file {words[0]}; did you mean {near[0]!r}?")
 
 
 def options(argv: Sequence[str]) -> argparse.Namespace:

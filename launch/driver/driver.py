@@ -125,9 +125,12 @@ class Driver:
 
     def run_stages(self) -> None:
         """Run each protocol that is searched by itself."""
-        for number, plan in enumerate(self.workload.plans):
-            if not self.stopper.reason:
-                self.run_stage(plan, self.source(number, plan), number)
+        due = list(range(len(self.workload.plans)))
+        while due and not self.stopper.reason:
+            number = due.pop(0)
+            plan = self.workload.plans[number]  # a user may have widened it
+            self.run_stage(plan, self.source(number, plan), number)
+            due = sorted(self.steering.end_stage().union(due))
         if held := self.steering.held:
             self.stopper.request(HELD, f"only trials that are paused are left, {listed(run.name for run in held)}")
 

@@ -111,7 +111,7 @@ def costs(workload: Workload) -> Values:
     return {
         "epochs": epochs * share,
         "training_images": images * share,
-        "early_stopping": workload.sweep.scheduler.compares,
+        "early_stopping": workload.sweep.scheduler.compares or workload.sweep.search.race,
         "hours": seconds * share / slots / 3600,
         "trials_at_once": slots,
         "checkpoint_bytes": min(workload.sweep.keep, workload.total)
@@ -136,7 +136,7 @@ def network_values(key: Network, probe: Probe, part: float) -> Values:
 
 def cost_lines(found: Values) -> Iterator[str]:
     """Yield the lines of `costs`."""
-    less = "; early stopping takes less" if found["early_stopping"] else ""
+    less = "; at most, as some stop early" if found["early_stopping"] else ""
     yield f"{found['epochs']:.0f} epochs and {found['training_images']:.3g} training images{less}"
     yield f"about {found['hours']:.2f} h with {found['trials_at_once']} trials at once, if nothing else runs"
     kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB

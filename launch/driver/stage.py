@@ -96,7 +96,9 @@ class Stage:
         objective, learns = self.sweep.search.objectives[0], self.sweep.method.suggests
         logged = cache(partial(history, metrics=(objective.metric,)))
         epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
-        return Halving(self.workload.longest, objective, learns, len(source.past), epochs)
+        told = sum(not self.workload.is_added(config) for config in source.told)
+        beside = lambda run: self.workload.is_added(run.config)  # noqa: E731
+        return Halving(self.workload.longest, objective, learns, told, epochs, beside)
 
     def race(self, before: list[list[Run]]) -> Race | None:
         """Return the race of the stage, if the sweep has one, with the configurations of earlier calls, by their repeats."""

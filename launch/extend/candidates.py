@@ -8,14 +8,24 @@ from mlflow.entities import Run
 
 from bel.config import TrainConfig
 from bel.errors import UserError
-from bel.run_layout import CONFIG, EXTENDS, PARENT
+from bel.run_layout import CONFIG, EXTENDS, PARENT, RANKED
 from launch.spec import yaml_text
 from launch.spec.search import SCHEDULERS
 from launch.states import Longer
 from launch.tracking.lease import is_free
 from results.analysis.configurations import configurations
 from results.analysis.leaderboard import boards
-from results.store.runs import RUN_ID, artifact, find_run, first_of, latest_sweep, parent_of, section_of, trials
+from results.store.runs import (
+    RUN_ID,
+    artifact,
+    find_run,
+    first_of,
+    latest_sweep,
+    outcome,
+    parent_of,
+    section_of,
+    trials,
+)
 
 TOP = 3  # configurations that go on where nothing is said
 
@@ -64,7 +74,7 @@ def best_trials(source: Source, name: str, top: int | None, epochs: int) -> list
     shorter = [run for run in runs if int(run.data.params.get("epochs", epochs)) < epochs]
     if runs and not shorter:
         raise UserError(f"no trial of {name} has fewer than {epochs} epochs: give more with --epochs")
-    extended = {run.data.tags.get(EXTENDS) for run in shorter}
+    extended = {run.data.tags.get(EXTENDS) for run in shorter if outcome(run) in RANKED}
     tables = boards(run for run in shorter if run.info.run_id not in extended)
     if not tables:
         raise UserError(f"no trial of {name} with fewer than {epochs} epochs has an error to go on from: run the sweep")

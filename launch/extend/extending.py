@@ -35,7 +35,9 @@ def extended(
     source = find_source(name)
     found = once([longer(run, epochs) for run in best_trials(source, name, top, epochs)])
     for one in found:
-        say(f"{one.run.info.run_name}: from {one.before.epochs} to {epochs} epochs{how(one.config.restarts)}")
+        say(
+            f"{one.run.info.run_name}: from {int(one.run.data.metrics['epoch'])} to {epochs} epochs{how(one.config.restarts)}"
+        )
     configs, root = [one.config for one in found], source.sweep
     experiment = MlflowClient().get_experiment(root.info.experiment_id).name
     sweep = extension(sweep_file(root), experiment, root.info.run_id, epochs, configs)

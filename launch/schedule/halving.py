@@ -25,7 +25,8 @@ class Halving:
 
     So neither the time at which a run arrives, nor how many run at once, nor an interruption changes a decision. Only first
     repeats are in it. Where a search learns from results (`learns`), a cohort has three configurations for each time that a
-    third goes on, and the next one begins after it; else all are in one. `epochs_of` gives the epochs of a run.
+    third goes on, and the next one begins after it; else all are in one. `epochs_of` gives the epochs of a run; one that is
+    `beside` the cohorts, because a user added it, runs to its end.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class Halving:
         learns: bool = False,
         told: int = 0,
         epochs_of: Callable[[Run], list[Entry]] = lambda run: run.history,
+        beside: Callable[[Run], bool] = lambda run: False,
     ) -> None:
+        self.beside = beside
         self.rungs, self.objective, self.epochs_of = rungs(longest), objective, epochs_of
         self.most = FACTOR ** len(self.rungs) if learns else math.inf
         self.begin(self.most - told % self.most)  # a driver may have died while it told the results of a cohort
@@ -47,7 +50,9 @@ class Halving:
         self.alive: list[Run] = []  # those that no rung has sorted out
 
     def add(self, run: Run) -> None:
-        """Add the first repeat of a configuration to the cohort."""
+        """Add the first repeat of a configuration to the cohort, unless it is beside all of them."""
+        if self.beside(run):
+            return
         self.cohort.append(run)
         self.alive.append(run)
         self.closed = len(self.cohort) >= self.room

@@ -7,13 +7,15 @@ an interruption changes a decision.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from bel.run_layout import DECIDED, Outcome
+from bel.errors import UserError
+from bel.run_layout import DECIDED, RACED, Outcome
 from launch.runs import Run
 from launch.schedule.halving import FACTOR
 from results.analysis.statistics import LEVEL, mean_intervals
@@ -71,8 +73,11 @@ def rounds(limit: int) -> list[tuple[bool, int]]:
 
 
 def running(broken: Bools, have: NDArray[np.int_], lost: Mapping[int, Lost]) -> list[int]:
-    """Return the configurations that are in the race: that have not lost, and whose repeats so far have errors."""
-    return [c for c in range(len(have)) if c not in lost and not broken[c, : have[c]].any()]
+    """Return the configurations that are in the race: that have not lost, and of which no repeat ended without errors.
+
+    One that breaks later was never in it: what lost against it is in the race again.
+    """
+    return [c for c in range(len(have)) if c not in lost and not broken[c].any()]
 
 
 def pilot(errors: Floats, alive: Sequence[int]) -> list[int]:
@@ -116,8 +121,11 @@ def repeat_spread(errors: Floats) -> tuple[float, int]:
     """Return the standard deviation of a repeat's error as a share of it, and its degrees of freedom, 0 where it is unknown.
 
     What all configurations have in common in a repeat does not count: it is the residual of the logarithms of mean errors
-    after a term for each configuration and one for each repeat.
+    after a term for each configuration and one for each repeat. Of configurations with the same errors one counts: a field
+    without effect says nothing of the spread.
     """
+    as_numbers = np.nan_to_num(errors, nan=-1.0).reshape(len(errors), -1)
+    errors = errors[np.sort(np.unique(as_numbers, axis=0, return_index=True)[1])]
     known = ~np.isnan(errors).all(2)
     known &= known.sum(1, keepdims=True) > 1  # one repeat says nothing
     rows, columns = np.nonzero(known)
@@ -134,16 +142,17 @@ def repeat_spread(errors: Floats) -> tuple[float, int]:
 class Race:
     """The race of a stage: the configurations whose first repeat has finished, and which of their repeats run.
 
-    `errors_of` gives the errors of a run by group; `note` is told of a configuration that loses, once.
+    `errors_of` gives the errors of a run by group; `note` is told of a configuration that loses, once, and with None of one
+    that is in the race again, as where the one that it lost against broke.
     """
 
     def __init__(
-        self, errors_of: Callable[[Run], Mapping[str, float]], note: Callable[[list[Run], dict[str, Any]], None]
+        self, errors_of: Callable[[Run], Mapping[str, float]], note: Callable[[list[Run], dict[str, Any] | None], None]
     ) -> None:
         self.errors_of, self.note = errors_of, note
         self.repeats: dict[str, list[Run]] = {}  # by key of the first one
         self.errors: dict[str, Mapping[str, float]] = {}  # by key of a run that has finished
-        self.noted: dict[str, Lost] = {}  # by key of the first repeat
+        self.noted: dict[str, Lost | None] = {}  # by key of the first repeat
         self.due: list[Run] = []  # runs of the present round
 
     def add(self, runs: list[Run]) -> None:
@@ -165,18 +174,23 @@ class Race:
             return []
         ended = np.array([[run.outcome in ENDED for run in runs] for runs in members])
         decision = race(self.table(members), ended)
-        for c, lost in decision.lost.items():
-            if not ended[c].all() and self.noted.get(members[c][0].key) != lost:
-                self.noted[members[c][0].key] = lost
-                trained = [run for run in members[c] if run.outcome in ENDED]
-                self.note(trained, {**lost._asdict(), "repeats": len(trained), "of": len(members[c])})
+        for c, runs in enumerate(members):
+            lost = decision.lost.get(c) if not ended[c].all() else None
+            tagged = runs[0].logged is not None and RACED in runs[0].logged.data.tags  # by an earlier call
+            if (self.noted.get(runs[0].key, tagged) or None) != lost:
+                self.noted[runs[0].key] = lost
+                trained = [run for run in runs if run.outcome in ENDED]
+                self.note(trained, {**lost._asdict(), "repeats": len(trained), "of": len(runs)} if lost else None)
         return [members[c][repeat] for c, repeat in decision.due]
 
     def table(self, members: list[list[Run]]) -> Floats:
         """Return the errors (configurations, repeats, groups) of the runs that have finished, NaN elsewhere."""
         finished = [run for runs in members for run in runs if run.outcome == Outcome.FINISHED]
-        self.errors |= {run.key: self.errors_of(run) for run in finished if run.key not in self.errors}
-        groups = sorted({group for run in finished for group in self.errors[run.key]})
+        for run in finished:
+            if run.key not in self.errors:
+                with suppress(UserError):  # its files did not arrive in the store: the next call trains it again
+                    self.errors[run.key] = self.errors_of(run)
+        groups = sorted({group for run in finished for group in self.errors.get(run.key, ())})
         empty: Mapping[str, float] = {}
         found = [[self.errors.get(run.key, empty) for run in runs] for runs in members]
         return np.array([[[one.get(group, math.nan) for group in groups] for one in row] for row in found])

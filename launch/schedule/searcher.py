@@ -190,7 +190,7 @@ class TrialSearcher(Searcher):
             del self.groups[group]
             if self.race:
                 self.race.add(runs)
-            if self.halving:
+            if self.halving and runs[0] in self.halving.cohort:
                 self.over[group] = config, turn
             else:
                 self.tell(config, turn)

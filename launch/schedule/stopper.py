@@ -26,6 +26,7 @@ class SweepStopper(tune.Stopper):
         self.control = Control()  # what users ask of single trials, and for how many at once
         self.reason = ""
         self.text = ""
+        self.interrupted = False  # by a signal, or by the caller
         self.at_once = False  # do not wait for the present epochs
 
     def __getstate__(self) -> dict[str, Any]:
@@ -38,8 +39,8 @@ class SweepStopper(tune.Stopper):
             self.reason, self.text = reason, text
 
     def interrupt(self, text: str = "interrupted") -> None:
-        """Request a stop after the present epochs, as a user does; where one did before, at once."""
-        self.at_once = self.at_once or self.reason == INTERRUPTED
+        """Request a stop after the present epochs, as Ctrl-C does; the second time, at once."""
+        self.at_once, self.interrupted = self.at_once or self.interrupted, True
         self.request(INTERRUPTED, text)
 
     def check(self) -> None:

@@ -80,12 +80,20 @@ class Workload:
 
     def add(self, config: TrainConfig) -> int | None:
         """Enter a configuration and return the number of its plan; None where it is there already."""
-        protocols = [{one.protocol_name for one in plan.configs} for plan in self.plans]
-        number = next((n for n, names in enumerate(protocols) if config.protocol_name in names), 0)
+        number = self.number_of(config)
         if str(config) in map(str, self.listed(number)):
             return None
         self.added[number].append(config)
         return number
+
+    def number_of(self, config: TrainConfig) -> int:
+        """Return the number of the plan that a configuration belongs to, by its protocol."""
+        protocols = [{one.protocol_name for one in plan.configs} for plan in self.plans]
+        return next((n for n, names in enumerate(protocols) if config.protocol_name in names), 0)
+
+    def is_added(self, run: TrainConfig) -> bool:
+        """Return whether a run is a repeat of a configuration that a user added."""
+        return any(str(run) in map(str, self.repeats(config)) for configs in self.added for config in configs)
 
     def set_trials(self, trials: int) -> None:
         """Change the number of trials; of random draws those that were made stay the first ones."""

@@ -53,8 +53,9 @@ class Channel:
         client = MlflowClient()
         with suppress(Lost):
             while not self.over.wait(PERIOD):
-                with suppress(Exception):  # the store is away
+                with suppress(Exception):  # the store is away, or refuses an answer
                     self.write(client)
+                with suppress(Exception):
                     self.receive(client.get_run(self.parent_id).data.tags)
 
     def write(self, client: MlflowClient) -> None:

@@ -124,6 +124,11 @@ def check_trials(sweep: Sweep, value: Any) -> int:
     """Return a number of trials, as `search.trials` takes it. Raises `UserError` for a grid, too."""
     if sweep.method.exhaustive:
         raise UserError("search.trials belongs to searches and random draws; a grid runs whole: add configurations")
+    if sweep.scheduler.halves:
+        raise UserError(
+            f"search.scheduler {sweep.search.scheduler} compares its trials together, and more of them would change what was "
+            "decided: raise search.trials in the file and run it again once it has ended, or add single configurations"
+        )
     known = {f.name: f for f in fields(Search)}
     return int(checked(Search, known["trials"], "search.trials", value))
 

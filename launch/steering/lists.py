@@ -22,14 +22,21 @@ class Lists:
         self.file_trials = workload.sweep.search.trials  # of the sweep file
         self.source: Source | None = None
         self.number = 0  # of the stage
+        self.over = False  # whether the present stage is
+        self.later: set[int] = set()  # stages that are over and have trials again
         self.points: dict[str, Values] = {}  # by config: values of added configurations from which a search may learn
 
     def begin_stage(self, source: Source, number: int) -> None:
         """Give the stage the configurations that were added before it."""
-        self.source, self.number = source, number
+        self.source, self.number, self.over = source, number, False
         if isinstance(source, StudySource):
             for config in self.workload.added[number]:
                 source.add(config, self.points.get(str(config)))
+
+    def run_later(self, number: int) -> None:
+        """Have a stage run again after the present one where it is over and has trials again."""
+        if number < self.number or (self.over and number == self.number):
+            self.later.add(number)
 
     def find(self, trial: Mapping[str, str]) -> Run | None:
         """Find a trial by its key or its name, entered or not. Raises `UserError` for a name of several."""
@@ -98,7 +105,12 @@ class Lists:
         if number == self.number and isinstance(self.source, StudySource):
             self.source.add(config, self.points.get(str(config)))
         self.update_list()
+        self.run_later(number)
         return self.workload.sweep_runs.label(config)
+
+    def most(self, number: int) -> int:
+        """Return how many configurations a search may suggest in a stage."""
+        return (self.workload.sweep.search.trials or 0) + len(self.workload.added[number])
 
     def update_list(self) -> None:
         """Let a list that is being worked off know what was added or taken away."""
@@ -124,6 +136,9 @@ class Lists:
         self.workload.plans = plans_by_protocol(wider, self.workload.plan)
         if isinstance(self.source, StudySource):
             self.source.sweep, self.source.plan = wider, self.workload.plans[self.number]
+            self.source.most = self.most(self.number)
+        for number in range(self.number + 1):
+            self.run_later(number)
         return (
             f"the search chooses {name} among {list(wider.finite[name])} from now on, and begins anew to learn about it"
         )
@@ -137,6 +152,8 @@ class Lists:
         trials = check_trials(self.workload.sweep, value)
         self.workload.set_trials(trials)
         if isinstance(self.source, StudySource):
-            self.source.most = trials + len(self.workload.added[self.number])
+            self.source.most = self.most(self.number)
         self.update_list()
+        for number in range(self.number + 1):
+            self.run_later(number)
         return f"{trials} trials"

@@ -12,7 +12,7 @@ from bel.errors import UserError, sentence
 from bel.run_layout import DECIDED, Outcome
 from launch.runs import Run
 from launch.schedule.searcher import TrialSearcher
-from launch.schedule.stopper import SweepStopper
+from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import Source
 from launch.schedule.workload import Workload
 from launch.steering.channel import Channel
@@ -54,7 +54,8 @@ class Steering:
     def start(self) -> None:
         """Do again what was accepted in earlier calls and lasts, and begin to listen."""
         for command, answer in self.accepted:
-            REDO[command.what](self, command, answer.facts)
+            if command.what in REDO:  # else of a later version
+                REDO[command.what](self, command, answer.facts)
         if self.control.paused:
             self.say("the sweep is paused: no trial begins until `bel-sweep resume`")
         self.channel.start()
@@ -62,6 +63,17 @@ class Steering:
     def begin_stage(self, source: Source, number: int) -> None:
         """Give the source of a stage what was added to it."""
         self.lists.begin_stage(source, number)
+
+    def end_stage(self) -> set[int]:
+        """Do what was asked meanwhile and return the stages, by number, that have trials again."""
+        self.lists.over = True
+        self.heed()
+        later, self.lists.later = self.lists.later, set()
+        for run in self.workload.sweep_runs.having(Outcome.PAUSED):
+            if run.key not in self.control.held:
+                self.workload.sweep_runs.wait(run)
+                later.add(self.workload.number_of(run.config))
+        return later
 
     def take_stage(self, searcher: TrialSearcher) -> None:
         """Steer a stage, whose trials of first rank begin first."""
@@ -84,15 +96,22 @@ class Steering:
         before = self.number
         while not self.channel.arrived.empty():
             command = self.channel.arrived.get()
-            try:
-                text, facts = DO[command.what](self, command)
-                accepted = True
-            except UserError as error:
-                accepted, text, facts = False, sentence(error), {}
+            accepted, text, facts = self.do(command)
             self.number += 1
             self.channel.reply(command.id, Answer(accepted, text, now(), self.number, facts))
             self.say(f"{command.by}: {command.what}: {text}")
         return self.number > before
+
+    def do(self, command: Command) -> tuple[bool, str, dict[str, Any]]:
+        """Do a command and return whether it was accepted, what is said, and what a later driver needs to do it again."""
+        try:
+            if command.what not in DO:
+                raise UserError(f"this driver has no command {command.what}: it has {list(DO)}")
+            return True, *DO[command.what](self, command)
+        except UserError as error:
+            return False, sentence(error), {}
+        except Exception as error:  # of a client of another version, or a store that is away: the sweep goes on
+            return False, f"it failed: {sentence(error)}", {}
 
     def trial(self, command: Command) -> Run:
         """Return the trial that a command means. Raises `UserError` where the sweep has none, or it has ended."""
@@ -105,7 +124,7 @@ class Steering:
 
     def pull(self, run: Run) -> None:
         """Queue a trial's configuration now, where it is left in a list."""
-        if self.searcher and not self.searcher.closed and self.lists.take(run):
+        if self.searcher and not (self.searcher.closed or self.searcher.budget_spent()) and self.lists.take(run):
             self.searcher.enter(self.lists.config_of(run))
 
     def stop(self, command: Command) -> Done:
@@ -114,9 +133,9 @@ class Steering:
             return self.stop_trial(self.trial(command), command)
         if command.driver != self.driver:
             raise UserError("the driver that this was for has ended: nothing is done")
-        self.stopper.interrupt(f"stopped by {command.by}")
+        self.stopper.request(INTERRUPTED, f"stopped by {command.by}")
         if command.arguments.get("now"):
-            self.stopper.interrupt()
+            self.stopper.at_once = True
             return "it ends at once", {}
         return "it ends after the present epochs", {}
 
@@ -150,8 +169,9 @@ class Steering:
         if run is None:
             running = len(self.workload.sweep_runs.having(Outcome.RUNNING))
             return f"no trial begins until it is resumed; {running} running pause after their present epoch", facts
-        running_now = run.outcome == Outcome.RUNNING
-        return f"{run.name} pauses {'after its present epoch' if running_now else 'before it begins'}", facts
+        if run.outcome == Outcome.RUNNING:
+            return f"{run.name} pauses after its present epoch", facts
+        return f"{run.name} pauses before it {'goes on' if run.history or self.begun(run.key) else 'begins'}", facts
 
     def redo_pause(self, command: Command, facts: Mapping[str, Any]) -> None:
         """Note a pause."""
@@ -187,6 +207,8 @@ class Steering:
         run = self.trial(command)
         if run.outcome == Outcome.RUNNING:
             raise UserError(f"{run.name} is running: there is nothing to begin")
+        if self.searcher and self.searcher.budget_spent() and run not in self.searcher.queue:
+            raise UserError(f"the budget of the sweep allows no further trial, so that {run.name} does not begin")
         self.redo_prioritise(command, {"key": run.key})
         self.pull(run)
         self.control.recall = True

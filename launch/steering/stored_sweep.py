@@ -1,6 +1,7 @@
 """The sweep of a parent run, made again from the file that MLflow has of it, for checks without its YAML."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def stored_sweep(parent: Run) -> Sweep:
 
 
 def sweep_of(content: Mapping[str, Any]) -> Sweep:
-    """Return the sweep whose `asdict` was written as JSON."""
+    """Return the sweep whose `asdict` was written as JSON; of an extension what it has in common with one."""
     search = content["search"] | {"objective": tuple(content["search"]["objective"])}
-    made = dict(content) | {
+    made = {field.name: content[field.name] for field in fields(Sweep) if field.name in content} | {
         "space": {name: dimension_of(values) for name, values in content["space"].items()},
         "exclude": [conditions_of(rule) for rule in content["exclude"]],
         "search": Search(**search),
@@ -50,7 +51,7 @@ def dimension_of(values: Mapping[str, Any]) -> Dimension:
     """Return a list or an interval."""
     when = conditions_of(values["when"])
     if "values" in values:
-        return Finite(tuple(values["values"]), when)
+        return Finite(tuple(tuple(one) if isinstance(one, list) else one for one in values["values"]), when)
     return Interval(**(dict(values) | {"when": when}))
 
 

@@ -7,10 +7,11 @@ import mlflow
 from mlflow.entities import Run
 
 from bel.errors import UserError
-from bel.run_layout import PARENT, TRIAL
+from bel.run_layout import PARENT, SWEEP, TRIAL
 from bel.text import listed
+from launch.tracking.lease import is_alive
 from results.store.connect import connect
-from results.store.runs import RUN_ID, find_run, find_sweeps
+from results.store.runs import RUN_ID, find_run, find_sweeps, parent_of
 
 PREFIX = re.compile(r"[0-9a-f]{4,31}")
 
@@ -33,15 +34,18 @@ def find_target(word: str, sweep: str | None = None) -> Target:
     """Find a sweep or a trial; `sweep` names the sweep of a trial. Raises `UserError` where none is meant, or several are."""
     client = connect()
     if sweep is not None:
-        (parent,) = find_sweeps([sweep])
+        parent = sweep_called(sweep)
         found = trials_called(word, parent)
         return trial_of(found, word, parent) if found else Target(parent, {"name": word})
     if RUN_ID.fullmatch(word):
         run = find_run(word)
-        return Target(find_run(run.data.tags[PARENT]), as_trial(run)) if PARENT in run.data.tags else Target(run)
+        trial = as_trial(run) if TRIAL in run.data.tags else {}
+        return Target(checked(parent_of(run) if trial else run, word), trial)
     if client.get_experiment_by_name(word):
-        return Target(find_sweeps([word])[0])
+        return Target(sweep_called(word))
     found = trials_called(word)
+    if not found and PREFIX.fullmatch(word) and (parents := sweeps_where(f"attributes.run_id LIKE '{word}%'")):
+        return Target(the_one(parents, word))
     if not found:
         raise UserError(
             f"no sweep, and no trial that has begun, is called {word!r} in the MLflow store {mlflow.get_tracking_uri()}: give "
@@ -49,6 +53,40 @@ def find_target(word: str, sweep: str | None = None) -> Target:
             "sweep a trial is that has not begun"
         )
     return trial_of(found, word)
+
+
+def sweep_called(name: str) -> Run:
+    """Return the sweep of a name or a run id: of several of a name the one that runs, else the latest.
+
+    Raises `UserError` where there is none, or several run.
+    """
+    experiment = connect().get_experiment_by_name(name)
+    parents = sweeps_where("", [experiment.experiment_id]) if experiment else []
+    alive = [parent for parent in parents if parent.info.status == "RUNNING" and is_alive(parent)]
+    return the_one(alive, name) if alive else checked(find_sweeps([name])[0], name)
+
+
+def sweeps_where(condition: str, experiments: list[str] | None = None) -> list[Run]:
+    """Find the parent runs of sweeps, in some experiments or in all."""
+    where = {"experiment_ids": experiments} if experiments else {"search_all_experiments": True}
+    both = " AND ".join(filter(None, [condition, f"tags.`{SWEEP}` LIKE '%'"]))
+    found: list[Run] = mlflow.search_runs(filter_string=both, output_format="list", **where)
+    return found
+
+
+def the_one(parents: list[Run], word: str) -> Run:
+    """Return the only one of some sweeps. Raises `UserError` where there are several."""
+    if len(parents) > 1:
+        ids = listed(f"{parent.info.run_id} ({parent.info.run_name})" for parent in parents)
+        raise UserError(f"{word!r} is {len(parents)} sweeps, {ids}: give one of the run ids")
+    return parents[0]
+
+
+def checked(parent: Run, word: str) -> Run:
+    """Return a run that is a sweep. Raises `UserError` for another one."""
+    if SWEEP not in parent.data.tags:
+        raise UserError(f"{word!r} is a run of MLflow, and no sweep or trial of one: give a sweep or one of its trials")
+    return parent
 
 
 def trials_called(word: str, parent: Run | None = None) -> list[Run]:

@@ -15,6 +15,7 @@ from launch.schedule.control import Control
 from launch.steering.commands import now
 from launch.steering.status import MOST, NAMED, as_text, from_tag
 from launch.tracking.parent_logger import ParentLogger
+from results.analysis.ranking import configuration_name
 
 if TYPE_CHECKING:
     from launch.schedule.searcher import TrialSearcher
@@ -84,7 +85,7 @@ class Watch:
             "running": [self.running(run) for run in running[:MOST]],
             "waiting_for_resume": held[:MOST],
             "decisions": list(self.decisions),
-            "eta_s": None if self.control.paused else self.display.seconds_left(),
+            "eta_s": None if self.control.paused or searcher is None else self.display.seconds_left(),
             "hours": hours,
             "trial_hours": (self.spent + since) / 3600,
             "gpu_hours": (self.spent_gpu + self.gpu * since) / 3600,
@@ -96,12 +97,17 @@ class Watch:
             return []
         in_tune = [run for run in map(self.sweep_runs.by_key.__getitem__, searcher.in_tune) if run.outcome in UNBEGUN]
         queued = [run.name for run in (*in_tune, *sorted(searcher.ready, key=self.control.rank))]
-        return [*queued, *(self.sweep_runs.label(config) for config in searcher.source.upcoming(NAMED))][:NAMED]
+        begun = {run.name for run in self.sweep_runs if run.outcome not in UNBEGUN or run.decided_earlier}
+        names = (self.sweep_runs.label(config) for config in searcher.source.upcoming(NAMED + len(begun)))
+        return [*queued, *(name for name in names if name not in begun)][:NAMED]
 
     def best(self) -> dict[str, Any] | None:
         """Return name and error of the best configuration so far, of the first table."""
         found = tables(self.sweep_runs)[:1]
-        return {"name": found[0][0].best.name, "mae_groups": found[0][0].error} if found else None
+        if not found:
+            return None
+        best, name = found[0][0], found[0][0].best.name
+        return {"name": configuration_name(name) if len(best.runs) > 1 else name, "mae_groups": best.error}
 
     @staticmethod
     def running(run: Run) -> dict[str, Any]:

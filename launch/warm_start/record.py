@@ -28,16 +28,20 @@ def warm_start(sweep: Sweep, plans: Sequence[Plan], identify: Identify, key: str
     parent = None if experiment is None or fresh else newest(experiment.experiment_id, key)
     if parent and WARM_START in parent.data.tags:
         return read(parent)
-    return find_warm_start(sweep, plans, identify, "" if parent else key)
+    return find_warm_start(sweep, plans, identify, key)
 
 
-def record(found: WarmStart | None, parent_id: str) -> None:
-    """Write what a searcher is told into the parent run, unless that is done."""
+def record(found: WarmStart | None, parent_id: str) -> WarmStart | None:
+    """Write what a searcher is told into the parent run, unless that is done, and return what it says."""
     client = MlflowClient()
-    if found and WARM_START not in client.get_run(parent_id).data.tags:
+    parent = client.get_run(parent_id)
+    if found and WARM_START in parent.data.tags:
+        return read(parent)
+    if found:
         stages = [[asdict(one) for one in stage] for stage in found.stages]
         client.log_dict(parent_id, {"sources": values(found), "stages": stages}, TOLD_FILE)
         client.set_tag(parent_id, WARM_START, json.dumps({one.run_id: [one.name, one.told] for one in found.sources}))
+    return found
 
 
 def read(parent: Run) -> WarmStart:
@@ -49,9 +53,10 @@ def read(parent: Run) -> WarmStart:
 
 
 def told(content: dict[str, Any]) -> Told:
-    """Return a configuration as it was written as JSON."""
+    """Return a configuration as it was written as JSON, where tuples are lists."""
     tuples = {name: tuple(content[name]) for name in ("run_ids", "results", "drawn")}
-    return Told(**content | tuples | {"outcome": Outcome(content["outcome"])})
+    values = {name: tuple(one) if isinstance(one, list) else one for name, one in content["values"].items()}
+    return Told(**content | tuples | {"values": values, "outcome": Outcome(content["outcome"])})
 
 
 def values(found: WarmStart) -> list[dict[str, Any]]:

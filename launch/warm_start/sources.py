@@ -19,9 +19,9 @@ from launch.spec.combinations import Plan
 from launch.spec.search import Objective
 from launch.spec.sweep_file import Sweep
 from launch.warm_start.mapping import map_fields
-from results.analysis.configurations import MAY_DIFFER
+from results.analysis.configurations import identity
 from results.analysis.ranking import grouped, pooled_mean
-from results.store.runs import find_sweeps, on_fold, outcome, trials
+from results.store.runs import find_sweeps, first_of, on_fold, outcome, trials
 
 FEWEST = 10  # finished trials from which CMA-ES begins: it takes the best tenth
 
@@ -31,19 +31,14 @@ Identify = Callable[[TrainConfig], str]  # a config's trial key in this sweep
 def find_warm_start(sweep: Sweep, plans: Sequence[Plan], identify: Identify, key: str) -> WarmStart:
     """Read from the store what the searcher of a sweep, which has a key, is told.
 
-    Raises `UserError` for a name that no sweep has, for the sweep itself, and for too few trials.
+    Raises `UserError` for a name that no other sweep has, and for too few trials.
     """
     generator = np.random.default_rng(sweep.search.seed or 0)
-    try:
-        parents = {parent.info.run_id: parent for parent in find_sweeps(sweep.warm_start)}
-    except UserError as error:
-        raise UserError(f"warm_start: {error}") from None
+    parents = {parent.info.run_id: parent for parent in (source_called(name, sweep, key) for name in sweep.warm_start)}
     stages: list[list[Told]] = [[] for _ in plans]
     sources = []
     for run_id, parent in parents.items():
-        if parent.data.tags.get(SWEEP) == key:
-            raise UserError(f"warm_start names this sweep itself, run {run_id}: name others")
-        groups = grouped(trials([parent]), configuration)
+        groups = grouped(trials([parent]), identity)
         found, left_out = tell(sweep, plans, identify, list(groups.values()), generator, run_id)
         for stage, ones in zip(stages, found, strict=True):
             stage += ones
@@ -59,14 +54,29 @@ def find_warm_start(sweep: Sweep, plans: Sequence[Plan], identify: Identify, key
     return WarmStart(stages, sources)
 
 
+def source_called(name: str, sweep: Sweep, key: str) -> Run:
+    """Find the sweep that a name or a run id means: with its own name a sweep means the latest one before it.
+
+    Raises `UserError` where there is none.
+    """
+    try:
+        if name == sweep.name and (experiment := mlflow.get_experiment_by_name(name)):
+            where, order = f"tags.`{SWEEP}` LIKE '%'", ["start_time DESC"]
+            runs = mlflow.search_runs([experiment.experiment_id], where, order_by=order, output_format="list")
+            if found := [run for run in runs if run.data.tags[SWEEP] != key]:
+                return first_of(found[0])
+            raise UserError(f"no other sweep {name!r} is in the MLflow store {mlflow.get_tracking_uri()}: name others")
+        (found_run,) = find_sweeps([name])
+    except UserError as error:
+        raise UserError(f"warm_start: {error}") from None
+    if found_run.data.tags.get(SWEEP) == key:
+        raise UserError(f"warm_start names this sweep itself, run {found_run.info.run_id}: name others")
+    return found_run
+
+
 def said(left_out: Mapping[str, int]) -> str:
     """Return in words how many configurations are not told, by reason."""
     return "; ".join(f"{number}: {reason}" for reason, number in left_out.items()) or "as none has ended"
-
-
-def configuration(run: Run) -> tuple[tuple[str, str], ...]:
-    """Return the parameters that repeats of a configuration have in common."""
-    return tuple(sorted((name, value) for name, value in run.data.params.items() if name not in MAY_DIFFER))
 
 
 def tell(
@@ -109,6 +119,8 @@ def told_of(
     sweep: Sweep, plan: Plan, identify: Identify, runs: Sequence[Run], generator: np.random.Generator, source: str
 ) -> Told:
     """Return a configuration as it is told. Raises `UserError` with the reason where it is not."""
+    if runs[0].data.params.get("selection") == "test" and plan.configs[0].selection != "test":
+        raise UserError("it was selected on the test split")
     outcomes = {outcome(run) for run in runs}
     if not outcomes <= {*DECIDED}:
         raise UserError("it has not ended")

@@ -15,11 +15,28 @@ import yaml
 from bel.config import TrainConfig
 from bel.config_fields import FIELDS
 from bel.data.loading import load
-from bel.run_layout import CHECKPOINT, CODE_VERSION, DROPPED, EXTENDS, LAST, PARENT, SWEEP, TRIAL
+from bel.run_layout import (
+    CHECKPOINT,
+    CODE_VERSION,
+    DROPPED,
+    EXTENDS,
+    LAST,
+    OUTCOME,
+    PARENT,
+    SPLIT_HASH,
+    SWEEP,
+    TRIAL,
+    VAL_GROUPS,
+    VAL_IMAGES,
+)
 from bel.training import checkpoint
 from bel.training.loop import fit
 from launch import sweep
 from launch.api import Sweep
+from launch.extend.candidates import Source, best_trials
+from launch.spec import sweep_file
+from launch.spec.search import Search
+from launch.tracking.parent_run import open_store
 from results.commands import main as command
 from tests.chaos.processes import MARK, kill, ours
 from tests.conftest import PROJECT, children, working_in
@@ -205,6 +222,32 @@ def test_a_trial_is_extended_by_its_id_and_one_without_a_state_only_from_the_sta
     assert (
         run.data.tags[EXTENDS] == dropped.info.run_id and errors(run)[:2] == errors(dropped) and len(errors(run)) == 3
     )
+
+
+def test_a_longer_trial_that_was_cut_hides_none_that_it_goes_on_from(store):
+    first = open_store(sweep_file.Sweep(name="t", search=Search()), "0" * 16, fresh=False, say=print)
+    first.lease.__exit__()
+    client = mlflow.MlflowClient()
+
+    def trial(parent, name, epochs, error, **tags):
+        tags = {PARENT: parent, TRIAL: f"{name}{epochs}", CODE_VERSION: "v"} | tags
+        run = client.create_run(first.experiment_id, tags=tags, run_name=name).info.run_id
+        params = {"epochs": epochs, "seed": 0, "protocol": "biwi", "code": name, SPLIT_HASH: "s"}
+        for field, value in (params | {VAL_GROUPS: 9, VAL_IMAGES: 9}).items():
+            client.log_param(run, field, value)
+        for metric in ("val/best_mae", "val/best_mae_groups"):
+            client.log_metric(run, metric, error)
+        return run
+
+    ends = {OUTCOME: "finished"}
+    best = trial(first.parent_id, "best", 2, 4.0, **ends)
+    trial(first.parent_id, "second", 2, 5.0, **ends)
+    longer = client.create_run(first.experiment_id, tags={EXTENDS: first.parent_id, SWEEP: "1" * 16}).info.run_id
+    cut = trial(longer, "best", 4, 3.9, **{EXTENDS: best})
+    source = Source(client.get_run(first.parent_id), None)
+    assert [run.info.run_id for run in best_trials(source, "t", 1, 6)] == [best]
+    client.set_tag(cut, OUTCOME, "finished")
+    assert [run.info.run_id for run in best_trials(source, "t", 1, 6)] == [cut]
 
 
 @pytest.mark.parametrize(

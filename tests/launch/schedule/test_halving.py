@@ -92,6 +92,22 @@ def test_the_best_third_of_all_goes_on_at_each_rung_and_the_reason_has_the_value
     assert runs[8].stopped_by == {"by": "sha", "epoch": 3, "value": lost, "against": least}
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_configuration_that_a_user_adds_is_trained_whole_and_changes_no_decision_whenever_that_is(closed):
+    whole, bench = Halved(), Halved()
+    assert whole.work()
+    added = bench.plan.config(bench.sweep, {"code": "u", "lr": 3e-4})
+    bench.halving.beside = lambda run: str(run.config) == str(added)
+    bench.work(24 * 3 + 1 if closed else 1)  # all are at the first rung, or one has begun
+    assert bench.halving.closed == closed
+    bench.source.left.append(added)
+    bench.searcher.more()
+    assert bench.work()
+    (run,) = [run for run in bench.sweep_runs if run.config == added]
+    assert (run.outcome, run.epoch) == (Outcome.FINISHED, EPOCHS)
+    assert {key: found for key, found in bench.decisions.items() if key != run.key} == whole.decisions
+
+
 @pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("slots", [1, 3, 30])
 def test_decisions_are_the_same_whatever_the_slots_and_the_order(slots, learns):

@@ -46,6 +46,29 @@ def run_all(errors, failing=()):
     return ended, decision
 
 
+def test_configurations_with_the_same_errors_say_nothing_of_the_spread():
+    lost = races = 0
+    for seed in range(60):
+        errors = made([5, 5, 4.6, 7, 8, 9], spread=0.15, seed=seed)
+        errors[1] = errors[0]
+        if errors.mean((1, 2)).argmin() == 2:
+            races += 1
+            lost += 2 in run_all(errors)[1].lost
+    assert races > 30 and lost <= races / 20
+
+
+def test_what_lost_against_a_configuration_that_breaks_later_is_judged_without_it():
+    broke = 0
+    for seed in range(10):
+        errors = made([5, 5.15, 5.9, 7], spread=0.02, seed=seed)
+        ended, decision = run_all(errors, failing=[(0, 3)])
+        if ended[0, 3]:
+            broke += 1
+            assert 0 not in decision.lost and 1 not in decision.lost
+            assert all(lost.against > errors[0, :3].mean() for lost in decision.lost.values())
+    assert broke > 3
+
+
 def test_what_is_worse_loses_after_few_repeats_and_what_cannot_be_told_apart_has_all():
     ended, decision = run_all(made())
     assert ended.sum(1).tolist()[:2] == [REPEATS, REPEATS] and set(decision.lost) == {2, 3, 4, 5}

@@ -454,8 +454,8 @@ def test_scheduled_histories_are_what_mlflow_knows(store):
     known = {key: (run, Outcome.FINISHED, False) for key, run in children.items()}
     known["lent"] = (children[first.key], Outcome.FINISHED, True)
     there = Store(experiment, "p", children, known)
-    assert not scheduled_histories(there, {"aflw2000"}, "val/best_mae_groups"), "protocols are judged each by itself"
-    before = scheduled_histories(there, {"biwi", "csv"}, "val/best_mae_groups")
+    assert not scheduled_histories(there, {"aflw2000"}, ["val/best_mae_groups"]), "protocols are judged each by itself"
+    before = scheduled_histories(there, {"biwi", "csv"}, ["val/best_mae_groups"])
     assert set(before) == {first.key, second.key}, "neither later repeats nor what is lent was judged here"
     assert before[first.key] == [{"epoch": n, "val/best_mae_groups": 3 / n} for n in (1, 2, 3)]
     schedule = judge(bench, before)

@@ -92,7 +92,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, case):
 
 CASES = {
     # the file
-    "unknown key": ({"spaces": {}}, r"unknown key of a sweep 'spaces': choose from \['name', .*'log_to', 'on_end'.*\]"),
+    "unknown key": ({"spaces": {}}, r"unknown key of a sweep 'spaces': choose from \['name', .*'warm_start', 'on_end'.*\]"),
     "name of a folder": ({"name": "a/b"}, "name must be letters, digits, _, -, . and blanks, got 'a/b'"),
     "base of text": ({"base": "bel"}, "base must be a mapping of names to values, got 'bel'"),
     "unknown field in base": ({"base": {"bakbone": "x"}}, r"unknown config field in base 'bakbone': choose from \['protocol'"),

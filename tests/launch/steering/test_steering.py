@@ -223,3 +223,59 @@ def test_answers_are_numbered_in_the_order_in_which_commands_are_done(store):
     again.leave()
     answers = answers_in(mlflow.MlflowClient().get_run(bench.parent_id).data.tags)
     assert [one.number for one in answers.values()] == [1, 2, 3, 4]
+
+
+def test_a_second_stop_of_a_sweep_and_a_first_interruption_wait_for_the_present_epochs(store):
+    bench = Steered(places=3)
+    bench.run_next(2)
+    for _ in range(2):
+        assert bench.ask("stop") == (True, "it ends after the present epochs") and not bench.stop.at_once
+    bench.stop.interrupt()
+    assert not bench.stop.at_once, "somebody's first Ctrl-C"
+    bench.stop.interrupt()
+    assert bench.stop.at_once
+
+
+def test_what_no_driver_knows_and_what_fails_is_refused_and_the_sweep_goes_on(store):
+    bench = Steered()
+    assert bench.ask("archive")[1].startswith("this driver has no command archive: it has ['stop', 'pause'")
+    accepted, text = bench.ask("add", configs=[])
+    assert not accepted and text.startswith("it failed: ")
+    assert bench.run_next(2).history
+
+
+def test_a_value_is_tried_where_a_search_had_tried_all(store):
+    lists = {"head": {"choice": ["bel", "direct"]}, "code": {"choice": ["u", "j"]}}
+    bench = Steered(lists, {"method": "tpe", "trials": 20, "seed": 1}, places=99)
+    assert len(bench.all()) == 3
+    assert bench.ask("add", value={"code": "had"})[0]
+    assert [run.config.code for run in bench.all()] == ["had"]
+
+
+def test_no_trial_begins_beyond_the_budget_by_its_rank(store):
+    bench = Steered(places=1, budget={"trials": 2})
+    for _ in range(2):
+        bench.run_next(1)
+    accepted, text = bench.ask("prioritise", {"name": name_of(bench, head="bel", code="hex16")})
+    assert not accepted and text.startswith("the budget of the sweep allows no further trial")
+    assert bench.next() in (None, "FINISHED")
+
+
+TWO = {"protocol": {"grid": ["biwi", "aflw2000"]}, "lr": {"loguniform": [1e-5, 1e-3]}}
+
+
+def test_a_stage_that_is_over_runs_again_for_what_is_added_or_resumed(store):
+    bench = Steered(TWO, {"method": "random", "trials": 2, "scheduler": "asha"}, places=3)
+    run = bench.run_next(2)
+    assert bench.ask("pause", {"key": run.key})[0]
+    bench.sweep_runs.halt(run, Outcome.PAUSED)
+    bench.searcher.pause(run)
+    assert bench.steering.end_stage() == set() and bench.steering.held == [run]
+    bench.steering.begin_stage(ListSource(bench.workload.listed(1)), 1)
+    assert bench.ask("resume", {"key": run.key})[0] and bench.steering.end_stage() == {0}
+    assert run.outcome == Outcome.WAITING and run.history, "its stage goes on with it"
+    bench.steering.begin_stage(ListSource(bench.workload.listed(1)), 1)
+    assert bench.ask("add", values={"protocol": "biwi", "lr": "2e-4"})[0]
+    assert bench.steering.end_stage() == {0} and len(bench.workload.listed(0)) == 3
+    assert bench.ask("add", values={"protocol": "aflw2000", "lr": "2e-4"})[0], "after the last trial of its stage"
+    assert bench.steering.end_stage() == {1} and bench.steering.end_stage() == set()
