@@ -131,6 +131,7 @@ class Driver:
             plan = self.workload.plans[number]  # a user may have widened it
             self.run_stage(plan, self.source(number, plan), number)
             due = sorted(self.steering.end_stage().union(due))
+            self.display.total = self.workload.total
         if held := self.steering.held:
             self.stopper.request(HELD, f"only trials that are paused are left, {listed(run.name for run in held)}")
 
