@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def refuse_near_command(words: Sequence[str]) -> None:
     """Raise `UserError` where the first word is no file and nearly a command."""
     near = get_close_matches(words[0], COMMANDS, 1, 0.75) if words else []
-    if near and not Path(words[0]).exists():
+    if near and words[0].isalpha() and not Path(words[0]).exists():
         raise UserError(f"no command and no sweep file {words[0]}; did you mean {near[0]!r}?")
 
 

@@ -69,3 +69,6 @@ def test_a_command_that_is_mistyped_is_answered_with_the_one_that_is_meant(capsy
         assert sweep.main(words) == 2
         said = capsys.readouterr().err
         assert f"no command and no sweep file {words[0]}; did you mean" in said and said.count("\n") == 1
+    with pytest.raises(SystemExit):
+        sweep.main(["--set", "epochs=1"])
+    assert "did you mean" not in capsys.readouterr().err, "an option is no mistyped command"
