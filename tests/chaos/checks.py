@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 import optuna
@@ -19,12 +19,14 @@ from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, TRI
 from bel.training.loop import fit
 from launch.steering.client import ADD, STOP
 from launch.steering.commands import Answer, Command
+from results.analysis.configurations import identity
+from results.analysis.ranking import grouped
 from tests.chaos.campaign import GO_ON, Campaign
 from tests.chaos.commands import given
 from tests.chaos.faults import ENDS, SPARE
 
 SLOTS = 2  # trials at once
-KEEP = 20  # checkpoints that a sweep keeps, its default
+KEEP = 20  # configurations whose checkpoints a sweep keeps, its default
 CLOCK = "images_per_s"  # the metric that is not the same twice
 
 
@@ -113,10 +115,15 @@ def steps(client: MlflowClient, children: list[Run], epochs: int, cut: dict[str,
     return Check("metric steps continuous, none twice", figures, seen > 0 and not wrong)
 
 
+def error(run: Run) -> float:
+    """The error by which a run is ranked; infinity without one."""
+    return float(run.data.metrics.get("val/best_mae_groups", float("inf")))
+
+
 def artifacts(client: MlflowClient, children: list[Run]) -> Check:
-    """The best configurations have their checkpoint, and those only."""
-    ranked = sorted(children, key=lambda run: run.data.metrics.get("val/best_mae_groups", float("inf")))
-    wanted = {run.info.run_id for run in ranked[:KEEP]}
+    """All repeats of the best configurations have their checkpoint, and those only."""
+    ranked = sorted(grouped(children, identity).values(), key=lambda runs: mean(map(error, runs)))
+    wanted = {run.info.run_id for runs in ranked[:KEEP] for run in runs}
     files = {run.info.run_id: {file.path for file in client.list_artifacts(run.info.run_id)} for run in children}
     found = {run for run, names in files.items() if CHECKPOINT in names}
     always = sum({CONFIG, SPLIT, CURVE_FIGURE} <= names for names in files.values())
