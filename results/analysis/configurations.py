@@ -94,7 +94,7 @@ class Configuration:
         counts = [float(run.data.params[count]) for run in self.runs]
         return pooled_mean([run.data.metrics.get(metric, np.nan) for run in self.runs], counts)
 
-    @property
+    @cached_property
     def image_mae(self) -> float:
         """Mean error over images, each counted once."""
         return float(self.errors.mean()) if self.seeds else self.logged(run_layout.BY_IMAGE, run_layout.VAL_IMAGES)
@@ -202,14 +202,12 @@ def divided_by_sweep(runs: list[Run]) -> list[list[Run]]:
 def distinct_names(found: list[Configuration]) -> list[Configuration]:
     """Add the parameters that differ to equal names, which sweeps over different fields may have."""
     named = grouped(found, lambda one: one.name)
-    return [distinct_name(one, named[one.name]) for one in found]
+    common = {name: set.intersection(*(set(identity(one.runs[0])) for one in ones)) for name, ones in named.items()}
+    return [one if len(named[one.name]) == 1 else distinct_name(one, common[one.name]) for one in found]
 
 
-def distinct_name(one: Configuration, others: list[Configuration]) -> Configuration:
-    """Add to the name of one of several configurations the parameters that are not the same in all."""
-    if len(others) == 1:
-        return one
-    common = set.intersection(*(set(identity(other.runs[0])) for other in others))
+def distinct_name(one: Configuration, common: set[tuple[str, str]]) -> Configuration:
+    """Add to the name of one of several configurations the parameters that are not `common` to all."""
     own = "".join(f" {key}={in_a_word(value)}" for key, value in identity(one.runs[0]) if (key, value) not in common)
     return replace(one, name=one.name + own)
 

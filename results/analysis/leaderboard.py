@@ -53,6 +53,26 @@ class Board:
         return selection(self.leader.params[SELECTION_SPLIT]).heading.removeprefix("val ")
 
     @cached_property
+    def most_seeds(self) -> int:
+        """Most seeds of a configuration."""
+        return max(one.configuration.seed_count for one in self.standings)
+
+    @cached_property
+    def over_images(self) -> bool:
+        """Whether the mean error over images is another one than that over groups in a row, as tables show them."""
+        ones = (row.configuration for row in self.standings)
+        return any(f"{one.image_mae:.3f}" != f"{one.mae:.3f}" for one in ones)
+
+    @cached_property
+    def by_run(self) -> dict[str, list[Standing]]:
+        """The rows that a run is in, by its id."""
+        found: dict[str, list[Standing]] = {}
+        for row in self.standings:
+            for run in row.configuration.runs:
+                found.setdefault(run.info.run_id, []).append(row)
+        return found
+
+    @cached_property
     def best(self) -> tuple[Run, bool]:
         """The best one's run with the least error, of those with a checkpoint if any has one; and whether it has one."""
         runs = sorted(self.leader.runs, key=lambda run: rank_key(error_of(run), run.info.run_name))

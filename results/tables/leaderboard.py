@@ -112,21 +112,21 @@ def extended_runs(one: Configuration) -> list[str]:
 
 def goes_on_from(board: Board, standing: Standing) -> str:
     """Return the rank of the configuration that one is with more epochs; empty for none, or one that is not in the table."""
-    ids, decoder = set(extended_runs(standing.configuration)), standing.configuration.decoder
-    others = [other for other in board.standings if other.configuration.decoder == decoder]
-    return " ".join(f"rank {o.rank}" for o in others if ids & {run.info.run_id for run in o.configuration.runs})
+    decoder = standing.configuration.decoder
+    rows = [row for run in extended_runs(standing.configuration) for row in board.by_run.get(run, [])]
+    ranks = {row.rank for row in rows if row.configuration.decoder == decoder}
+    return " ".join(f"rank {rank}" for rank in sorted(ranks))
 
 
 def seeds(board: Board, standing: Standing) -> str:
     """Return how many seeds a configuration has, of how many where others have more."""
-    count, most = standing.configuration.seed_count, max(other.configuration.seed_count for other in board.standings)
+    count, most = standing.configuration.seed_count, board.most_seeds
     return str(count) if count == most else f"{count} of {most}"
 
 
 def image_error(board: Board, standing: Standing) -> str:
     """Return the mean error over images; empty where it is the one over groups in every row."""
-    pairs = [(f"{one.image_mae:.3f}", f"{one.mae:.3f}") for one in (row.configuration for row in board.standings)]
-    return formatted(standing.configuration.image_mae, ".3f") if any(ours != theirs for ours, theirs in pairs) else ""
+    return formatted(standing.configuration.image_mae, ".3f") if board.over_images else ""
 
 
 def millions(value: float | None) -> str:
