@@ -99,9 +99,8 @@ def place(origin: Origin, config: TrainConfig, folder: Folder) -> None:
             if source:
                 folder.write(name, partial(shutil.copy, source))
     for name in STATES:
-        folder.write_state(
-            name, read_state(origin, name) | {"config": config.as_dict()}
-        )  # as a run of it would have it
+        state = read_state(origin, name) | {"config": config.as_dict()}  # as a run of this config would have it
+        folder.write_state(name, state)
 
 
 def read_state(origin: Origin, name: str) -> dict[str, Any]:

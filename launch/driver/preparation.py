@@ -118,7 +118,7 @@ def prepare(
     store = retry(lambda: open_store(sweep, key, fresh, say) if write else read_store(sweep, key, fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     if write:
-        told = record(told, store.parent_id)
+        told = retry(lambda: record(told, store.parent_id))
     begun = {trial: origin.epoch for trial, origin in origins.items()}
     return ReadySweep(
         Workload(sweep, plan, sweep_runs, begun, told), store, storage, origins, partial(admit, sweep, sweep_runs)

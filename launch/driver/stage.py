@@ -96,7 +96,7 @@ class Stage:
         objective, learns = self.sweep.search.objectives[0], self.sweep.method.suggests
         logged = cache(partial(history, metrics=(objective.metric,)))
         epochs = lambda run: logged(run.logged.info.run_id) if run.logged else run.history  # noqa: E731
-        told = sum(not self.workload.is_added(config) for config in source.told)
+        told = sum(not self.workload.is_added(config) for config in source.ended)
         beside = lambda run: self.workload.is_added(run.config)  # noqa: E731
         return Halving(self.workload.longest, objective, learns, told, epochs, beside)
 

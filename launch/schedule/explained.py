@@ -13,7 +13,7 @@ class KeyedTrial(NamedTuple):
 
 
 class Explained(TrialScheduler):
-    """A scheduler of Ray's that says against what value a trial lost which it has just stopped."""
+    """A scheduler that says against what value a trial lost which it has just stopped."""
 
     def lost_against(self, trial: KeyedTrial, epoch: int) -> dict[str, float]:
         """Return its `value` at an epoch and the one it lost `against`, both as errors."""

@@ -1,6 +1,8 @@
 """Stops a trial early where several objectives count: once another one dominates it by a margin."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
@@ -37,8 +39,8 @@ class Pareto(Explained):
 
     def dominating(self, own: Entry, epoch: int) -> list[Entry]:
         """Return the entries, each its last one up to an epoch, of the trials that dominate one by the margin."""
-        reached = ([entry for entry in entries if entry["epoch"] <= epoch] for entries in self.entries.values())
-        return [entries[-1] for entries in reached if entries and self.dominates(entries[-1], own)]
+        counts = ((bisect_right(entries, epoch, key=itemgetter("epoch")), entries) for entries in self.entries.values())
+        return [entries[n - 1] for n, entries in counts if n and self.dominates(entries[n - 1], own)]
 
     def dominates(self, other: Entry, own: Entry) -> bool:
         """Return whether an epoch of a trial dominates that of another one by the margin."""

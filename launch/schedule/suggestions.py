@@ -29,7 +29,7 @@ class ListSource:
     """Configurations of a list, in order."""
 
     past: Sequence[float] = ()  # values of the first objective that were told in earlier calls
-    told: Sequence[TrainConfig] = ()  # the configurations of these
+    ended: Sequence[TrainConfig] = ()  # the configurations of these
 
     def __init__(self, configs: Iterable[TrainConfig]) -> None:
         self.before = list(configs)
@@ -70,7 +70,7 @@ class TunedSource:
     """
 
     past: Sequence[float] = ()
-    told: Sequence[TrainConfig] = ()
+    ended: Sequence[TrainConfig] = ()
 
     def __init__(
         self, contenders: Sequence[list[TrainConfig]], decide: Callable[[list[TrainConfig]], list[TrainConfig]]
@@ -120,7 +120,7 @@ class StudySource:
         self.seen = {str(config) for config in self.before}
         self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
         ended = [trial for trial in asked if trial.state.is_finished()]
-        self.told = [self.config(trial) for trial in ended]
+        self.ended = [self.config(trial) for trial in ended]
         self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in ended]
         for values in points(sweep, plan):
             study.enqueue_trial(as_parameters(sweep, plan, values), skip_if_exists=True)

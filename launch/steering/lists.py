@@ -33,10 +33,9 @@ class Lists:
             for config in self.workload.added[number]:
                 source.add(config, self.points.get(str(config)))
 
-    def run_later(self, number: int) -> None:
-        """Have a stage run again after the present one where it is over and has trials again."""
-        if number < self.number or (self.over and number == self.number):
-            self.later.add(number)
+    def run_later(self, *numbers: int) -> None:
+        """Have stages run again after the present one where they are over and have trials again."""
+        self.later |= {number for number in numbers if number < self.number or (self.over and number == self.number)}
 
     def find(self, trial: Mapping[str, str]) -> Run | None:
         """Find a trial by its key or its name, entered or not. Raises `UserError` for a name of several."""
@@ -137,8 +136,7 @@ class Lists:
         if isinstance(self.source, StudySource):
             self.source.sweep, self.source.plan = wider, self.workload.plans[self.number]
             self.source.most = self.most(self.number)
-        for number in range(self.number + 1):
-            self.run_later(number)
+        self.run_later(*range(self.number + 1))
         return (
             f"the search chooses {name} among {list(wider.finite[name])} from now on, and begins anew to learn about it"
         )
@@ -154,6 +152,5 @@ class Lists:
         if isinstance(self.source, StudySource):
             self.source.most = self.most(self.number)
         self.update_list()
-        for number in range(self.number + 1):
-            self.run_later(number)
+        self.run_later(*range(self.number + 1))
         return f"{trials} trials"

@@ -33,14 +33,15 @@ def warm_start(sweep: Sweep, plans: Sequence[Plan], identify: Identify, key: str
 
 def record(found: WarmStart | None, parent_id: str) -> WarmStart | None:
     """Write what a searcher is told into the parent run, unless that is done, and return what it says."""
+    if found is None:
+        return None
     client = MlflowClient()
     parent = client.get_run(parent_id)
-    if found and WARM_START in parent.data.tags:
+    if WARM_START in parent.data.tags:
         return read(parent)
-    if found:
-        stages = [[asdict(one) for one in stage] for stage in found.stages]
-        client.log_dict(parent_id, {"sources": values(found), "stages": stages}, TOLD_FILE)
-        client.set_tag(parent_id, WARM_START, json.dumps({one.run_id: [one.name, one.told] for one in found.sources}))
+    stages = [[asdict(one) for one in stage] for stage in found.stages]
+    client.log_dict(parent_id, {"sources": values(found), "stages": stages}, TOLD_FILE)
+    client.set_tag(parent_id, WARM_START, json.dumps({one.run_id: [one.name, one.told] for one in found.sources}))
     return found
 
 

@@ -63,8 +63,9 @@ def source_called(name: str, sweep: Sweep, key: str) -> Run:
         if name == sweep.name and (experiment := mlflow.get_experiment_by_name(name)):
             where, order = f"tags.`{SWEEP}` LIKE '%'", ["start_time DESC"]
             runs = mlflow.search_runs([experiment.experiment_id], where, order_by=order, output_format="list")
-            if found := [run for run in runs if run.data.tags[SWEEP] != key]:
-                return first_of(found[0])
+            for run in map(first_of, runs):
+                if run.data.tags[SWEEP] != key:
+                    return run
             raise UserError(f"no other sweep {name!r} is in the MLflow store {mlflow.get_tracking_uri()}: name others")
         (found_run,) = find_sweeps([name])
     except UserError as error:

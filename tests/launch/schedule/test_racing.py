@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,17 @@ class Raced(Bench):
     def trained(self):
         """The learning rate and seed of each run that has finished."""
         return {(run.config.lr, run.config.seed) for run in self.sweep_runs.having(Outcome.FINISHED)}
+
+
+def test_what_an_earlier_call_noted_of_a_configuration_that_is_in_the_race_is_taken_back():
+    bench, noted = Raced(), {}
+    assert bench.work()
+    race_again = Race(bench.group_errors, lambda runs, found: noted.update({runs[0].config.lr: found}))
+    for runs in bench.searcher.race.repeats.values():
+        runs[0].logged = SimpleNamespace(data=SimpleNamespace(tags={RACED: "{}"}))
+        race_again.add(runs)
+    assert race_again.next_round() == []
+    assert {lr for lr, found in noted.items() if found is None} == {*RATES} - {*bench.notes} != set()
 
 
 EXPECTED = {((c + 1) / 1000, repeat) for c, repeat in zip(*np.nonzero(run_all(made())[0]), strict=True)}
