@@ -83,7 +83,6 @@ class RunLogger:
         self.run_ids = {key: run.info.run_id for key, run in store.children.items()}
         self.made: dict[str, Logged] = {}  # runs that were created and have not ended
         self.attempted: set[str] = set()  # keys whose run may exist though MLflow did not answer
-        self.without_params: set[str] = set()  # keys whose run has no parameters yet
         self.logged_epochs: dict[str, int] = {}  # key -> the last epoch in MLflow
         self.queued_epochs: dict[str, int] = {}  # key -> the last epoch that is queued
         self.unstored: list[str] = []  # names of runs whose files did not arrive in the store
@@ -125,8 +124,8 @@ class RunLogger:
         self.attempted.add(run.key)
         if run.key in self.run_ids:
             client.update_run(self.run_ids[run.key], status="RUNNING")
-            before = client.get_run(self.run_ids[run.key]).data.tags
-            for name in {ERROR, OUTCOME, STOPPED_BY} & before.keys():  # of an attempt before
+            logged = client.get_run(self.run_ids[run.key])
+            for name in {ERROR, OUTCOME, STOPPED_BY} & logged.data.tags.keys():  # of an attempt before
                 client.delete_tag(self.run_ids[run.key], name)
             history = client.get_metric_history(self.run_ids[run.key], "epoch")
             self.logged_epochs[run.key] = max((metric.step for metric in history), default=0)
@@ -134,12 +133,10 @@ class RunLogger:
             tags = self.tags | {TRIAL: run.key, SELECTION: run.config.selection, SCHEDULED: str(run.is_scheduled)}
             tags |= {EXTENDS: self.origins[run.key].run_id} if run.key in self.origins else {}
             start = int((begun or run.begun or time.time()) * 1000)
-            made = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
-            self.run_ids[run.key], self.made[run.key] = made.info.run_id, made
-            self.without_params.add(run.key)
-        if run.key in self.without_params:  # a run that goes on keeps its parameters, though paths may differ
+            logged = client.create_run(self.store.experiment_id, start, tags, run_name=run.name)
+            self.run_ids[run.key], self.made[run.key] = logged.info.run_id, logged
+        if not logged.data.params:  # a run that goes on keeps its parameters, though paths may differ
             log_parameters(client, self.run_ids[run.key], run.config, run.facts)
-            self.without_params.discard(run.key)
 
     def log(self, run: Run, entries: list[Entry], client: MlflowClient) -> None:
         """The write of `epochs`; a metric has its epoch's time, so that MLflow recognises one that is written again."""

@@ -41,12 +41,14 @@ def digest(text: str) -> str:
 
 
 def log_parameters(client: MlflowClient, run_id: str, config: TrainConfig, facts: dict[str, str]) -> None:
-    """Log the parameters of a run, those that are too long for MLflow in a file, and its data set."""
+    """Log the data set of a run and its parameters, in a file those that are too long for MLflow; what tells that
+    all of it is there, the parameters, comes last.
+    """
     params, long = split_long(parameters(config, facts))
     if long:
         client.log_dict(run_id, long, LONG_PARAMETERS)
-    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     client.log_inputs(run_id, [dataset(config, facts)])
+    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
 
 
 def split_long(values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

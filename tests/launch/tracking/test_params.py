@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import mlflow
 import pytest
+from mlflow.tracking import MlflowClient
 
 from bel.run_layout import LONG_PARAMETERS, SWEEP_FILE
 from bel.training.checkpoint import code_version
@@ -54,6 +55,32 @@ def test_a_long_parameter_is_a_digest_and_an_artifact_and_no_two_are_taken_for_o
         )
         found.append(params["protocol_definition"])
     assert found[0] != found[1]
+
+
+class Killed(BaseException):
+    """In the place of a SIGKILL."""
+
+
+@pytest.mark.parametrize("write", ["log_dict", "log_inputs", "log_batch"])
+def test_a_run_whose_driver_was_killed_before_it_had_parameters_has_them_when_it_goes_on(
+    store, landmarks, monkeypatch, write
+):
+    def killed(*args, **options):
+        raise Killed
+
+    client, config = MlflowClient(), landmarks(24)
+    experiment = client.create_experiment("many")
+    run = Run("k", config, "many", {"protocol": "csv", "code_version": code_version()}, group="")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(MlflowClient, write, killed)
+        RunLogger(Store(experiment, "", {}, {}), Folder(str(store)), {}, b"").open(run, client)
+    (half,) = client.search_runs([experiment])
+    assert not half.data.params, "the parameters come last"
+    logger = RunLogger(Store(experiment, "", {"k": half}, {}), Folder(str(store)), {}, b"")
+    for cache in (config.cache_dir, "elsewhere"):
+        logger.open(replace(run, config=replace(config, cache_dir=cache)), client)
+    assert find_run(half.info.run_id).data.params == parameters(config, run.facts), "and those of its first worker stay"
+    assert len(client.get_run(half.info.run_id).inputs.dataset_inputs) == 1
 
 
 def test_short_parameters_are_themselves():
