@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from bel.config import TrainConfig
 from bel.data.loading import load
-from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, TRIAL
+from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, SPLIT_HASH, TRIAL
 from bel.training.loop import fit
 from launch.steering.client import ADD, STOP
 from launch.steering.commands import Answer, Command
@@ -85,6 +85,7 @@ def statuses(parents: list[Run], children: list[Run], trials: int, stopped: int)
     states = Counter(run.info.status for run in children)
     keys = {run.data.tags[TRIAL] for run in children}
     finished = [run for run in children if run.data.tags.get(OUTCOME) == "finished"]
+    bare = [run.info.run_name for run in children if SPLIT_HASH not in run.data.params]  # one batch has them all
     return [
         Check("parent runs", ", ".join(run.info.status for run in parents), states_of(parents) == ["FINISHED"]),
         Check("child runs by status", str(dict(states)), states == {"FINISHED": trials}),
@@ -93,6 +94,7 @@ def statuses(parents: list[Run], children: list[Run], trials: int, stopped: int)
             f"{len(keys)} of {trials}",
             len(keys) == trials == len(finished) + stopped,
         ),
+        Check("runs without parameters", f"{bare}", not bare),
     ]
 
 
