@@ -69,11 +69,11 @@ def every_command(capsys) -> None:
     checked(data, "prepare", "--protocol", "biwi", "--data-root", "data", "--crop", "frame", "--image-size", 32)
     base = SWEEP["base"] | {"data_root": "data", "epochs": 1, "head": "bel", "code": "u", "val_fraction": 0.4}
     del base["lr"]
-    space = {"lr": {"loguniform": [1e-4, 1e-3]}}  # a search, whose study is in a database of its own
+    space = {"lr": {"loguniform": [1e-4, 1e-3]}}  # a search, whose study is in a file of its own
     content = {"name": "odd", "base": base, "space": space, "search": {"method": "tpe", "trials": 2}}
     Path("odd.yaml").write_text(yaml.safe_dump(content))
     checked(sweep.main, "odd.yaml")
-    assert Path("mlflow.db").is_file() and Path("runs/optuna.db").is_file() and not Path("runs/odd").exists()
+    assert Path("mlflow.db").is_file() and Path("runs/optuna.journal").is_file() and not Path("runs/odd").exists()
     checked(sweep.main, "odd.yaml")
     assert "2 finished before" in capsys.readouterr().out
     parent, trials = children("odd")

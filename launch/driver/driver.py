@@ -17,7 +17,7 @@ from launch.driver.live_progress import latest_pace
 from launch.driver.preparation import ReadySweep
 from launch.driver.stage import Stage
 from launch.schedule.stopper import HELD, INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, database_url, open_study
+from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, journal, open_study
 from launch.spec.combinations import Plan
 from launch.steering.steering import Steering
 from launch.steering.watch import Watch
@@ -141,10 +141,8 @@ class Driver:
             return TunedSource(self.workload.contenders(number), self.workload.best_on_folds)
         if not self.sweep.method.suggests:
             return ListSource(self.workload.listed(number))
-        database = self.local("optuna.db")
-        database.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
-        study = open_study(self.sweep, name, database_url(database))
+        study = open_study(self.sweep, name, journal(self.local("optuna.journal")))
         told = self.workload.warm_start.stages[number] if self.workload.warm_start else ()
         return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told)
 

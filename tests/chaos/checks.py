@@ -17,6 +17,7 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, SPLIT_HASH, TRIAL
 from bel.training.loop import fit
+from launch.schedule.suggestions import journal
 from launch.steering.client import ADD, STOP
 from launch.steering.commands import Answer, Command
 from results.analysis.configurations import identity
@@ -55,7 +56,7 @@ def verify(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
     finished = [run for run in children if run.data.tags[TRIAL] not in cut]
     checks += [steps(client, children, epochs, cut), artifacts(client, finished)]
     checks += repeats(campaign, trials * epochs - sum(epochs - last for last in cut.values())) + ends(campaign)
-    checks += [study(campaign.folder, trials)] if (campaign.folder / "runs" / "optuna.db").exists() else []
+    checks += [study(campaign.folder, trials)] if (campaign.folder / "runs" / "optuna.journal").exists() else []
     return [*checks, left(campaign.folder), same_as_uninterrupted(campaign, client, finished)]
 
 
@@ -180,16 +181,16 @@ def ends(campaign: Campaign) -> list[Check]:
 
 def study(folder: Path, trials: int) -> Check:
     """The study of a search knows each trial, and waits for none."""
-    database = f"sqlite:///{folder / 'runs' / 'optuna.db'}"
-    (name,) = optuna.get_all_study_names(database)
-    asked = optuna.load_study(study_name=name, storage=database).get_trials()
+    kept = journal(folder / "runs" / "optuna.journal")
+    (name,) = optuna.get_all_study_names(kept)
+    asked = optuna.load_study(study_name=name, storage=kept).get_trials()
     states = Counter(trial.state.name for trial in asked)
     return Check("trials of the study by state", str(dict(states)), states == {"COMPLETE": trials})
 
 
 def left(folder: Path) -> Check:
     """No working files remain."""
-    found = sorted(path.name for path in (folder / "runs").iterdir() if path.name not in ("optuna.db", "prepared"))
+    found = sorted(path.name for path in (folder / "runs").iterdir() if path.name not in ("optuna.journal", "prepared"))
     return Check("working files left in runs/", f"{found}", not found)
 
 

@@ -4,13 +4,14 @@ from statistics import median
 
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from bel.errors import UserError
 from bel.run_layout import Outcome
 from launch.runs import Run
 from launch.schedule.guide import Guide, Told
-from launch.schedule.suggestions import StudySource, open_study
+from launch.schedule.suggestions import StudySource, journal, open_study
 from launch.spec.combinations import make_plan
 from launch.warm_start.mapping import map_fields
 from tests.benchmarks.warm_start import EARLIER, grid_pair, replays
@@ -41,8 +42,8 @@ def near(center, number=40):
     ]
 
 
-def source_of(s, told, database="sqlite:///:memory:"):
-    study = open_study(s, "t", database)
+def source_of(s, told, kept=None):
+    study = open_study(s, "t", journal(kept) if kept else InMemoryStorage())
     return StudySource(s, make_plan(s), study, s.search.trials, told)
 
 
@@ -83,7 +84,7 @@ def test_errors_of_other_data_are_put_on_the_scale_of_ours_and_exact_ones_stay()
     assert [t.value for t in guide.trials(s, plan, [])] == [t.results[0] for t in guide.told], (
         "nothing to compare with yet"
     )
-    source = StudySource(s, plan, open_study(s, "t", "sqlite:///:memory:"), 30, ())
+    source = StudySource(s, plan, open_study(s, "t", InMemoryStorage()), 30, ())
     for _ in range(5):
         config = source.ask()
         nearest = min(
@@ -107,7 +108,7 @@ def test_stopped_and_diverged_ones_rank_behind_those_that_finished():
 
 def test_a_later_call_suggests_what_one_call_would_have(tmp_path):
     s, told = made(MIXED, trials=8), near(3e-4)
-    whole, parts = source_of(s, told), f"sqlite:///{tmp_path / 'optuna.db'}"
+    whole, parts = source_of(s, told), tmp_path / "optuna.journal"
     wanted = []
     while config := whole.ask():
         wanted.append(config)

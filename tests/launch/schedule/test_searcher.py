@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import mlflow
 import optuna
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from bel.run_layout import OUTCOME, PARENT, SCHEDULED, TRIAL, Outcome
@@ -15,7 +16,7 @@ from launch.runs import SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, StudySource, open_study
+from launch.schedule.suggestions import ListSource, StudySource, journal, open_study
 from launch.schedule.workload import repeats
 from launch.spec.combinations import make_config, make_plan
 from launch.spec.sampling import draw, points
@@ -35,9 +36,9 @@ def told(config, **changes):
 
 
 class Bench:
-    """A proposer with its sweep_runs and source; `database` keeps the study, `known` is what MLflow has."""
+    """A proposer with its sweep_runs and source; `kept` is the file of the study, `known` is what MLflow has."""
 
-    def __init__(self, space, search, database="", known=(), name="t", places=10**6, **sections):
+    def __init__(self, space, search, kept=None, known=(), name="t", places=10**6, **sections):
         base = (
             BASE | {"epochs": 9} | {k: v for k, v in (("head", "bel"), ("code", "u")) if not {k, "head"} & space.keys()}
         )
@@ -48,7 +49,7 @@ class Bench:
         self.sweep_runs = SweepRuns({}, find, *tools, dict(known))
         self.stop, self.adopted = SweepStopper(self.sweep_runs), []
         if self.sweep.method.suggests:
-            self.study = open_study(self.sweep, name, database or "sqlite:///:memory:")
+            self.study = open_study(self.sweep, name, journal(kept) if kept else InMemoryStorage())
             source = StudySource(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
         else:
             source = ListSource(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
@@ -154,8 +155,8 @@ def test_with_early_stopping_the_first_repeat_decides_for_all():
 
 
 def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
-    database = f"sqlite:///{tmp_path / 'optuna.db'}"
-    bench = Bench(RATE, {"method": "tpe", "trials": 2, "seeds": 3, "scheduler": "asha"}, database)
+    kept = tmp_path / "optuna.journal"
+    bench = Bench(RATE, {"method": "tpe", "trials": 2, "seeds": 3, "scheduler": "asha"}, kept)
     first, second = bench.all()
     bench.end(first, 9, 2)  # the luckiest
     later = bench.all()
@@ -163,7 +164,7 @@ def test_the_study_is_told_the_mean_and_never_the_luckiest_repeat(tmp_path):
     bench.end(later[0], 6, 4)
     bench.end(later[1], 7)
     bench.end(second, 5, outcome=Outcome.STOPPED)
-    trials = optuna.load_study(study_name="t", storage=database).get_trials()
+    trials = optuna.load_study(study_name="t", storage=journal(kept)).get_trials()
     assert trials[0].value == pytest.approx((2 + 4 + 7) / 3) and trials[0].state == TrialState.COMPLETE
     assert trials[1].state == TrialState.PRUNED
     assert trials[0].params == {"lr": first.config.lr}
@@ -191,13 +192,13 @@ def test_a_repeat_that_diverges_spoils_its_configuration():
 
 
 def test_what_failed_says_nothing_and_is_tried_again_by_the_next_call(tmp_path):
-    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 2, "seeds": 2}
-    bench = Bench(RATE, search, database)
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 2, "seeds": 2}
+    bench = Bench(RATE, search, kept)
     runs = bench.all()
     for run in runs:
         bench.end(run, 5, outcome=Outcome.FAILED if run is runs[1] else Outcome.FINISHED)
     assert bench.next() == TrialSearcher.FINISHED, "but not by this one"
-    again = Bench(RATE, search, database)
+    again = Bench(RATE, search, kept)
     assert [run.key for run in again.all()] == [run.key for run in runs[:2]]
     for run in runs[:2]:
         again.end(again.sweep_runs.by_key[run.key], 5)
@@ -239,11 +240,11 @@ def test_a_search_gives_no_more_than_its_trials():
 
 
 def test_what_a_dead_driver_left_open_comes_first_and_is_the_same(tmp_path):
-    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 4}
-    dead = Bench(RATE | LISTS, search, database)
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 4}
+    dead = Bench(RATE | LISTS, search, kept)
     first, second, third = dead.next(), dead.next(), dead.next()
     dead.end(second, 5)
-    heir = Bench(RATE | LISTS, search, database)
+    heir = Bench(RATE | LISTS, search, kept)
     assert heir.source.past == [5]
     assert [c.lr for c in heir.source.before] == [run.config.lr for run in (first, second, third)]
     runs = heir.all()
@@ -252,15 +253,13 @@ def test_what_a_dead_driver_left_open_comes_first_and_is_the_same(tmp_path):
     for run in runs:
         heir.end(run, 4)
     assert [t.state for t in heir.study.get_trials()] == [TrialState.COMPLETE] * 4
-    assert (
-        heir.next() == TrialSearcher.FINISHED and Bench(RATE | LISTS, search, database).next() == TrialSearcher.FINISHED
-    )
+    assert heir.next() == TrialSearcher.FINISHED and Bench(RATE | LISTS, search, kept).next() == TrialSearcher.FINISHED
 
 
 def test_more_trials_of_a_study_are_new_ones(tmp_path):
-    database, known, space = f"sqlite:///{tmp_path / 'optuna.db'}", [], RATE
+    kept, known, space = tmp_path / "optuna.journal", [], RATE
     for trials in (2, 4):
-        bench = Bench(space, {"method": "tpe", "trials": trials}, database)
+        bench = Bench(space, {"method": "tpe", "trials": trials}, kept)
         runs = bench.all()
         known += [run.key for run in runs]
         for run in runs:
@@ -321,11 +320,11 @@ def test_patience_counts_configurations_without_a_better_one():
 
 
 def test_patience_goes_on_where_an_earlier_call_of_a_search_ended(tmp_path):
-    database, search = f"sqlite:///{tmp_path / 'optuna.db'}", {"method": "tpe", "trials": 9}
-    first = Bench(RATE, search, database, budget={"patience": 5})
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 9}
+    first = Bench(RATE, search, kept, budget={"patience": 5})
     for error in (3, 4, 5):
         first.end(first.next(), error)
-    second = Bench(RATE, search, database, budget={"patience": 3})
+    second = Bench(RATE, search, kept, budget={"patience": 3})
     assert second.searcher.without_better == 2 and second.searcher.best == 3
     second.end(second.next(), 6)
     assert second.next() == TrialSearcher.FINISHED
@@ -462,3 +461,15 @@ def test_scheduled_histories_are_what_mlflow_knows(store):
     assert rungs(schedule)[2] == {first.key: -1.5, second.key: -1.0}
     assert tells(schedule, third, "x", 9, 9) == STOP
     assert all(a <= b for a, b in pairwise(e["epoch"] for e in before[first.key]))
+
+
+def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path):
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 3}
+    first = Bench(RATE, search, kept)
+    asked = [first.next().key, first.next().key]
+    whole = kept.read_bytes()
+    kept.write_bytes(whole + whole.splitlines()[-1][:-9])
+    again = Bench(RATE, search, kept)
+    assert kept.read_bytes().startswith(whole) and [again.next().key, again.next().key] == asked
+    again.next()
+    assert len(optuna.load_study(study_name="t", storage=journal(kept)).trials) == 3

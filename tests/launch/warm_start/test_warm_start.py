@@ -12,6 +12,7 @@ import yaml
 
 from bel.run_layout import OUTCOME, PARENT, SWEEP, TOLD_FILE, TRIAL, WARM_START
 from launch import sweep
+from launch.schedule.suggestions import journal
 from launch.spec.sweep_file import make_sweep
 from launch.warm_start.record import read
 from results.commands import main as command
@@ -132,7 +133,7 @@ def test_a_sweep_learns_from_another_one_and_goes_on_as_it_began(written, swept_
     }
     assert len(trials) == 4 and {run.data.tags[OUTCOME] for run in trials} == {"finished"}
     study = optuna.load_study(
-        study_name=f"warm {parent.info.run_id[:8]}", storage=f"sqlite:///{swept_store / 'runs' / 'optuna.db'}"
+        study_name=f"warm {parent.info.run_id[:8]}", storage=journal(swept_store / "runs" / "optuna.journal")
     )
     own = [trial for trial in study.get_trials() if "values" in trial.user_attrs]
     assert len(own) == len(study.get_trials()) == 4, "what it was told is no trial of its study"
