@@ -33,7 +33,8 @@ class Stopping(FIFOScheduler):
         """Return the trial that begins next, if one does; those that are to begin later are taken back first."""
         recall, self.stopper.control.recall = self.stopper.control.recall, False
         if not (self.stopper.reason or recall):
-            return super().choose_trial_to_run(tune_controller)
+            chosen = super().choose_trial_to_run(tune_controller)
+            return without_worker(tune_controller, chosen) or chosen
         for trial in tune_controller.get_trials():
             if trial.status == Trial.PENDING:
                 trial.init_local_path()  # Tune asks for it at its end, also of one that it never gave a worker
@@ -64,6 +65,24 @@ class Stopping(FIFOScheduler):
     def lost_against(self, key: str, epoch: int) -> dict[str, float]:
         """Return the `value` with which a run was stopped, and `against` what it was worse; nothing without a comparison."""
         return {}
+
+
+def without_worker(tune_controller: Any, chosen: Any) -> Any:
+    """Return the first trial that waits for a worker, where the worker of the `chosen` one is starting; else None.
+
+    Tune would give the next free worker to the chosen one and end the one that starts: trials that are shorter than a
+    worker's start would all run on one worker.
+    """
+
+    tune = tune_controller._tune_controller  # Ray gives schedulers a wrapper, which hides this
+
+    def starts(trial: Any) -> bool:
+        actor = tune._trial_to_actor.get(trial)
+        return actor is not None and bool(tune._actor_manager.is_actor_started(actor))
+
+    if chosen is None or not starts(chosen):
+        return None
+    return next((t for t in tune.get_trials() if t.status == Trial.PENDING and not starts(t)), None)
 
 
 class ByKey(Stopping):

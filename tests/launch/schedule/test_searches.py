@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 
 import mlflow
@@ -12,6 +13,9 @@ import yaml
 
 from bel.run_layout import OUTCOME, STOPPED_BY
 from launch import sweep
+from launch.driver import driver, stage
+from launch.driver.callback import SweepCallback
+from launch.driver.trainable import Trial
 from launch.runs import pareto_front
 from launch.schedule.suggestions import journal
 from results.retest import evaluate
@@ -39,6 +43,32 @@ def history(run, name="val/mae"):
     """Steps and values of a metric, in order of their steps."""
     found = sorted(mlflow.MlflowClient().get_metric_history(run.info.run_id, name), key=lambda metric: metric.step)
     return [metric.step for metric in found], [metric.value for metric in found]
+
+
+@pytest.mark.slow
+def test_trials_that_are_shorter_than_a_workers_start_use_all_workers(started, tmp_path, monkeypatch):
+    first, pids = tmp_path / "first", []
+
+    class Late(Trial):
+        """Only the first worker starts fast."""
+
+        def setup(self, config):
+            if first.exists():
+                time.sleep(8)
+            first.touch()
+            super().setup(config)
+
+    class Watch(SweepCallback):
+        """Notes who trains."""
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            pids.append(result["pid"])
+            super().on_trial_result(iteration, trials, trial, result, **info)
+
+    monkeypatch.setattr(stage, "Trial", Late)
+    monkeypatch.setattr(driver, "SweepCallback", Watch)
+    assert started("short", {"seed": {"grid": list(range(20))}}, base={"epochs": 1}) == 0
+    assert len(pids) == 20 and len(set(pids)) == 2 and min(map(pids.count, pids)) > 2
 
 
 @pytest.mark.slow
