@@ -17,7 +17,7 @@ from launch.driver.live_progress import latest_pace
 from launch.driver.preparation import ReadySweep
 from launch.driver.stage import Stage
 from launch.schedule.stopper import HELD, INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, journal, open_study
+from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, journal, open_study, take_over
 from launch.spec.combinations import Plan
 from launch.steering.steering import Steering
 from launch.steering.watch import Watch
@@ -142,7 +142,9 @@ class Driver:
         if not self.sweep.method.suggests:
             return ListSource(self.workload.listed(number))
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
-        study = open_study(self.sweep, name, journal(self.local("optuna.journal")))
+        kept = journal(self.local("optuna.journal"))
+        take_over(name, self.local("optuna.db"), kept)
+        study = open_study(self.sweep, name, kept)
         told = self.workload.warm_start.stages[number] if self.workload.warm_start else ()
         return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told)
 

@@ -18,10 +18,10 @@ Values = dict[str, Any]
 
 
 def announce(workload: Workload, full: bool, say: Callable[[str], Any] = print) -> Values:
-    """Say combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
+    """Say combinations, data and trials to run; in full also time, disk and memory of these; return them in plain values."""
     found = planned(workload)
     say("\n".join(plan_lines(found)))
-    if full:
+    if full and found["trials"]["to_run"]:
         found |= costs(workload)
         say("\n".join(cost_lines(found)))
     return found

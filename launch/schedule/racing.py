@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from bel.errors import UserError
 from bel.run_layout import DECIDED, RACED, Outcome
@@ -99,6 +98,8 @@ def losers(errors: Floats, alive: Sequence[int]) -> dict[int, Lost]:
         return {}
     by_group, repeats = mean_over_repeats(errors), (~np.isnan(errors).all(2)).sum(1)
     leader = min(alive, key=lambda c: (-repeats[c], float(np.nanmean(by_group[c]))))
+    from scipy import stats  # imported here, because it is slow
+
     quantile, found = float(stats.t.isf((1 - LEVEL) / (count - 1), freedom)), {}
     for c in alive:
         both = ~np.isnan(by_group[[c, leader]]).any(0)

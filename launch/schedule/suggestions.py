@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
 
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
@@ -233,6 +234,14 @@ def journal(path: Path) -> JournalStorage:
     finally:
         lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def take_over(name: str, database: Path, storage: BaseStorage) -> None:
+    """Copy a study that an earlier version kept in a SQLite file, unless that is done."""
+    if database.exists() and name not in optuna.get_all_study_names(storage):
+        old = RDBStorage(URL.create("sqlite", database=str(database)).render_as_string())
+        if name in optuna.get_all_study_names(old):
+            optuna.copy_study(from_study_name=name, from_storage=old, to_storage=storage)
 
 
 def open_study(sweep: Sweep, name: str, storage: BaseStorage) -> optuna.Study:

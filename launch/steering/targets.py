@@ -11,7 +11,7 @@ from bel.run_layout import PARENT, SWEEP, TRIAL
 from bel.text import listed
 from launch.tracking.lease import is_alive
 from results.store.connect import connect
-from results.store.runs import RUN_ID, find_run, find_sweeps, parent_of
+from results.store.runs import RUN_ID, find_run, find_sweeps, parent_of, search
 
 PREFIX = re.compile(r"[0-9a-f]{4,31}")
 
@@ -68,10 +68,7 @@ def sweep_called(name: str) -> Run:
 
 def sweeps_where(condition: str, experiments: list[str] | None = None) -> list[Run]:
     """Find the parent runs of sweeps, in some experiments or in all."""
-    where = {"experiment_ids": experiments} if experiments else {"search_all_experiments": True}
-    both = " AND ".join(filter(None, [condition, f"tags.`{SWEEP}` LIKE '%'"]))
-    found: list[Run] = mlflow.search_runs(filter_string=both, output_format="list", **where)
-    return found
+    return search(experiments, " AND ".join(filter(None, [condition, f"tags.`{SWEEP}` LIKE '%'"])))
 
 
 def the_one(parents: list[Run], word: str) -> Run:
@@ -94,12 +91,8 @@ def trials_called(word: str, parent: Run | None = None) -> list[Run]:
     conditions = [f"attributes.run_name = {quoted(word)}"]
     conditions += [f"attributes.run_id LIKE '{word}%'"] if PREFIX.fullmatch(word) or RUN_ID.fullmatch(word) else []
     within = f" and tags.`{PARENT}` = '{parent.info.run_id}'" if parent else f" and tags.`{PARENT}` LIKE '%'"
-    where = {"experiment_ids": [parent.info.experiment_id]} if parent else {"search_all_experiments": True}
-    found = [
-        run
-        for condition in conditions
-        for run in mlflow.search_runs(filter_string=condition + within, output_format="list", **where)
-    ]
+    where = [parent.info.experiment_id] if parent else None
+    found = [run for condition in conditions for run in search(where, condition + within)]
     return list({run.info.run_id: run for run in found if TRIAL in run.data.tags}.values())
 
 

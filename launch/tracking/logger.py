@@ -47,9 +47,10 @@ from launch.tracking.event_files import EventFiles
 from launch.tracking.figures import draw_result
 from launch.tracking.params import log_parameters
 from launch.tracking.parent_logger import ParentLogger
-from launch.tracking.store import FILES, STATUS, Store, has_files, search, tagged
+from launch.tracking.store import FILES, STATUS, Store, has_files, tagged
 from launch.tracking.trial_folder import Folder
 from launch.tracking.writer import Writer
+from results.store.runs import search
 
 END_FIELDS = ("group", "outcome", "reason", "history", "machine", "kept", "stopped_by")  # fields of a run in `END`
 ORIGIN = (HOST, DEVICE, GIT_COMMIT, MLFLOW_GIT_COMMIT, GIT_DIRTY, PACKAGES)  # tags that a reused run keeps

@@ -21,10 +21,11 @@ from launch.spec.extension import Extension
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import acquire, is_free, process_alive, process_identity
 from launch.tracking.provenance import context
-from launch.tracking.store import Store, generation, knows, newest, read, refuse_deleted, search, tagged
+from launch.tracking.store import Store, generation, knows, newest, read, refuse_deleted, tagged
 from launch.tracking.trial_folder import Folder
 from results.store.connect import retry
 from results.store.faults import sqlite_path
+from results.store.runs import search
 
 MOST_NOTE = MAX_TAG_VAL_LENGTH // 2  # characters of a description: a published leaderboard has to fit beside it
 TRIES = 20  # to log the dataset that elects a parent run

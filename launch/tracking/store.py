@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import mlflow
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -34,7 +33,7 @@ from launch.identity import Facts
 from launch.spec.sweep_file import Sweep
 from launch.tracking.lease import Lease
 from results.store.connect import is_away
-from results.store.runs import file_names
+from results.store.runs import file_names, search
 from results.store.runs import outcome as outcome_of
 
 FILES = (CONFIG, SPLIT, PREDICTIONS["val"])  # of each run that has an error, beside its checkpoint
@@ -90,7 +89,8 @@ def read(experiment_id: str, key: str, parent: Run | None, fresh: bool) -> Store
         parent_id, hours = parent.info.run_id, float(parent.data.tags.get(HOURS, 0))
         children = search([experiment_id], tagged({PARENT: parent_id}))
         fresh = FRESH in parent.data.tags
-    known = {} if fresh else {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in trials_of_all_sweeps()}
+    others = [] if fresh else trials_of_other_sweeps(parent_id)
+    known = {run.data.tags[TRIAL]: (run, Outcome.FINISHED, True) for run in others}
     for run in children:
         known.pop(run.data.tags[TRIAL], None)
         if run.data.tags.get(OUTCOME) in DECIDED and has_files(
@@ -111,10 +111,10 @@ def knows(run_id: str) -> bool:
         raise
 
 
-def trials_of_all_sweeps() -> list[Run]:
-    """Find the trials of any sweep that finished with this code and have their checkpoint, the newest first."""
+def trials_of_other_sweeps(parent_id: str) -> list[Run]:
+    """Find the trials of other sweeps that finished with this code and have their checkpoint, the newest first."""
     wanted = tagged({OUTCOME: Outcome.FINISHED, CODE_VERSION: code_version()})
-    found = mlflow.search_runs(search_all_experiments=True, filter_string=wanted, output_format="list")
+    found = search(None, f"{wanted} and tags.`{PARENT}` != '{parent_id}'")
     return [run for run in found if DROPPED not in run.data.tags]
 
 
@@ -165,11 +165,6 @@ def refuse_deleted(experiment: Experiment | None) -> None:
         raise UserError(
             f"the MLflow experiment {experiment.name!r} was deleted: restore it there, or give the sweep another name"
         )
-
-
-def search(experiment_ids: list[str], condition: str) -> list[Run]:
-    """Find all runs of some experiments that meet a condition, the newest first."""
-    return list(mlflow.search_runs(experiment_ids, condition, output_format="list"))
 
 
 def tagged(tags: Mapping[str, str]) -> str:

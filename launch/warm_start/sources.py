@@ -21,7 +21,7 @@ from launch.spec.sweep_file import Sweep
 from launch.warm_start.mapping import map_fields
 from results.analysis.configurations import identity
 from results.analysis.ranking import grouped, pooled_mean
-from results.store.runs import find_sweeps, first_of, on_fold, outcome, trials
+from results.store.runs import find_sweeps, first_of, on_fold, outcome, search, trials
 
 FEWEST = 10  # finished trials from which CMA-ES begins: it takes the best tenth
 
@@ -62,7 +62,7 @@ def source_called(name: str, sweep: Sweep, key: str) -> Run:
     try:
         if name == sweep.name and (experiment := mlflow.get_experiment_by_name(name)):
             where, order = f"tags.`{SWEEP}` LIKE '%'", ["start_time DESC"]
-            runs = mlflow.search_runs([experiment.experiment_id], where, order_by=order, output_format="list")
+            runs = search([experiment.experiment_id], where, order_by=order)
             for run in map(first_of, runs):
                 if run.data.tags[SWEEP] != key:
                     return run

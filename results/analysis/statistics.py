@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 LEAST = 6  # groups, below which nothing is said
 BOOTSTRAP_FROM, BOOTSTRAP_TO = 30, 5000  # groups with which intervals are bootstrapped; else they are Student's t
@@ -47,6 +46,8 @@ def half_widths(count: int, compared: int) -> tuple[float, float]:
     The latter holds for the differences of all pairs at once (Tukey's studentised range; for two it is Student's t), so
     also for those from the best, whichever came out best.
     """
+    from scipy import stats  # imported here, because it is slow, and tables of few groups do without
+
     one = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
     return one, float(stats.studentized_range.ppf(LEVEL, compared, count - 1)) / 2**0.5 if compared > 2 else one
 
@@ -70,6 +71,8 @@ def mean_intervals(contenders: Any, compared: int = 2) -> list[Difference]:
     centred = values - means[:, None]
     one, all_at_once = half_widths(count, compared)
     if BOOTSTRAP_FROM <= count <= BOOTSTRAP_TO:
+        from scipy import stats
+
         outside = stats.norm.sf(one * np.sqrt(count / (count - 1)))
         offsets = np.quantile(bootstrap_weights(count) @ centred.T.astype(np.float32), [outside, 1 - outside], axis=0)
     else:

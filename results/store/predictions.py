@@ -101,13 +101,12 @@ def write(evaluation: Evaluation, path: Path) -> None:
 def read(path: Path, bits: bool = True) -> Predictions:
     """Read a file; without wrong bits in a fraction of the time. Raises `UserError` for a file of another kind."""
     try:
-        if (rows := parquet.read_metadata(path).num_rows) > MOST_ROWS:  # equal ones take no room in a file
-            raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
-        schema = parquet.read_schema(path)
-        meaning = checked(json.loads(schema.metadata[MEANING.encode()]))
-        wanted = [name for name in schema.names if bits or not name.startswith("wrong_bits_")]
-        table = parquet.read_table(path, columns=wanted)
-        return from_table(table, meaning)
+        with parquet.ParquetFile(path) as file:
+            if (rows := file.metadata.num_rows) > MOST_ROWS:  # equal ones take no room in a file
+                raise ValueError(f"it has {rows} rows, more than {MOST_ROWS}")
+            meaning = checked(json.loads(file.schema_arrow.metadata[MEANING.encode()]))
+            wanted = [name for name in file.schema_arrow.names if bits or not name.startswith("wrong_bits_")]
+            return from_table(file.read(columns=wanted), meaning)
     except Exception as error:  # pyarrow, json and numpy raise a dozen kinds on foreign and damaged files
         raise UserError(f"{path} holds no predictions of ours: {sentence(error)}") from error
 

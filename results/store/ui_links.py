@@ -18,7 +18,7 @@ from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 from bel.errors import UserError, shown
 from bel.run_layout import BY_IMAGE, OBJECTIVE, PARENT, SWEEP
 from results.store.connect import connect
-from results.store.runs import section_of
+from results.store.runs import search, section_of
 
 VIEW = "mlflow.sharedViewState."  # tags of an experiment, in which the UI's `Share view` keeps columns and charts
 LOCAL = "http://127.0.0.1:{port}"  # of `make ui`
@@ -112,10 +112,7 @@ def charts(coordinates: Sequence[Sequence[str]], metric: str) -> list[dict[str, 
 def newest_sweep() -> Run | None:
     """Find the parent run of the sweep that began last; None where there is none."""
     connect()
-    where, newest = f"tags.`{SWEEP}` LIKE '%'", ["start_time DESC"]
-    found = mlflow.search_runs(
-        None, where, max_results=1, order_by=newest, output_format="list", search_all_experiments=True
-    )
+    found = search(None, f"tags.`{SWEEP}` LIKE '%'", max_results=1, order_by=["start_time DESC"])
     return found[0] if found else None
 
 

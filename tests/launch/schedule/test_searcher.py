@@ -16,7 +16,7 @@ from launch.runs import SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, StudySource, journal, open_study
+from launch.schedule.suggestions import ListSource, StudySource, journal, open_study, take_over
 from launch.schedule.workload import repeats
 from launch.spec.combinations import make_config, make_plan
 from launch.spec.sampling import draw, points
@@ -473,3 +473,20 @@ def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path):
     assert kept.read_bytes().startswith(whole) and [again.next().key, again.next().key] == asked
     again.next()
     assert len(optuna.load_study(study_name="t", storage=journal(kept)).trials) == 3
+
+
+def test_a_study_of_an_earlier_version_goes_on_in_the_journal(tmp_path):
+    database, kept = tmp_path / "{optuna} %20.db", tmp_path / "optuna.journal"
+    old = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="t")
+    search = {"method": "tpe", "trials": 3}
+    first = Bench(RATE, search, kept, name="other")
+    asked = [first.next(), first.next()]
+    first.end(asked[0], 5)
+    old.add_trials(first.study.trials)
+    (tmp_path / "optuna.db").rename(database)
+    for _ in range(2):
+        take_over("t", database, journal(kept))
+    take_over("absent", database, journal(kept))
+    again = Bench(RATE, search, kept)
+    assert again.source.past == [5] and again.next().key == asked[1].key
+    assert len(again.all()) == 1 and len(optuna.get_all_study_names(journal(kept))) == 2

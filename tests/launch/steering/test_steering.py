@@ -186,8 +186,8 @@ def test_random_draws_grow_and_shrink_and_the_file_counts_more_than_a_number_tha
 
 def test_a_search_tries_what_is_added_next_and_learns_from_what_is_in_its_space(store):
     search = {"method": "tpe", "trials": 2, "seed": 1}
-    database = f"sqlite:///{store / 'study.db'}"
-    bench = Steered(LISTS | RATE, search, places=99, database=database)
+    kept = store / "study.journal"
+    bench = Steered(LISTS | RATE, search, places=99, kept=kept)
     inside, outside = ({"head": "bel", "code": "j", "lr": 2e-4}, {"head": "bel", "code": "had", "lr": 2e-4})
     assert bench.ask("add", values=inside)[1].endswith("is added")
     assert bench.ask("add", values=outside)[1].endswith("of which the search is not told: it is outside")
@@ -200,7 +200,7 @@ def test_a_search_tries_what_is_added_next_and_learns_from_what_is_in_its_space(
     assert bench.next() == "FINISHED"
     bench.leave()
 
-    again = Steered(LISTS | RATE, search, places=99, database=database)
+    again = Steered(LISTS | RATE, search, places=99, kept=kept)
     assert sorted(run.key for run in again.all()) == [next(r.key for r in runs if r.config.code == "had")], (
         "no other is asked for"
     )
