@@ -138,9 +138,10 @@ class SweepRuns:
 
     def restore_known(self, configs: list[TrainConfig]) -> list[Run]:
         """Enter and return the runs of a configuration if one of them was decided or noted in an earlier call."""
-        found = [self.known.get(self.identify(config, self.facts_of(config))) for config in configs]
-        noted = any(self.identify(config, self.facts_of(config)) in self.by_key for config in configs)
-        return self.repeats(configs) if noted or any(known and not known[2] for known in found) else []
+        keys = [self.identify(config, self.facts_of(config)) for config in configs]
+        noted = any(key in self.by_key for key in keys)
+        decided = any(known and not known[2] for known in map(self.known.get, keys))
+        return self.repeats(configs) if noted or decided else []
 
     def enter(self, key: str, result: Mapping[str, Any]) -> Run:
         """Enter what a worker reports of a run: each epoch once, host and device, why it failed."""

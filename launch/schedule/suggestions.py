@@ -116,11 +116,12 @@ class StudySource:
         self.open: dict[str, Trial] = {}  # by config
         self.beside: deque[TrainConfig] = deque()  # configurations outside the space, of which the study is not told
         asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
-        self.before = [self.config(trial) for trial in asked]
+        configs = {trial.number: self.config(trial) for trial in asked}
+        self.before = list(configs.values())
         self.seen = {str(config) for config in self.before}
         self.left_open = deque(trial for trial in asked if trial.state == TrialState.RUNNING)
         ended = [trial for trial in asked if trial.state.is_finished()]
-        self.ended = [self.config(trial) for trial in ended]
+        self.ended = [configs[trial.number] for trial in ended]
         self.past = [trial.values[0] if trial.state == TrialState.COMPLETE else np.inf for trial in ended]
         for values in points(sweep, plan):
             study.enqueue_trial(as_parameters(sweep, plan, values), skip_if_exists=True)
@@ -223,6 +224,7 @@ def journal(path: Path) -> JournalStorage:
 
     A line that a full disk or a power cut left half written, with which Optuna could not read the file any more, is cut off.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(path))
     lock.acquire()  # else another driver may be in the middle of a line
@@ -246,7 +248,6 @@ def take_over(name: str, database: Path, storage: BaseStorage) -> None:
 
 def open_study(sweep: Sweep, name: str, storage: BaseStorage) -> optuna.Study:
     """Return the study of a sweep, created where there is none."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         study_name=name,
         storage=storage,
