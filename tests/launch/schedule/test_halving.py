@@ -124,11 +124,11 @@ def test_a_sweep_that_is_killed_at_any_epoch_goes_on_to_the_same_decisions_and_t
     whole = Halved(learns=learns)
     assert whole.work()
     for killed_after in (1, 20, 40, 60, 80, 100, 110):
-        database = f"sqlite:///{tmp_path / f'{killed_after}.db'}" if learns else ""
-        first = Halved(2, killed_after, learns, database=database)
+        kept = tmp_path / f"{killed_after}.journal" if learns else None
+        first = Halved(2, killed_after, learns, kept=kept)
         first.work(killed_after)
         left = {run.key: run for run in first.sweep_runs}
-        second = Halved(3, killed_after, learns, database=database)
+        second = Halved(3, killed_after, learns, kept=kept)
         original = second.sweep_runs.run
 
         def run(config, original=original, left=left):  # each run with the epochs in its folder, or as it was decided
