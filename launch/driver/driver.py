@@ -17,7 +17,8 @@ from launch.driver.live_progress import latest_pace
 from launch.driver.preparation import ReadySweep
 from launch.driver.stage import Stage
 from launch.schedule.stopper import HELD, INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource, journal, open_study, take_over
+from launch.schedule.studies import journal, open_study, take_over
+from launch.schedule.suggestions import ListSource, Source, StudySource, TunedSource
 from launch.spec.combinations import Plan
 from launch.steering.steering import Steering
 from launch.steering.watch import Watch

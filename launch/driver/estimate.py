@@ -18,10 +18,10 @@ Values = dict[str, Any]
 
 
 def announce(workload: Workload, full: bool, say: Callable[[str], Any] = print) -> Values:
-    """Say combinations, data and trials to run; in full also time, disk and memory of these; return them in plain values."""
+    """Say combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
     found = planned(workload)
     say("\n".join(plan_lines(found)))
-    if full and found["trials"]["to_run"]:
+    if full:
         found |= costs(workload)
         say("\n".join(cost_lines(found)))
     return found
@@ -94,7 +94,8 @@ def costs(workload: Workload) -> Values:
     """Return epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
     resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
-    configs = workload.all_runs
+    left = max(workload.total - workload.done - workload.reused, 0)
+    configs = workload.all_runs if left else []  # nothing is measured for none
     probes = measure(configs, resources.cpu, resources.gpu)
     epochs = images = seconds = 0.0
     for config in configs:
@@ -104,9 +105,9 @@ def costs(workload: Workload) -> Values:
         validated = to_train * int(facts[VAL_IMAGES])
         epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
-    share = max(workload.total - workload.done - workload.reused, 0) / max(len(configs), 1)
+    share = left / max(len(configs), 1)
     slots = trials_at_once(resources)
-    weights = max(p.weights for p in probes.values())
+    weights = max((p.weights for p in probes.values()), default=0.0)
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
     return {
         "epochs": epochs * share,

@@ -4,20 +4,16 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import URL
 
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
 from launch.schedule.guide import Guide, Told
-from launch.schedule.samplers import FROM_SOURCES, sampler
+from launch.schedule.studies import FROM_SOURCES, sampler
 from launch.spec.combinations import Plan, Values
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
@@ -217,40 +213,3 @@ class StudySource:
 
 
 Source = ListSource | TunedSource | StudySource
-
-
-def journal(path: Path) -> JournalStorage:
-    """Return Optuna's storage in a file, which takes a trial in a tenth of a database's time.
-
-    A line that a full disk or a power cut left half written, with which Optuna could not read the file any more, is cut off.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(path))
-    lock.acquire()  # else another driver may be in the middle of a line
-    try:
-        with path.open("ab+") as file:
-            file.seek(0)
-            whole = sum(len(line) for line in file if line.endswith(b"\n"))
-            file.truncate(whole)
-    finally:
-        lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock))
-
-
-def take_over(name: str, database: Path, storage: BaseStorage) -> None:
-    """Copy a study that an earlier version kept in a SQLite file, unless that is done."""
-    if database.exists() and name not in optuna.get_all_study_names(storage):
-        old = RDBStorage(URL.create("sqlite", database=str(database)).render_as_string())
-        if name in optuna.get_all_study_names(old):
-            optuna.copy_study(from_study_name=name, from_storage=old, to_storage=storage)
-
-
-def open_study(sweep: Sweep, name: str, storage: BaseStorage) -> optuna.Study:
-    """Return the study of a sweep, created where there is none."""
-    return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        load_if_exists=True,
-        directions=[objective.direction for objective in sweep.search.objectives],
-    )

@@ -1,6 +1,6 @@
 """The section `search` of a sweep file: how trials are chosen, compared, stopped and repeated.
 
-`launch.schedule.samplers` has the samplers of the methods; `launch.schedule.schedulers` makes the schedulers;
+`launch.schedule.studies` has the samplers of the methods; `launch.schedule.schedulers` makes the schedulers;
 `launch.spec.search_checks` says what goes together.
 """
 

@@ -13,7 +13,7 @@ from bel.config_fields import FIELDS
 from bel.errors import UserError
 from bel.run_layout import DECIDED, SWEEP, TRIAL, VAL_GROUPS, Outcome
 from launch.schedule.guide import Source, Told, WarmStart
-from launch.schedule.samplers import FROM_SOURCES
+from launch.schedule.studies import FROM_SOURCES
 from launch.schedule.workload import repeats
 from launch.spec.combinations import Plan
 from launch.spec.search import Objective

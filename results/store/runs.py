@@ -38,7 +38,8 @@ def search(experiments: list[str] | None, condition: str, **options: Any) -> lis
     again and again than MLflow to find them.
     """
     paused = gc.isenabled()
-    gc.disable()
+    if paused:  # else another thread is searching, which enables it again
+        gc.disable()
     try:
         everywhere = experiments is None
         found = mlflow.search_runs(

@@ -76,11 +76,6 @@ def keep_view(parent: Run, runs: Sequence[Run]) -> None:
     MlflowClient().set_experiment_tag(parent.info.experiment_id, VIEW + parent.info.run_id, named(parent, state))
 
 
-def has_view(parent: Run) -> bool:
-    """Return whether a view of the trials of a sweep is kept."""
-    return VIEW + parent.info.run_id in MlflowClient().get_experiment(parent.info.experiment_id).tags
-
-
 def named(parent: Run, state: dict[str, Any]) -> str:
     """Return a view as JSON with the sweep's name, for the menu `Views`; earlier versions of the UI read its keys alone.
 

@@ -23,9 +23,9 @@ import optuna
 from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Entry, Run, SweepRuns
-from launch.schedule.samplers import sampler
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.stopper import SweepStopper
+from launch.schedule.studies import sampler
 from launch.schedule.suggestions import ListSource, Source, StudySource
 from launch.spec.combinations import Plan, make_plan
 from launch.spec.sampling import draw

@@ -24,7 +24,7 @@ from bel.errors import UserError
 from bel.run_layout import Outcome
 from launch.runs import Run
 from launch.schedule.guide import Told
-from launch.schedule.samplers import sampler
+from launch.schedule.studies import sampler
 from launch.schedule.suggestions import StudySource
 from launch.spec.combinations import Plan, make_plan
 from launch.spec.sweep_file import Sweep, parse, read_content

@@ -17,7 +17,7 @@ from bel.config import TrainConfig
 from bel.data.loading import load
 from bel.run_layout import CHECKPOINT, CONFIG, CURVE_FIGURE, OUTCOME, SPLIT, SPLIT_HASH, TRIAL
 from bel.training.loop import fit
-from launch.schedule.suggestions import journal
+from launch.schedule.studies import journal
 from launch.steering.client import ADD, STOP
 from launch.steering.commands import Answer, Command
 from results.analysis.configurations import identity

@@ -10,7 +10,7 @@ import torch
 from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, SWEEP_FILE, TRIAL
 from launch.driver import driver
 from launch.driver.callback import SweepCallback
-from launch.schedule.suggestions import journal
+from launch.schedule.studies import journal
 from results.retest import evaluate
 from tests.conftest import children
 from tests.launch.schedule.test_searches import history, started  # noqa: F401 - a fixture

@@ -11,7 +11,8 @@ from bel.errors import UserError
 from bel.run_layout import Outcome
 from launch.runs import Run
 from launch.schedule.guide import Guide, Told
-from launch.schedule.suggestions import StudySource, journal, open_study
+from launch.schedule.studies import journal, open_study
+from launch.schedule.suggestions import StudySource
 from launch.spec.combinations import make_plan
 from launch.warm_start.mapping import map_fields
 from tests.benchmarks.warm_start import EARLIER, grid_pair, replays

@@ -1,7 +1,7 @@
 """A method or scheduler that a sweep file may name is one that can be made."""
 
-from launch.schedule.samplers import SAMPLERS
 from launch.schedule.schedulers import MAKERS
+from launch.schedule.studies import SAMPLERS
 from launch.spec.search import METHODS, SCHEDULERS
 
 

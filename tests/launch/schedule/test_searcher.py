@@ -16,7 +16,8 @@ from launch.runs import SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import INTERRUPTED, SweepStopper
-from launch.schedule.suggestions import ListSource, StudySource, journal, open_study, take_over
+from launch.schedule.studies import journal, open_study, take_over
+from launch.schedule.suggestions import ListSource, StudySource
 from launch.schedule.workload import repeats
 from launch.spec.combinations import make_config, make_plan
 from launch.spec.sampling import draw, points
@@ -475,6 +476,16 @@ def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path):
     assert len(optuna.load_study(study_name="t", storage=journal(kept)).trials) == 3
 
 
+def test_a_line_that_another_driver_left_half_written_is_cut_off_before_the_next_one(tmp_path):
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 3}
+    bench = Bench(RATE, search, kept)
+    first = bench.next()
+    with kept.open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":"anoth')
+    bench.end(first, 5)
+    assert bench.next().key != first.key and Bench(RATE, search, kept).source.past == [5]
+
+
 def test_a_study_of_an_earlier_version_goes_on_in_the_journal(tmp_path):
     database, kept = tmp_path / "{optuna} %20.db", tmp_path / "optuna.journal"
     old = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="t")
@@ -484,6 +495,7 @@ def test_a_study_of_an_earlier_version_goes_on_in_the_journal(tmp_path):
     first.end(asked[0], 5)
     old.add_trials(first.study.trials)
     (tmp_path / "optuna.db").rename(database)
+    optuna.create_study(study_name="t", storage=journal(kept)).add_trials(first.study.trials[:1])  # cut by a kill
     for _ in range(2):
         take_over("t", database, journal(kept))
     take_over("absent", database, journal(kept))

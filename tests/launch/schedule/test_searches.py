@@ -17,7 +17,7 @@ from launch.driver import driver, stage
 from launch.driver.callback import SweepCallback
 from launch.driver.trainable import Trial
 from launch.runs import pareto_front
-from launch.schedule.suggestions import journal
+from launch.schedule.studies import journal
 from results.retest import evaluate
 from tests.conftest import SWEEP, children
 from tests.launch.schedule.test_searcher import Bench, entries

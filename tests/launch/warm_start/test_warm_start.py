@@ -12,7 +12,7 @@ import yaml
 
 from bel.run_layout import OUTCOME, PARENT, SWEEP, TOLD_FILE, TRIAL, WARM_START
 from launch import sweep
-from launch.schedule.suggestions import journal
+from launch.schedule.studies import journal
 from launch.spec.sweep_file import make_sweep
 from launch.warm_start.record import read
 from results.commands import main as command
