@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service import utils
 
 from bel.data.command import main as data
@@ -31,6 +32,7 @@ def default_store(folder: Path):
     """Work in a folder with the store that a user has who names none."""
     registry = utils._tracking_store_registry._get_store_with_resolved_uri
     registry.cache_clear()  # by address, which may be a relative one
+    SqlAlchemyStore._engine_map.clear()  # so are these
     with working_in(folder):
         mlflow.set_tracking_uri(None)
         yield
