@@ -8,8 +8,10 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service import utils
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
+from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
+from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
 
 from bel.data.command import main as data
 from bel.run_layout import CHECKPOINT
@@ -27,16 +29,22 @@ SLOW = [  # folders within each other
 ]  # fmt: skip
 
 
+def forget_stores():
+    """Forget what MLflow keeps by address, which is the same relative one in each folder."""
+    for registry in (TrackingStoreRegistry, ModelRegistryStoreRegistry):
+        registry._get_store_with_resolved_uri.cache_clear()
+    for store in (TrackingStore, RegistryStore):
+        store._engine_map.clear()
+
+
 @contextmanager
 def default_store(folder: Path):
     """Work in a folder with the store that a user has who names none."""
-    registry = utils._tracking_store_registry._get_store_with_resolved_uri
-    registry.cache_clear()  # by address, which may be a relative one
-    SqlAlchemyStore._engine_map.clear()  # so are these
+    forget_stores()
     with working_in(folder):
         mlflow.set_tracking_uri(None)
         yield
-    registry.cache_clear()
+    forget_stores()
 
 
 def checked(main, *arguments: object, code: int = 0) -> None:

@@ -44,7 +44,7 @@ def planned(workload: Workload) -> Values:
         "data": [data_values(facts) for facts in by_split.values()],
         "trials": {
             "total": workload.total,
-            "to_run": max(workload.total - done - reused, 0),
+            "to_run": workload.left,
             "finished_before": done,
             "reused": reused,
         },
@@ -94,8 +94,7 @@ def costs(workload: Workload) -> Values:
     """Return epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
     resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
-    left = max(workload.total - workload.done - workload.reused, 0)
-    configs = workload.all_runs if left else []  # nothing is measured for none
+    configs = workload.all_runs if workload.left else []  # nothing is measured for none
     probes = measure(configs, resources.cpu, resources.gpu)
     epochs = images = seconds = 0.0
     for config in configs:
@@ -105,7 +104,7 @@ def costs(workload: Workload) -> Values:
         validated = to_train * int(facts[VAL_IMAGES])
         epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
-    share = left / max(len(configs), 1)
+    share = workload.left / max(len(configs), 1)
     slots = trials_at_once(resources)
     weights = max((p.weights for p in probes.values()), default=0.0)
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial

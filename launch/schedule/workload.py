@@ -159,6 +159,11 @@ class Workload:
         return sum(known[2] for known in map(self.sweep_runs.find_decided, keys) if known)
 
     @property
+    def left(self) -> int:
+        """Return how many trials are to run."""
+        return max(self.total - self.done - self.reused, 0)
+
+    @property
     def longest(self) -> int:
         """Return the most epochs that a run takes."""
         return max(config.epochs for config in self.plan.upper_configs(self.sweep))

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,17 +188,28 @@ class Lease:
 
 
 def acquire(client: MlflowClient, parent_id: str, say: Callable[[str], Any]) -> Lease:
-    """Acquire the lease on a parent run. Raises `UserError` where its driver is alive or its heartbeat changes."""
+    """Acquire the lease on a parent run. Raises `UserError` where its driver is alive or its heartbeat changes.
+
+    Raises `MlflowException` where the store stays away, or refuses the parameter though nobody has it.
+    """
     while True:
         parent = retry(lambda: client.get_run(parent_id))
         number = latest_driver(parent)[0]
         if not is_free(parent):
             refuse_running(client, parent, say)
-        mine = f"{process_identity(os.getpid())} {uuid.uuid4().hex}"
-        with suppress(MlflowException):  # another driver was first, or no answer came: the parameter tells
-            client.log_param(parent_id, f"driver.{number + 1}", mine)
-        if retry(lambda: client.get_run(parent_id)).data.params.get(f"driver.{number + 1}") == mine:
+        name, mine = f"driver.{number + 1}", f"{process_identity(os.getpid())} {uuid.uuid4().hex}"
+        refused = None
+        try:
+            retry(partial(client.log_param, parent_id, name, mine))
+        except MlflowException as error:  # perhaps as another driver was first: the parameter tells
+            if is_away(error):
+                raise
+            refused = error
+        holder = retry(lambda: client.get_run(parent_id)).data.params.get(name)
+        if holder == mine:
             return Lease(parent_id, number + 1)
+        if refused and holder is None:
+            raise refused
 
 
 def refuse_running(client: MlflowClient, parent: Run, say: Callable[[str], Any]) -> None:

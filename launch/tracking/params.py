@@ -41,9 +41,7 @@ def digest(text: str) -> str:
 
 
 def log_parameters(client: MlflowClient, run_id: str, config: TrainConfig, facts: dict[str, str]) -> None:
-    """Log the data set of a run and its parameters, in a file those that are too long for MLflow; what tells that
-    all of it is there, the parameters, comes last.
-    """
+    """Log the data set of a run, parameters that are too long for MLflow in a file, and last, once all is there, the parameters."""
     params, long = split_long(parameters(config, facts))
     if long:
         client.log_dict(run_id, long, LONG_PARAMETERS)

@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from bel.errors import UserError
 from bel.run_layout import HEARTBEAT, SWEEP
@@ -19,6 +21,7 @@ from launch.tracking import lease
 from launch.tracking.lease import acquire, boot_id, latest_driver, process_alive, process_identity
 from launch.tracking.parent_run import open_store
 from launch.tracking.writer import Lost, Writer
+from results.store.connect import retry
 from tests.chaos.server import Server
 from tests.conftest import PROJECT
 from tests.services.postgres import Postgres, why_missing
@@ -220,3 +223,12 @@ def test_of_two_that_begin_at_once_on_postgresql_exactly_one_goes_on_in_a_databa
     said = [maker.communicate(timeout=300)[1] for maker in makers]
     assert [maker.returncode for maker in makers] == [0] * 3, said
     contend(postgres, store, 50)
+
+
+def test_a_store_that_refuses_the_lease_is_an_error_and_no_endless_loop(parent, monkeypatch):
+    client, run_id = parent
+    monkeypatch.setattr(lease, "retry", partial(retry, seconds=0))
+    shutil.copy("mlflow.db", "copy.db")
+    os.replace("copy.db", "mlflow.db")  # SQLite writes into no file that is another one than it opened
+    with pytest.raises(MlflowException, match="readonly"):
+        acquire(client, run_id, ignore)
