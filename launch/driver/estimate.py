@@ -94,7 +94,8 @@ def costs(workload: Workload) -> Values:
     """Return epochs, images, time, disk and memory of the trials to run, from a probe of each distinct network."""
     resources = workload.sweep.resources
     assert not isinstance(resources.gpu, str)
-    configs = workload.all_runs if workload.left else []  # nothing is measured for none
+    left = workload.left
+    configs = workload.all_runs if left else []  # nothing is measured for none
     probes = measure(configs, resources.cpu, resources.gpu)
     epochs = images = seconds = 0.0
     for config in configs:
@@ -104,7 +105,7 @@ def costs(workload: Workload) -> Values:
         validated = to_train * int(facts[VAL_IMAGES])
         epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
-    share = workload.left / max(len(configs), 1)
+    share = left / max(len(configs), 1)
     slots = trials_at_once(resources)
     weights = max((p.weights for p in probes.values()), default=0.0)
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial

@@ -41,7 +41,7 @@ def digest(text: str) -> str:
 
 
 def log_parameters(client: MlflowClient, run_id: str, config: TrainConfig, facts: dict[str, str]) -> None:
-    """Log the data set of a run, parameters that are too long for MLflow in a file, and last, once all is there, the parameters."""
+    """Log a run's data set, parameters that are too long for MLflow in a file, and last, once all is there, the parameters."""
     params, long = split_long(parameters(config, facts))
     if long:
         client.log_dict(run_id, long, LONG_PARAMETERS)
