@@ -1,6 +1,7 @@
 """The runs of a sweep while it goes on: their epochs, how they ended, which configuration they repeat."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -235,9 +236,10 @@ def mean(runs: Iterable[Run], objective: Objective) -> float:
 def pareto_front(groups: Iterable[list[Run]], objectives: Sequence[Objective]) -> list[list[Run]]:
     """Return the configurations that no other dominates: as good in every objective, and better in one."""
     signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
-    scored = [([sign * mean(g, o) for sign, o in zip(signs, objectives, strict=True)], g) for g in groups]
-    return [
-        group
-        for own, group in scored
-        if not any(other != own and all(o <= m for o, m in zip(other, own, strict=True)) for other, _ in scored)
-    ]
+    groups = list(groups)
+    scores = [[sign * mean(g, o) for sign, o in zip(signs, objectives, strict=True)] for g in groups]
+    front: list[int] = []
+    for n in sorted(range(len(groups)), key=scores.__getitem__):  # who dominates another comes before it
+        if not any(scores[o] != scores[n] and all(map(operator.le, scores[o], scores[n])) for o in front):
+            front.append(n)
+    return [groups[n] for n in sorted(front)]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from bel.run_layout import RANKED, SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_IMAGES, Outcome
 from launch.runs import Run, SweepRuns, mean
@@ -18,12 +20,12 @@ class Standing:
     runs: list[Run]
     rest: list[Run]
 
-    @property
+    @cached_property
     def error(self) -> float:
         """Mean error over its groups and seeds."""
         return mean(self.runs, RANKS)
 
-    @property
+    @cached_property
     def seeds(self) -> int:
         """Number of its seeds."""
         return len({run.config.seed for run in self.runs})
@@ -42,31 +44,42 @@ class Standing:
         """Whether it lacks a fold, or one of `most` seeds."""
         return bool(self.rest) or len(self.runs) < most * (self.runs[0].config.folds or 1)
 
+    @cached_property
+    def kind(self) -> tuple[str, ...]:
+        """What has to be equal for errors to be comparable; all folds together cover all training images."""
+        facts, folds = self.runs[0].facts, self.runs[0].config.folds
+        images = str(int(facts[TRAIN_IMAGES]) + int(facts[VAL_IMAGES])) if folds else facts[SPLIT_HASH]
+        return facts["protocol"], facts[SELECTION_SPLIT], str(folds or ""), images
+
+    @cached_property
+    def complete_key(self) -> tuple[bool, bool, float, str]:
+        """Its sort key if it lacks nothing."""
+        stopped = any(run.outcome == Outcome.STOPPED for run in self.runs)
+        return rank_key(self.error, self.runs[0].name, stopped=stopped)
+
     def rank_key(self, lacks: bool) -> tuple[bool, bool, float, str]:
         """Return its sort key among other configurations."""
-        stopped = any(run.outcome == Outcome.STOPPED for run in self.runs)
-        return rank_key(self.error, self.runs[0].name, lacks, stopped)
+        return (lacks, *self.complete_key[1:])
 
 
-def tables(sweep_runs: SweepRuns) -> list[list[Standing]]:
-    """Return the tables of the runs that have an error, as a leaderboard has them, each with the best first."""
+def tables(sweep_runs: SweepRuns, known: dict[tuple[Any, ...], Standing] | None = None) -> list[list[Standing]]:
+    """Return the tables of the runs that have an error, as a leaderboard has them, each with the best first.
+
+    `known` keeps configurations for the next call, by what they depend on: a sweep asks after each of its trials.
+    """
+    known = {} if known is None else known
     configurations: dict[str, list[Run]] = {}
     for run in sweep_runs.having(*RANKED):
         configurations.setdefault(run.configuration, []).append(run)
     found: dict[tuple[str, ...], list[Standing]] = {}
     for runs in configurations.values():
-        found.setdefault(kind(runs[0]), []).append(standing(runs))
+        state = tuple((run.key, run.outcome, run.value(RANKS)) for run in runs)
+        one = known[state] = known.get(state) or standing(runs)
+        found.setdefault(one.kind, []).append(one)
     ordered = sorted(
         found.items(), key=lambda item: (table_key(item[0][1], item[0][2], "groups", len(item[1])), item[0])
     )
     return [in_order(table) for _, table in ordered]
-
-
-def kind(run: Run) -> tuple[str, ...]:
-    """Return what has to be equal for errors to be comparable; all folds together cover all training images."""
-    facts, folds = run.facts, run.config.folds
-    images = str(int(facts[TRAIN_IMAGES]) + int(facts[VAL_IMAGES])) if folds else facts[SPLIT_HASH]
-    return facts["protocol"], facts[SELECTION_SPLIT], str(folds or ""), images
 
 
 def standing(runs: list[Run]) -> Standing:

@@ -9,7 +9,7 @@ from ray.tune.progress_reporter import ProgressReporter, TrialProgressCallback
 from bel.errors import sentence
 from bel.run_layout import BEST_SO_FAR, RANKED, Outcome
 from launch.console.progress import ProgressDisplay
-from launch.console.standings import in_order, tables
+from launch.console.standings import Standing, in_order, tables
 from launch.driver.mps import restore_gpu
 from launch.driver.ray_cluster import RayDied, missing_resources, on_cluster, ray_died
 from launch.runs import Run, SweepRuns, pareto_front
@@ -60,6 +60,7 @@ class SweepCallback(TrialProgressCallback):
         steering.end = self.end
         self.searcher: TrialSearcher | None = None  # of the present stage
         self.shown: dict[str, int] = {}  # by key, the last epoch that was displayed
+        self.standings: dict[tuple[Any, ...], Standing] = {}  # configurations as they stood after earlier trials
         self.missing: list[tuple[str, float]] = []  # resources that no node of the cluster has any more, as reported
         self.began, self.hours_before = time.monotonic(), hours_before
 
@@ -212,7 +213,7 @@ class SweepCallback(TrialProgressCallback):
     def best(self) -> dict[str, float]:
         """The error of the best configuration so far, by protocol where there are several; a tuned sweep's of its hold-out."""
         found: dict[str, float] = {}
-        for first, *_ in tables(self.sweep_runs):
+        for first, *_ in tables(self.sweep_runs, self.standings):
             config = first.best.config
             if not (self.sweep.search.tune and config.folds):
                 name = BEST_SO_FAR.format("test" if config.selection == "test" else "val")
@@ -227,7 +228,7 @@ class SweepCallback(TrialProgressCallback):
         Those of a tuned sweep's folds are all kept; until the sweep is `over`, those too of configurations that may be
         among the best when all their repeats have run.
         """
-        for table in tables(self.sweep_runs):
+        for table in tables(self.sweep_runs, self.standings):
             if self.sweep.search.tune and table[0].runs[0].config.folds:
                 continue
             best = table[: self.sweep.keep]

@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bel.run_layout import Outcome
-from launch.console.standings import tables
+from launch.console.standings import RANKS, tables
 from launch.driver.callback import SweepCallback
 from tests.launch.schedule.test_searcher import LISTS, Bench, entries
 
@@ -62,3 +63,15 @@ def test_what_is_kept_is_the_best_and_until_the_end_what_may_become_it():
     assert [run.kept for run in runs[:5]] == [True, True, False, False, True], "its other seed is on its way"
     callback.drop_checkpoints(over=True)
     assert [run.kept for run in runs[:5]] == [True, True, False, False, False]
+
+
+def test_what_is_kept_of_configurations_changes_no_table():
+    bench, draw, known = Bench(LISTS, {"seeds": 2}), np.random.default_rng(0), {}
+    for run in draw.permutation(bench.all()):
+        ended(bench, run, float(draw.integers(1, 5)))
+        run.outcome = Outcome(draw.choice([Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED]))
+        assert tables(bench.sweep_runs, known) == tables(bench.sweep_runs)
+    run.history[-1][RANKS.metric] = 0.5  # trained again
+    run.outcome = Outcome.FINISHED
+    (table,) = tables(bench.sweep_runs, known)
+    assert [(one.runs, one.error) for one in table] == [(one.runs, one.error) for one in tables(bench.sweep_runs)[0]]

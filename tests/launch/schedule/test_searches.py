@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -188,6 +189,18 @@ def test_the_front_is_what_nothing_beats():
     assert [runs.index(group[0]) for group in kept] == [0, 1, 3, 4], "2 is beaten by 0; of equals both stay"
     pair = [[runs[0], runs[1]], [runs[2], runs[2]]]
     assert pareto_front(pair, bench.sweep.search.objectives) == pair[:1], "means 3.5 and 45 beat 4 and 50"
+
+
+def test_the_front_of_many_is_that_of_all_pairs():
+    bench, draw = Bench({"code": {"grid": ["u"]}}, {"objective": ["val/mae", "bits"]}), np.random.default_rng(0)
+    (run,), groups = bench.all(), []
+    for error, bits in draw.integers(0, 12, (200, 2)).tolist():
+        groups.append([replace(run, history=[entries(error, bits=bits)[0]])])
+    scores = [(group[0].metrics["val/mae"], group[0].metrics["bits"]) for group in groups]
+    beaten = [any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in scores) for b in scores]
+    assert pareto_front(groups, bench.sweep.search.objectives) == [
+        g for g, lost in zip(groups, beaten, strict=True) if not lost
+    ]
 
 
 @pytest.mark.slow
