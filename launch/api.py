@@ -19,7 +19,7 @@ from bel.errors import UserError, one_of
 from bel.output import Collected, Report
 from launch.console.events import KINDS, Event
 from launch.driver.background import Background
-from launch.driver.estimate import announce
+from launch.driver.estimate import plan
 from launch.driver.preparation import ReadySweep, Where, no_bar, prepare
 from launch.extend.candidates import TOP
 from launch.extend.extending import extended
@@ -67,7 +67,7 @@ class Sweep:
         """
         answer = Collected()
         ready = prepare(self.spec, self.where, False, fresh, answer.say, no_bar)
-        answer.values = announce(ready.workload, True, answer.say)
+        answer.values = plan(ready, answer.say)
         return answer.report
 
     def run(self, fresh: bool = False) -> Results:

@@ -6,7 +6,7 @@ from bel.errors import UserError
 from bel.output import FORMATS, JSON, Answer, add_format
 from launch.console.events import print_event
 from launch.driver.driver import Driver
-from launch.driver.estimate import announce
+from launch.driver.estimate import announce, plan
 from launch.driver.preparation import ReadySweep, Where
 
 
@@ -48,7 +48,7 @@ def carry_out(ready: ReadySweep, arguments: argparse.Namespace, answer: Answer) 
     """Plan a sweep, or run and summarise it, as the options say; return the exit code."""
     with ready.held():
         if arguments.plan:
-            answer.values = announce(ready.workload, full=True)
+            answer.values = plan(ready)
             return 0
         if announces(arguments):
             announce(ready.workload, full=False)

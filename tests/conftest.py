@@ -201,6 +201,16 @@ def children(name: str):
     return parents[0], [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
 
 
+def study_of(parent):
+    """Optuna's study of a search, that this folder keeps."""
+    import optuna
+
+    from launch.schedule.studies import journal
+
+    (kept,) = (Path("runs") / "optuna").glob(f"*-{parent.info.run_id[:8]}.journal")
+    return optuna.load_study(study_name=None, storage=journal(kept))
+
+
 def real_data(name: str) -> Path:
     """The folder `datasets/NAME` of the project, or of its shared data untarred; skips the test where there is none."""
     folder = PROJECT / "datasets" / name

@@ -6,7 +6,6 @@ from typing import Any
 
 from ray.tune.progress_reporter import ProgressReporter, TrialProgressCallback
 
-from bel.errors import sentence
 from bel.run_layout import BEST_SO_FAR, RANKED, Outcome
 from launch.console.progress import ProgressDisplay
 from launch.console.standings import Standing, in_order, tables
@@ -199,16 +198,15 @@ class SweepCallback(TrialProgressCallback):
         self.watch.ended(run)
         if outcome in RANKED:
             self.drop_checkpoints()
-        try:
+        with self.stopper.on_full_disk():
             self.logger.end(run)
-        except OSError as error:
-            self.stopper.request(FULL, f"the disk is full ({sentence(error)})")
         ended = len(self.sweep_runs.ended)
         part = ended / max(self.display.total, len(self.sweep_runs.by_key))
         self.logger.parent.progress(self.hours, ended, self.best(), part)
         self.display.ended(run)
         if self.searcher is not None and outcome != Outcome.CUT:
-            self.searcher.run_ended(run)
+            with self.stopper.on_full_disk():  # else it is told in the next call
+                self.searcher.run_ended(run)
 
     def best(self) -> dict[str, float]:
         """The error of the best configuration so far, by protocol where there are several; a tuned sweep's of its hold-out."""

@@ -143,9 +143,9 @@ class Driver:
         if not self.sweep.method.suggests:
             return ListSource(self.workload.listed(number))
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
-        kept = journal(self.local("optuna.journal"))
+        kept = self.local("optuna") / f"{name.replace(' ', '-')}.journal"
         take_over(name, self.local("optuna.db"), kept)
-        study = open_study(self.sweep, name, kept)
+        study = open_study(self.sweep, name, journal(kept))
         told = self.workload.warm_start.stages[number] if self.workload.warm_start else ()
         return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told)
 

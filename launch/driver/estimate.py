@@ -5,9 +5,12 @@ from typing import Any
 
 from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS, VAL_IMAGES
 from bel.text import beyond_of, selection
+from launch.driver.preparation import ReadySweep
 from launch.driver.probing import Network, Probe, measure, network
 from launch.driver.ray_cluster import trials_at_once
+from launch.schedule.stopper import SweepStopper
 from launch.schedule.workload import Workload
+from launch.steering.steering import Steering
 from launch.warm_start.record import lines, values
 
 GB = 1e9
@@ -15,6 +18,14 @@ VALIDATION = 1 / 3  # time of a validation image, that of a training image being
 
 
 Values = dict[str, Any]
+
+
+def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
+    """Say what a sweep would run, with what users asked of it in earlier calls; return it in plain values."""
+    if ready.store.parent_id:
+        stopper = SweepStopper(ready.workload.sweep_runs)
+        Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say).redo()
+    return announce(ready.workload, True, say)
 
 
 def announce(workload: Workload, full: bool, say: Callable[[str], Any] = print) -> Values:
@@ -106,7 +117,7 @@ def costs(workload: Workload) -> Values:
         epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = left / max(len(configs), 1)
-    slots = trials_at_once(resources)
+    slots, kept = trials_at_once(resources), min(workload.sweep.keep, workload.total)
     weights = max((p.weights for p in probes.values()), default=0.0)
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
     return {
@@ -115,10 +126,8 @@ def costs(workload: Workload) -> Values:
         "early_stopping": workload.sweep.scheduler.compares or workload.sweep.search.race,
         "hours": seconds * share / slots / 3600,
         "trials_at_once": slots,
-        "checkpoint_bytes": min(workload.sweep.keep, workload.total)
-        * weights
-        * (4 if workload.sweep.keep_state else 1),
-        "working_bytes": slots * 4 * weights,
+        "checkpoint_bytes": kept * weights * (4 if workload.sweep.keep_state else 1) if probes else None,
+        "working_bytes": slots * 4 * weights if probes else None,
         "networks": [network_values(key, probe, part) for key, probe in probes.items()],
     }
 
@@ -140,8 +149,9 @@ def cost_lines(found: Values) -> Iterator[str]:
     less = "; at most, as some stop early" if found["early_stopping"] else ""
     yield f"{found['epochs']:.0f} epochs and {found['training_images']:.3g} training images{less}"
     yield f"about {found['hours']:.2f} h with {found['trials_at_once']} trials at once, if nothing else runs"
-    kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB
-    yield f"disk: about {kept:.2f} GB of checkpoints kept, {working:.2f} GB more while trials run"
+    if found["networks"]:
+        kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB
+        yield f"disk: about {kept:.2f} GB of checkpoints kept, {working:.2f} GB more while trials run"
     for one in found["networks"]:
         twice = f" of {one['views']} views" if one["views"] > 1 else ""
         yield (

@@ -1,5 +1,6 @@
 """Stop the sweep: on Ctrl-C, a spent budget, a full disk, a dead cluster, a GPU that is gone. Single trials: schedulers.py."""
 
+import errno
 import os
 import signal
 import threading
@@ -10,11 +11,13 @@ from typing import Any
 
 from ray import tune
 
+from bel.errors import sentence
 from bel.run_layout import Outcome
 from launch.runs import SweepRuns
 from launch.schedule.control import Control
 
 INTERRUPTED, HOURS, FULL, LOST, NO_GPU = "interrupted", "hours", "full", "lost", "no gpu"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 HELD = "paused"  # only trials are left that a user has paused
 
 
@@ -42,6 +45,15 @@ class SweepStopper(tune.Stopper):
         """Request a stop after the present epochs, as Ctrl-C does; the second time, at once."""
         self.at_once, self.interrupted = self.at_once or self.interrupted, True
         self.request(INTERRUPTED, text)
+
+    @contextmanager
+    def on_full_disk(self) -> Iterator[None]:
+        """Request a stop where a file cannot be written meanwhile."""
+        try:
+            yield
+        except OSError as error:
+            what = "the disk is full" if error.errno in NO_ROOM else "a file cannot be written"
+            self.request(FULL, f"{what} ({sentence(error)})")
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` where the sweep is to stop at once."""

@@ -13,7 +13,7 @@ from bel.config import TrainConfig
 from bel.run_layout import Outcome
 from launch.runs import Run, mean
 from launch.schedule.guide import Guide, Told
-from launch.schedule.studies import FROM_SOURCES, sampler
+from launch.schedule.studies import FROM_SOURCES, VALUES, sampler
 from launch.spec.combinations import Plan, Values
 from launch.spec.sampling import as_parameters, points, suggest
 from launch.spec.sweep_file import Sweep
@@ -111,7 +111,7 @@ class StudySource:
         self.guide = Guide(told)
         self.open: dict[str, Trial] = {}  # by config
         self.beside: deque[TrainConfig] = deque()  # configurations outside the space, of which the study is not told
-        asked = [trial for trial in study.get_trials(deepcopy=False) if "values" in trial.user_attrs]
+        asked = [trial for trial in study.get_trials(deepcopy=False) if VALUES in trial.user_attrs]
         configs = {trial.number: self.config(trial) for trial in asked}
         self.before = list(configs.values())
         self.seen = {str(config) for config in self.before}
@@ -125,7 +125,7 @@ class StudySource:
     @staticmethod
     def config(trial: FrozenTrial) -> TrainConfig:
         """Return the config of a trial of the study."""
-        return TrainConfig.make(json.loads(trial.user_attrs["values"]))
+        return TrainConfig.make(json.loads(trial.user_attrs[VALUES]))
 
     def add(self, config: TrainConfig, values: Values | None) -> None:
         """Have a configuration tried next, beyond the number of trials: by its `values`, or beside the study without them."""
@@ -156,7 +156,7 @@ class StudySource:
                 trial = self.ask_study(self.draw_seed(len(duplicates)))
                 config = self.plan.config(self.sweep, suggest(self.sweep, self.plan, trial))
                 if str(config) not in self.seen:
-                    trial.set_user_attr("values", json.dumps(config.as_dict()))
+                    trial.set_user_attr(VALUES, json.dumps(config.as_dict()))
                     self.seen.add(str(config))
                     self.open[str(config)] = trial
                     return config
@@ -198,18 +198,18 @@ class StudySource:
 
         Where one failed, which says nothing about its configuration, the trial stays open: the next call tries it again.
         """
-        if (trial := self.open.pop(str(config), None)) is None:  # it is beside the study
+        trial = self.open.get(str(config))
+        if trial is None or any(run.outcome == Outcome.FAILED for run in runs):  # without: it is beside the study
             return
         objectives = self.sweep.search.objectives
-        if any(run.outcome == Outcome.FAILED for run in runs):
-            return
         if all(run.outcome == Outcome.FINISHED for run in runs):
             self.study.tell(trial, [mean(runs, objective) for objective in objectives])
-            return
-        stopped = runs[0].outcome == Outcome.STOPPED and len(objectives) == 1  # Optuna takes no reports of several
-        for entry in runs[0].history if stopped else ():
-            trial.report(entry[objectives[0].metric], int(entry["epoch"]))
-        self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
+        else:
+            stopped = runs[0].outcome == Outcome.STOPPED and len(objectives) == 1  # Optuna takes no reports of several
+            for entry in runs[0].history if stopped else ():
+                trial.report(entry[objectives[0].metric], int(entry["epoch"]))
+            self.study.tell(trial, state=TrialState.PRUNED)  # without a report it ranks last
+        del self.open[str(config)]
 
 
 Source = ListSource | TunedSource | StudySource

@@ -53,12 +53,16 @@ class Steering:
 
     def start(self) -> None:
         """Do again what was accepted in earlier calls and lasts, and begin to listen."""
+        self.redo()
+        self.channel.start()
+
+    def redo(self) -> None:
+        """Do again what was accepted in earlier calls and lasts."""
         for command, answer in self.accepted:
             if command.what in REDO:  # else of a later version
                 REDO[command.what](self, command, answer.facts)
         if self.control.paused:
             self.say("the sweep is paused: no trial begins until `bel-sweep resume`")
-        self.channel.start()
 
     def begin_stage(self, source: Source, number: int) -> None:
         """Give the source of a stage what was added to it."""

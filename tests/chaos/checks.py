@@ -56,7 +56,7 @@ def verify(campaign: Campaign, trials: int, epochs: int) -> list[Check]:
     finished = [run for run in children if run.data.tags[TRIAL] not in cut]
     checks += [steps(client, children, epochs, cut), artifacts(client, finished)]
     checks += repeats(campaign, trials * epochs - sum(epochs - last for last in cut.values())) + ends(campaign)
-    checks += [study(campaign.folder, trials)] if (campaign.folder / "runs" / "optuna.journal").exists() else []
+    checks += [study(campaign.folder, trials)] if (campaign.folder / "runs" / "optuna").exists() else []
     return [*checks, left(campaign.folder), same_as_uninterrupted(campaign, client, finished)]
 
 
@@ -181,16 +181,16 @@ def ends(campaign: Campaign) -> list[Check]:
 
 def study(folder: Path, trials: int) -> Check:
     """The study of a search knows each trial, and waits for none."""
-    kept = journal(folder / "runs" / "optuna.journal")
-    (name,) = optuna.get_all_study_names(kept)
-    asked = optuna.load_study(study_name=name, storage=kept).get_trials()
+    (kept,) = map(journal, (folder / "runs" / "optuna").iterdir())
+    (one,) = optuna.get_all_study_summaries(kept)
+    asked = optuna.load_study(study_name=one.study_name, storage=kept).get_trials()
     states = Counter(trial.state.name for trial in asked)
     return Check("trials of the study by state", str(dict(states)), states == {"COMPLETE": trials})
 
 
 def left(folder: Path) -> Check:
     """No working files remain."""
-    found = sorted(path.name for path in (folder / "runs").iterdir() if path.name not in ("optuna.journal", "prepared"))
+    found = sorted(path.name for path in (folder / "runs").iterdir() if path.name not in ("optuna", "prepared"))
     return Check("working files left in runs/", f"{found}", not found)
 
 

@@ -1,18 +1,14 @@
 """What ends a sweep early, what it keeps, what it lends, and what it tells at its end: real small sweeps."""
 
-from pathlib import Path
-
 import mlflow
-import optuna
 import pytest
 import torch
 
 from bel.run_layout import CHECKPOINT, DROPPED, HOURS, REUSED_FROM, SWEEP_FILE, TRIAL
 from launch.driver import driver
 from launch.driver.callback import SweepCallback
-from launch.schedule.studies import journal
 from results.retest import evaluate
-from tests.conftest import children
+from tests.conftest import children, study_of
 from tests.launch.schedule.test_searches import history, started  # noqa: F401 - a fixture
 
 FIVE = {"code": {"grid": ["u", "j", "hex16", "b1jdj", "had"]}}
@@ -172,10 +168,7 @@ def test_what_another_sweep_trained_is_lent_with_all_that_it_has(started, capsys
     assert "0 trials to run" in said and "2 by other sweeps" in said
     grid = {run.data.tags[REUSED_FROM] for run in children("grid")[1]}
     assert grid == {run.info.run_id for run in lent.values()}, "of those who trained them, not of another borrower"
-    kept = journal(Path("runs/optuna.journal"))
-    (name,) = optuna.get_all_study_names(kept)
-    trials = [t for t in optuna.load_study(study_name=name, storage=kept).get_trials() if "values" in t.user_attrs]
-    assert name == f"borrower {parent.info.run_id[:8]}"
+    trials = [t for t in study_of(parent).get_trials() if "values" in t.user_attrs]
     assert sorted(t.value for t in trials) == pytest.approx(
         sorted(r.data.metrics["val/best_mae_groups"] for r in borrowed)
     )

@@ -1,5 +1,6 @@
 """What runs next and what a search is told, without Ray: runs end as the test says."""
 
+import errno
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
@@ -8,14 +9,16 @@ import mlflow
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from bel.errors import UserError
 from bel.run_layout import OUTCOME, PARENT, SCHEDULED, TRIAL, Outcome
 from launch.identity import data_key, identify
-from launch.runs import SweepRuns
+from launch.runs import Run, SweepRuns
 from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
-from launch.schedule.stopper import INTERRUPTED, SweepStopper
+from launch.schedule.stopper import FULL, INTERRUPTED, SweepStopper
 from launch.schedule.studies import journal, open_study, take_over
 from launch.schedule.suggestions import ListSource, StudySource
 from launch.schedule.workload import repeats
@@ -486,19 +489,86 @@ def test_a_line_that_another_driver_left_half_written_is_cut_off_before_the_next
     assert bench.next().key != first.key and Bench(RATE, search, kept).source.past == [5]
 
 
-def test_a_study_of_an_earlier_version_goes_on_in_the_journal(tmp_path):
+def test_a_study_of_an_earlier_version_goes_on_in_a_journal(tmp_path):
     database, kept = tmp_path / "{optuna} %20.db", tmp_path / "optuna.journal"
     old = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="t")
     search = {"method": "tpe", "trials": 3}
-    first = Bench(RATE, search, kept, name="other")
+    first = Bench(RATE, search, tmp_path / "first.journal", name="other")
     asked = [first.next(), first.next()]
     first.end(asked[0], 5)
     old.add_trials(first.study.trials)
     (tmp_path / "optuna.db").rename(database)
-    optuna.create_study(study_name="t", storage=journal(kept)).add_trials(first.study.trials[:1])  # cut by a kill
-    for _ in range(2):
-        take_over("t", database, journal(kept))
-    take_over("absent", database, journal(kept))
+    kept.with_suffix(".part").write_bytes((tmp_path / "first.journal").read_bytes()[:-9])  # cut by a kill
+    take_over("absent", database, kept)
+    assert not kept.exists(), "it has no such study"
+    take_over("t", database, kept)
     again = Bench(RATE, search, kept)
-    assert again.source.past == [5] and again.next().key == asked[1].key
-    assert len(again.all()) == 1 and len(optuna.get_all_study_names(journal(kept))) == 2
+    assert again.source.past == [5] and again.next().key == asked[1].key and len(again.all()) == 1
+    whole = kept.read_bytes()
+    database.write_bytes(b"no database any more")
+    take_over("t", database, kept)
+    assert kept.read_bytes() == whole, "what was copied is not copied again"
+    with pytest.raises(
+        UserError, match=r"\{optuna\} %20.db, in which .* cannot be read .*not a database.*: move it away"
+    ):
+        take_over("t", database, tmp_path / "other.journal")
+
+
+def test_a_damaged_journal_is_named(tmp_path):
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 3}
+    Bench(RATE, search, kept).next()
+    whole = kept.read_bytes()
+    for line in ("garbage", "[1]", "{}", '{"op_code":99,"worker_id":"a"}', '{"op_code":4,"worker_id":"a"}', '"a"'):
+        kept.write_bytes(whole + f"{line}\n".encode() + whole.splitlines(keepends=True)[-1])
+        with pytest.raises(
+            UserError, match=r"optuna.journal is no journal of Optuna, or is damaged \(.*: move it away"
+        ):
+            journal(kept)
+
+
+@pytest.mark.parametrize("method", ["tpe", "gp", "cmaes"])
+def test_a_kill_within_any_write_of_the_study_changes_no_suggestion(tmp_path, method):
+    kept, space = tmp_path / "optuna.journal", RATE | {"code": {"grid": ["u", "j", "hex16"]}}
+    search = {"method": method, "trials": 12, "seed": 3}  # the first ten of tpe and gp are random
+    given = [{"lr": 2e-4, "code": "j"}, {"lr": 3e-4, "code": "hex16"}]
+    if method == "cmaes":
+        space, given = RATE | {"flip": {"uniform": [0, 0.5]}}, [{"lr": 2e-4, "flip": 0.1}, {"lr": 3e-4, "flip": 0.2}]
+
+    errors = {}
+
+    def go_on():
+        """Keys of the configurations, in the order in which they were suggested."""
+        bench = Bench(space, search, kept, points=given)
+        before = [bench.sweep_runs.run(config).key for config in bench.source.before]
+        asked = before[: len(before) - len(bench.source.left_open)]
+        while isinstance(run := bench.next(), Run):
+            asked.append(run.key)
+            bench.end(run, errors.setdefault(run.key, 3 + len(errors) % 4))
+        return asked
+
+    whole = go_on()
+    lines = kept.read_bytes().splitlines(keepends=True)
+    assert len(set(whole)) == 12 and len(lines) > 50
+    for count in range(0, len(lines), 5 if method == "gp" else 1):
+        kept.write_bytes(b"".join(lines[:count]) + lines[count][: count % len(lines[count])])
+        assert go_on() == whole, f"killed in line {count}: {lines[count]}"
+
+
+def no_room(*arguments):
+    """What a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_result_that_could_not_be_written_is_told_in_the_next_call(tmp_path, monkeypatch):
+    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 2}
+    bench = Bench(RATE, search, kept)
+    run = bench.next()
+    with monkeypatch.context() as patch, bench.stop.on_full_disk():
+        patch.setattr(JournalFileBackend, "append_logs", no_room)
+        bench.end(run, 5)
+    assert bench.stop.reason == FULL and "the disk is full (OSError: [Errno 28]" in bench.stop.text
+    again = Bench(RATE, search, kept)
+    same = again.next()
+    assert again.source.past == [] and same.key == run.key
+    again.end(same, 5)
+    assert Bench(RATE, search, kept).source.past == [5]

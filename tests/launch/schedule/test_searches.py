@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import mlflow
 import numpy as np
-import optuna
 import pytest
 import yaml
 
@@ -18,9 +17,8 @@ from launch.driver import driver, stage
 from launch.driver.callback import SweepCallback
 from launch.driver.trainable import Trial
 from launch.runs import pareto_front
-from launch.schedule.studies import journal
 from results.retest import evaluate
-from tests.conftest import SWEEP, children
+from tests.conftest import SWEEP, children, study_of
 from tests.launch.schedule.test_searcher import Bench, entries
 
 INTERVALS = {"lr": {"loguniform": [1e-4, 1e-2]}, "flip": {"uniform": [0, 0.5]}}
@@ -104,9 +102,7 @@ def test_gp_and_cmaes_search_a_box_beyond_their_first_draws(started, store, meth
     }
     assert len(tried) == 7 and (2e-3, 0.25) in tried
     assert all(1e-4 <= lr <= 1e-2 and 0 <= flip <= 0.5 for lr, flip in tried)
-    study = optuna.load_study(
-        study_name=f"{method} {parent.info.run_id[:8]}", storage=journal(store / "runs" / "optuna.journal")
-    )
+    study = study_of(parent)
     assert {(t.params["lr"], t.params["flip"]): t.value for t in study.trials} == pytest.approx(tried)
     assert study.best_value == min(tried.values())
 
@@ -247,10 +243,7 @@ def test_a_search_with_repeats_tells_its_means_and_draws_on_its_steps(started, s
     parent, trials = children("whole")
     assert len(trials) == 4 and all(t.data.params["batch_size"] in "56789" for t in trials)
     assert all(t.data.params["jitter"] in ("0.1", "0.2", "0.3") for t in trials)
-    study = optuna.load_study(
-        study_name=f"whole {parent.info.run_id[:8]}", storage=journal(store / "runs" / "optuna.journal")
-    )
-    for trial in study.trials:
+    for trial in study_of(parent).trials:
         group = [
             t.data.metrics["val/best_mae_groups"]
             for t in trials

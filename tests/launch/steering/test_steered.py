@@ -116,6 +116,8 @@ def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(path
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert "no driver runs" in steer(capsys, "status", "steered")[1]
+    planned = Sweep(str(path)).plan().values["trials"]
+    assert (planned["total"], planned["to_run"], planned["finished_before"]) == (6, 5, 1), "with what was added"
     driver = run("second")
     until(
         lambda: "the sweep is paused: no trial begins" in (store / "second").read_text(), "it is paused again", driver

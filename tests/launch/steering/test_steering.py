@@ -10,7 +10,7 @@ from launch.schedule.suggestions import ListSource
 from launch.schedule.workload import Workload
 from launch.steering.channel import send
 from launch.steering.commands import answers_in, new_command
-from launch.steering.steering import REDO, Steering
+from launch.steering.steering import Steering
 from launch.tracking.parent_run import open_store
 from tests.launch.schedule.test_searcher import LISTS, RATE, Bench, entries
 
@@ -25,8 +25,7 @@ class Steered(Bench):
         self.parent_id, self.lease, self.refused, self.said = held.parent_id, held.lease, set(), []
         self.steering = Steering(self.workload, held, self.stop, self.admit, self.begun, self.said.append)
         self.steering.end = self.ended
-        for command, answer in self.steering.accepted:
-            REDO[command.what](self.steering, command, answer.facts)
+        self.steering.redo()
         source = self.source
         if isinstance(source, ListSource):
             source = ListSource(self.workload.listed(0))

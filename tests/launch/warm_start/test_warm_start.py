@@ -6,18 +6,16 @@ import subprocess
 import sys
 
 import mlflow
-import optuna
 import pytest
 import yaml
 
 from bel.run_layout import OUTCOME, PARENT, SWEEP, TOLD_FILE, TRIAL, WARM_START
 from launch import sweep
-from launch.schedule.studies import journal
 from launch.spec.sweep_file import make_sweep
 from launch.warm_start.record import read
 from results.commands import main as command
 from tests.chaos.processes import MARK, kill, ours
-from tests.conftest import PROJECT, children
+from tests.conftest import PROJECT, children, study_of
 from tests.conftest import SWEEP as FIXTURE
 
 SPACE = {"head": {"choice": ["bel", "direct"]}, "code": {"choice": ["u", "hex16"]}, "lr": {"loguniform": [1e-4, 1e-2]}}
@@ -132,9 +130,7 @@ def test_a_sweep_learns_from_another_one_and_goes_on_as_it_began(written, swept_
         source.info.run_id: ["fixture", told.sources[0].told]
     }
     assert len(trials) == 4 and {run.data.tags[OUTCOME] for run in trials} == {"finished"}
-    study = optuna.load_study(
-        study_name=f"warm {parent.info.run_id[:8]}", storage=journal(swept_store / "runs" / "optuna.journal")
-    )
+    study = study_of(parent)
     own = [trial for trial in study.get_trials() if "values" in trial.user_attrs]
     assert len(own) == len(study.get_trials()) == 4, "what it was told is no trial of its study"
     assert {run.info.run_id for run in children_of(source)} == {run.info.run_id for run in before}
