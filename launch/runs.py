@@ -238,6 +238,7 @@ def pareto_front(groups: Iterable[list[Run]], objectives: Sequence[Objective]) -
     signs = [1 if objective.direction == "minimize" else -1 for objective in objectives]
     groups = list(groups)
     scores = [[sign * mean(g, o) for sign, o in zip(signs, objectives, strict=True)] for g in groups]
+    scores = [[math.inf if math.isnan(value) else value for value in one] for one in scores]
     front: list[int] = []
     for n in sorted(range(len(groups)), key=scores.__getitem__):  # who dominates another comes before it
         if not any(scores[o] != scores[n] and all(map(operator.le, scores[o], scores[n])) for o in front):

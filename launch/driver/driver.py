@@ -145,9 +145,12 @@ class Driver:
         name = f"{self.sweep.name} {self.store.parent_id[:8]}" + (f" {number}" if number else "")
         kept = self.local("optuna") / f"{name.replace(' ', '-')}.journal"
         take_over(name, self.local("optuna.db"), kept)
-        study = open_study(self.sweep, name, journal(kept))
+        storage = journal(kept)
+        study = open_study(self.sweep, name, storage)
         told = self.workload.warm_start.stages[number] if self.workload.warm_start else ()
-        return StudySource(self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told)
+        return StudySource(
+            self.workload.sweep, plan, study, self.workload.sweep.search.trials or 0, told, storage.at_once
+        )
 
     def run_stage(self, plan: Plan, source: Source, number: int) -> None:
         """Let Tune run the configurations of a source, unless all of them are decided."""

@@ -69,7 +69,12 @@ class TrialSearcher(Searcher):
             return self.FINISHED
         if self.enough():
             return None
-        if self.fill_queue():
+        filled = False
+        with self.stop.on_full_disk():
+            filled = self.fill_queue()
+        if self.stop.reason:
+            return self.FINISHED
+        if filled:
             run = min(self.ready, key=self.control.rank)
             self.queue.remove(run)
             self.sweep_runs.resume(run)

@@ -1,8 +1,11 @@
 """Optuna's studies: the journal that keeps one, and samplers by search method."""
 
+import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,33 +53,63 @@ class Alone(JournalFileOpenLock):
 class Journal(JournalFileBackend):
     """Optuna's file of a study, which takes a trial in a sixth of a database's time.
 
-    A line that a full disk or a kill left half written, behind which Optuna could read nothing, is cut off before another one
-    is written.
+    What is written `at_once` is there as a whole or not at all. A line that a power cut left half written, behind which Optuna
+    could read nothing, is cut off. Raises `ValueError` for a file with other lines.
     """
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), Alone(str(path)))
+        self.path, self.unwritten, self.waits = path, deque[dict[str, Any]](), False
+        with path.open("rb+") as file:
+            lines = [line for line in file if line.endswith(b"\n")]
+            file.truncate(sum(map(len, lines)))
+        self.written = len([json.loads(line) for line in lines])
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Write what is appended meanwhile at the end."""
+        self.waits = True
+        try:
+            yield
+        finally:
+            self.waits = False
+            self.append_logs([])
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write lines."""
-        self.mend()
-        super().append_logs(logs)
+        """Write lines; what a full disk refuses is written with the next ones."""
+        self.unwritten.extend(json.loads(json.dumps(logs)))
+        if self.waits or not self.unwritten:
+            return
+        size = self.path.stat().st_size
+        try:
+            super().append_logs(list(self.unwritten))
+        except OSError:
+            os.truncate(self.path, size)
+            raise
+        self.written += len(self.unwritten)
+        self.unwritten.clear()
 
-    def mend(self) -> None:
-        """Cut off a half line at the end."""
-        with open(self._file_path, "rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            if file.read(1) not in (b"", b"\n"):
-                file.seek(0)
-                file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Read lines, from one on, those that wait included."""
+        if log_number_from < self.written:
+            yield from super().read_logs(log_number_from)
+        yield from list(self.unwritten)[max(log_number_from - self.written, 0) :]
 
 
-def journal(path: Path) -> JournalStorage:
+class Kept(JournalStorage):
+    """The storage of a study in a journal."""
+
+    def __init__(self, kept: Journal) -> None:
+        super().__init__(kept)
+        self.at_once = kept.at_once
+
+
+def journal(path: Path) -> Kept:
     """Return the storage of a study in a file, created where there is none. Raises `UserError` for a damaged one."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = Journal(str(path), Alone(str(path)))
-    found.mend()
     try:
-        return JournalStorage(found)
+        return Kept(Journal(path))
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:  # Optuna checks no line
         raise UserError(
             f"{path} is no journal of Optuna, or is damaged ({sentence(error)}): move it away, and the search begins anew, "
@@ -107,7 +140,7 @@ def take_over(name: str, database: Path, path: Path) -> None:
 
 
 def open_study(sweep: Sweep, name: str, storage: BaseStorage) -> optuna.Study:
-    """Return the study of a sweep, created where there is none; a suggestion that a kill cut short is made again."""
+    """Return the study of a sweep, created where there is none; a suggestion that is cut short is made again."""
     study = optuna.create_study(
         study_name=name,
         storage=storage,

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 
 import numpy as np
@@ -106,8 +107,17 @@ class TunedSource:
 class StudySource:
     """At most `most` configurations that an Optuna study suggests; trials that an earlier driver left open come first."""
 
-    def __init__(self, sweep: Sweep, plan: Plan, study: optuna.Study, most: int, told: Sequence[Told] = ()) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        plan: Plan,
+        study: optuna.Study,
+        most: int,
+        told: Sequence[Told] = (),
+        at_once: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.sweep, self.plan, self.study, self.most = sweep, plan, study, most
+        self.at_once = at_once  # keeps what the study writes meanwhile as a whole or not at all
         self.guide = Guide(told)
         self.open: dict[str, Trial] = {}  # by config
         self.beside: deque[TrainConfig] = deque()  # configurations outside the space, of which the study is not told
@@ -150,6 +160,11 @@ class StudySource:
             frozen = self.left_open.popleft()
             self.open[str(self.config(frozen))] = Trial(self.study, frozen._trial_id)
             return self.config(frozen)
+        with self.at_once():
+            return self.suggestion()
+
+    def suggestion(self) -> TrainConfig | None:
+        """Return a new configuration; None where the number is reached, or the space is exhausted."""
         duplicates: list[Trial] = []
         try:
             while len(self.seen) < self.most and (len(duplicates) < MAX_DUPLICATES or self.draw_unseen()):

@@ -127,14 +127,22 @@ class Workload:
         else:
             one = self.repeats(self.plan.configs[0])
             trials = self.sweep.search.trials or 0
-            most = [trials if self.sweep.intervals else min(trials, len(plan.combinations)) for plan in self.plans]
-            total = (sum(most) + len(self.configs)) * len(one)
+            total = sum(
+                self.most(plan, added, trials) for plan, added in zip(self.plans, self.added, strict=True)
+            ) * len(one)
         return min(total, self.sweep.budget.trials or total)
+
+    def most(self, plan: Plan, added: list[TrainConfig], trials: int) -> int:
+        """Return how many configurations a search tries of a plan, with those that a user added."""
+        if self.sweep.intervals:
+            return trials + len(added)
+        inside = len({*map(str, plan.configs)} & {*map(str, added)})
+        return min(trials + inside, len(plan.combinations)) + len(added) - inside
 
     @property
     def all_runs(self) -> list[TrainConfig]:
         """Return the runs of all configurations; for a search those of every valid combination, as an estimate."""
-        configs = self.configs or self.plan.configs
+        configs = self.configs if self.drawn else self.plan.configs
         runs = [run for config in configs for run in self.repeats(config)]
         if tune := self.sweep.search.tune:
             contenders = {contender_key(config, tune): config for config in configs}

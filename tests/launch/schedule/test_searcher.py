@@ -1,6 +1,7 @@
 """What runs next and what a search is told, without Ray: runs end as the test says."""
 
 import errno
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
@@ -53,8 +54,9 @@ class Bench:
         self.sweep_runs = SweepRuns({}, find, *tools, dict(known))
         self.stop, self.adopted = SweepStopper(self.sweep_runs), []
         if self.sweep.method.suggests:
-            self.study = open_study(self.sweep, name, journal(kept) if kept else InMemoryStorage())
-            source = StudySource(self.sweep, self.plan, self.study, self.sweep.search.trials or 0)
+            storage = journal(kept) if kept else InMemoryStorage()
+            self.study, at_once = open_study(self.sweep, name, storage), storage.at_once if kept else nullcontext
+            source = StudySource(self.sweep, self.plan, self.study, self.sweep.search.trials or 0, (), at_once)
         else:
             source = ListSource(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
         self.source, self.count = source, 0
@@ -479,16 +481,6 @@ def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path):
     assert len(optuna.load_study(study_name="t", storage=journal(kept)).trials) == 3
 
 
-def test_a_line_that_another_driver_left_half_written_is_cut_off_before_the_next_one(tmp_path):
-    kept, search = tmp_path / "optuna.journal", {"method": "tpe", "trials": 3}
-    bench = Bench(RATE, search, kept)
-    first = bench.next()
-    with kept.open("ab") as file:
-        file.write(b'{"op_code":4,"worker_id":"anoth')
-    bench.end(first, 5)
-    assert bench.next().key != first.key and Bench(RATE, search, kept).source.past == [5]
-
-
 def test_a_study_of_an_earlier_version_goes_on_in_a_journal(tmp_path):
     database, kept = tmp_path / "{optuna} %20.db", tmp_path / "optuna.journal"
     old = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}", study_name="t")
@@ -519,22 +511,35 @@ def test_a_damaged_journal_is_named(tmp_path):
     Bench(RATE, search, kept).next()
     whole = kept.read_bytes()
     for line in ("garbage", "[1]", "{}", '{"op_code":99,"worker_id":"a"}', '{"op_code":4,"worker_id":"a"}', '"a"'):
-        kept.write_bytes(whole + f"{line}\n".encode() + whole.splitlines(keepends=True)[-1])
+        kept.write_bytes(whole + f"{line}\n".encode())
         with pytest.raises(
             UserError, match=r"optuna.journal is no journal of Optuna, or is damaged \(.*: move it away"
         ):
             journal(kept)
 
 
-@pytest.mark.parametrize("method", ["tpe", "gp", "cmaes"])
-def test_a_kill_within_any_write_of_the_study_changes_no_suggestion(tmp_path, method):
-    kept, space = tmp_path / "optuna.journal", RATE | {"code": {"grid": ["u", "j", "hex16"]}}
-    search = {"method": method, "trials": 12, "seed": 3}  # the first ten of tpe and gp are random
-    given = [{"lr": 2e-4, "code": "j"}, {"lr": 3e-4, "code": "hex16"}]
-    if method == "cmaes":
-        space, given = RATE | {"flip": {"uniform": [0, 0.5]}}, [{"lr": 2e-4, "flip": 0.1}, {"lr": 3e-4, "flip": 0.2}]
+LEARNING = {  # by name: method, space, points
+    "tpe": (
+        "tpe",
+        RATE | {"code": {"grid": ["u", "j", "hex16"]}},
+        [{"lr": 2e-4, "code": "j"}, {"lr": 3e-4, "code": "u"}],
+    ),
+    "gp": ("gp", RATE | {"code": {"grid": ["u", "j", "hex16"]}}, [{"lr": 2e-4, "code": "j"}]),
+    "cmaes": ("cmaes", RATE | {"flip": {"uniform": [0, 0.5]}}, []),
+    "whole": (
+        "cmaes",
+        {"rotate": {"quniform": [0, 10, 5]}, "batch_size": {"int": [3, 4]}},
+        [{"rotate": 5, "batch_size": 4}],
+    ),
+    "lists": ("tpe", LISTS, []),
+}
 
-    errors = {}
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_kill_before_any_write_of_the_study_changes_no_suggestion(tmp_path, monkeypatch, name):
+    kept, errors, sizes, real = tmp_path / "optuna.journal", {}, [], JournalFileBackend.append_logs
+    method, space, given = LEARNING[name]
+    search = {"method": method, "trials": 12, "seed": 3}  # the first ten of tpe and gp are random
 
     def go_on():
         """Keys of the configurations, in the order in which they were suggested."""
@@ -546,12 +551,23 @@ def test_a_kill_within_any_write_of_the_study_changes_no_suggestion(tmp_path, me
             bench.end(run, errors.setdefault(run.key, 3 + len(errors) % 4))
         return asked
 
-    whole = go_on()
-    lines = kept.read_bytes().splitlines(keepends=True)
-    assert len(set(whole)) == 12 and len(lines) > 50
-    for count in range(0, len(lines), 5 if method == "gp" else 1):
-        kept.write_bytes(b"".join(lines[:count]) + lines[count][: count % len(lines[count])])
-        assert go_on() == whole, f"killed in line {count}: {lines[count]}"
+    def noted(self, logs):
+        """Write, and note where a kill before it would leave the file."""
+        sizes.append(kept.stat().st_size)
+        real(self, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", noted)
+        whole = go_on()
+    content = kept.read_bytes()
+    assert len(set(whole)) == len(whole) >= 4 and len(sizes) > 2 * len(whole)
+    for size in sizes[:: 3 if method == "gp" else 1]:
+        kept.write_bytes(content[:size])
+        assert go_on() == whole, f"killed after {content[:size].splitlines()[-1:]}"
+    for line in range(0, content.count(b"\n"), 7):  # a power cut
+        kept.write_bytes(b"".join(content.splitlines(keepends=True)[:line]) + b'{"op_code":4,"wor')
+        found = go_on()
+        assert len(set(found)) == len(found) == len(whole)
 
 
 def no_room(*arguments):
@@ -572,3 +588,15 @@ def test_a_result_that_could_not_be_written_is_told_in_the_next_call(tmp_path, m
     assert again.source.past == [] and same.key == run.key
     again.end(same, 5)
     assert Bench(RATE, search, kept).source.past == [5]
+
+
+@pytest.mark.parametrize("more", [{}, {"scheduler": "sha"}])
+def test_a_full_disk_stops_a_sweep_within_a_suggestion(tmp_path, monkeypatch, more):
+    bench = Bench(RATE, {"method": "tpe", "trials": 4} | more, tmp_path / "optuna.journal")
+    first = bench.next()
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", no_room)
+        assert bench.next() == TrialSearcher.FINISHED and bench.stop.reason == FULL
+    bench.end(first, 5)
+    again = Bench(RATE, {"method": "tpe", "trials": 4} | more, tmp_path / "optuna.journal")
+    assert again.source.past == [5] and len(again.all()) == 3

@@ -278,3 +278,12 @@ def test_a_stage_that_is_over_runs_again_for_what_is_added_or_resumed(store):
     assert bench.steering.end_stage() == {0} and len(bench.workload.listed(0)) == 3
     assert bench.ask("add", values={"protocol": "aflw2000", "lr": "2e-4"})[0], "after the last trial of its stage"
     assert bench.steering.end_stage() == {1} and bench.steering.end_stage() == set()
+
+
+def test_what_is_added_to_a_search_counts_once_and_costs_are_of_the_space(store):
+    bench = Steered(LISTS, {"method": "tpe", "trials": 50})
+    assert bench.workload.total == 4
+    assert bench.ask("add", values={"head": "bel", "code": "j"})[0] and bench.workload.total == 4, "it is in the space"
+    assert bench.ask("add", values={"head": "bel", "code": "had"})[0] and bench.workload.total == 5
+    assert bench.workload.all_runs == bench.plan.configs
+    bench.leave()
