@@ -91,7 +91,7 @@ class Lists:
         unseen = (
             ""
             if fits or not self.workload.sweep.method.suggests
-            else ", of which the search is not told: it is outside"
+            else ", of which the search is not told: it is outside the space"
         )
         return f"{name} is added{unseen}"
 

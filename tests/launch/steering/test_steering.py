@@ -189,7 +189,7 @@ def test_a_search_tries_what_is_added_next_and_learns_from_what_is_in_its_space(
     bench = Steered(LISTS | RATE, search, places=99, kept=kept)
     inside, outside = ({"head": "bel", "code": "j", "lr": 2e-4}, {"head": "bel", "code": "had", "lr": 2e-4})
     assert bench.ask("add", values=inside)[1].endswith("is added")
-    assert bench.ask("add", values=outside)[1].endswith("of which the search is not told: it is outside")
+    assert bench.ask("add", values=outside)[1].endswith("of which the search is not told: it is outside the space")
     assert bench.workload.total == 4
     runs = bench.all()
     assert len(runs) == 4 and {run.config.code for run in runs if run.config.lr == 2e-4} == {"j", "had"}
