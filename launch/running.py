@@ -51,7 +51,7 @@ def carry_out(ready: ReadySweep, arguments: argparse.Namespace, answer: Answer) 
             answer.values = plan(ready)
             return 0
         if announces(arguments):
-            announce(ready.workload, full=False)
+            announce(ready.workload)
         return Driver(ready, answer, arguments.quiet, print_event if arguments.progress == JSON else None).run()
 
 

@@ -21,20 +21,19 @@ Values = dict[str, Any]
 
 
 def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
-    """Say what a sweep would run, with what users asked of it in earlier calls; return it in plain values."""
+    """Say what a sweep would run, with what users asked of it before, its time, disk and memory; return it in plain values."""
     if ready.store.parent_id:
         stopper = SweepStopper(ready.workload.sweep_runs)
         Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say).redo()
-    return announce(ready.workload, True, say)
+    found = announce(ready.workload, say) | costs(ready.workload)
+    say("\n".join(cost_lines(found)))
+    return found
 
 
-def announce(workload: Workload, full: bool, say: Callable[[str], Any] = print) -> Values:
-    """Say combinations, data and trials to run; in full also time, disk and memory; return them in plain values."""
+def announce(workload: Workload, say: Callable[[str], Any] = print) -> Values:
+    """Say combinations, data and trials to run; return them in plain values."""
     found = planned(workload)
     say("\n".join(plan_lines(found)))
-    if full:
-        found |= costs(workload)
-        say("\n".join(cost_lines(found)))
     return found
 
 

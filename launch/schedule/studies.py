@@ -148,9 +148,7 @@ def open_study(sweep: Sweep, name: str, storage: BaseStorage) -> optuna.Study:
         directions=[objective.direction for objective in sweep.search.objectives],
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if VALUES not in trial.user_attrs:  # in a new trial, without parts of it that would shift what its seed draws
-            same = (
-                "fixed_params" in trial.system_attrs or sweep.search.method == "cmaes"
-            )  # it draws by a trial's number
-            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING if same else TrialState.FAIL)
+        if VALUES not in trial.user_attrs:
+            fixed = "fixed_params" in trial.system_attrs  # it is a point; another one is drawn again
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING if fixed else TrialState.FAIL)
     return study

@@ -94,7 +94,7 @@ def planned(argv):
     refuse_other_images(asked, [facts[data_key(config)] for config in plan.configs])
     assert sweep_key(asked, facts, [file_digests(config) for config in plan.configs])
     workload = Workload(asked, plan, SweepRuns(facts, find, partial(label, sweep=asked), partial(identify, asked), {}))
-    announce(workload, full=False)
+    announce(workload)
     return workload
 
 
