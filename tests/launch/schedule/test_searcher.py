@@ -21,8 +21,8 @@ from launch.schedule.schedulers import ByKey, make_scheduler
 from launch.schedule.searcher import MAX_DEATHS, TrialSearcher
 from launch.schedule.stopper import FULL, INTERRUPTED, SweepStopper
 from launch.schedule.studies import journal, open_study, take_over
-from launch.schedule.suggestions import ListSource, StudySource
-from launch.schedule.workload import repeats
+from launch.schedule.suggestions import ListSource, StudySource, TunedSource
+from launch.schedule.workload import Workload
 from launch.spec.combinations import make_config, make_plan
 from launch.spec.sampling import draw, points
 from launch.tracking.params import label
@@ -53,18 +53,20 @@ class Bench:
         tools = (partial(label, sweep=self.sweep), partial(identify, self.sweep))
         self.sweep_runs = SweepRuns({}, find, *tools, dict(known))
         self.stop, self.adopted = SweepStopper(self.sweep_runs), []
-        if self.sweep.method.suggests:
+        workload = Workload(self.sweep, self.plan, self.sweep_runs)
+        if self.sweep.search.tune:
+            source = TunedSource(workload.contenders(0), workload.best_on_folds)
+        elif self.sweep.method.suggests:
             storage = journal(kept) if kept else InMemoryStorage()
             self.study, at_once = open_study(self.sweep, name, storage), storage.at_once if kept else nullcontext
             source = StudySource(self.sweep, self.plan, self.study, self.sweep.search.trials or 0, (), at_once)
         else:
             source = ListSource(make_config(self.sweep, values) for values in draw(self.sweep, self.plan))
         self.source, self.count = source, 0
-        repeated = partial(repeats, self.sweep)
         self.searcher = TrialSearcher(
             self.sweep,
             source,
-            repeated,
+            workload.repeats,
             self.sweep_runs,
             self.stop,
             self.adopted.append,
@@ -142,6 +144,33 @@ def test_where_more_runs_fit_than_were_counted_one_waits_at_a_time():
         for run in bench.all():
             run.outcome = Outcome.RUNNING
     assert len(bench.searcher.in_tune) == 5, "two, then one whenever none waits"
+
+
+@pytest.mark.parametrize(
+    ("late", "turn"), [(0, 2), (1, 3), (2, 6)]
+)  # runs of others that end while its last value runs
+def test_a_contender_whose_values_have_ended_is_on_all_folds_before_what_is_left(late, turn):
+    space = {"head": {"grid": ["direct", "rotation6d", "rlel"]}, "lr": {"grid": [1e-4, 3e-3]}}
+    bench = Bench(space, {"tune": "lr", "folds": 3}, places=1)
+    in_tune = bench.all()
+    last, begun = in_tune.pop(), [*in_tune]
+    for _ in range(late + 1):
+        bench.end(in_tune.pop(), 5)
+        in_tune += bench.all()
+        begun += in_tune
+    bench.end(last, 4)
+    while runs := bench.all() or in_tune:
+        begun += [run for run in runs if run not in begun]
+        in_tune += [run for run in runs if run not in in_tune]
+        bench.end(in_tune.pop(0), 6)
+    order = [f"{run.config.head} {run.config.fold}" for run in begun]
+    assert len(order) == 6 - 1 + 3 * 3
+    assert order.index("direct 0") == turn, (
+        "after what Tune has by then, and the folds of one that was decided before it"
+    )
+    folds = [run.config for run in begun if run.config.head == "direct" and run.config.folds]
+    assert [(config.lr, config.fold) for config in folds] == [(3e-3, 0), (3e-3, 1), (3e-3, 2)], "with the better value"
+    assert order.index("direct 2") < order.index("rlel None"), order
 
 
 def test_with_early_stopping_the_first_repeat_decides_for_all():
@@ -446,7 +475,7 @@ def test_scheduled_histories_are_what_mlflow_knows(store):
     experiment = client.create_experiment("t")
     bench = Bench(LISTS, {"scheduler": "asha", "seeds": 2})
     first, second, third, _ = bench.all()
-    repeat = bench.sweep_runs.repeats(repeats(bench.sweep, first.config))[1]
+    repeat = bench.sweep_runs.repeats(bench.searcher.repeats(first.config))[1]
     children = {}
     for run, error in ((first, 3.0), (second, 2.0), (repeat, 1.0)):
         made = client.create_run(
