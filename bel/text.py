@@ -175,6 +175,13 @@ def short(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
+def duration(seconds: float) -> str:
+    """Format a time in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def columns(lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
     """Align lines of cells, the first of titles, in columns: those numbered `left` to the left, the others to the right."""
     shown = [list(map(harmless, line)) for line in lines]

@@ -8,6 +8,7 @@ from typing import Any
 from bel.config import TrainConfig
 from bel.data.loading import split
 from bel.data.prepare.prepared import Prepared
+from bel.text import duration
 from bel.training.loop import Epoch, steps
 
 
@@ -45,13 +46,6 @@ class Pace:
     def __str__(self) -> str:
         part, step, speed, left = self.cells
         return f"epoch {self.epoch}/{self.epochs}  {part}  step {step}  {speed} images/s  {left} left"
-
-
-def duration(seconds: float) -> str:
-    """Format a time in seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def paced(

@@ -1,32 +1,44 @@
-"""Run a sweep: `python launch/sweep.py sweeps/demo.yaml [--plan] [--set KEY=VALUE ...]`."""
+"""Run a sweep: `python launch/sweep.py sweeps/demo.yaml [--plan] [--set KEY=VALUE ...]`; or a command on one.
+
+What is slow is imported where a sweep runs: a command on a sweep that runs answers in a second or two.
+"""
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from bel.errors import UserError
 from bel.output import answering
 from bel.text import command_parser
-from launch.driver.preparation import prepare
-from launch.extend import command as extend
-from launch.running import add_options, carry_out, place_of, refuse_together
-from launch.spec.sweep_file import read_sweep
-from launch.steering import command_line
+from launch.steering import command_line as steering
 from results.store.faults import store_command
 
-# By a first word that is no sweep file.
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"extend": extend.main} | command_line.COMMANDS
+EXTEND = "extend"
+COMMANDS = (EXTEND, *steering.ABOUT)  # first words that are no sweep file
 
 
 @store_command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
+    """Run a sweep from its file, or a command on one; return the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if words and words[0] in COMMANDS:
-        return COMMANDS[words[0]](words[1:])
+    if words and words[0] in steering.ABOUT:
+        return steering.main(words)
+    if words and words[0] == EXTEND:
+        from launch.extend import command as extend
+
+        return extend.main(words[1:])
     refuse_near_command(words)
+    return run(words)
+
+
+def run(words: Sequence[str]) -> int:
+    """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
+    from launch.driver.preparation import prepare
+    from launch.running import carry_out, place_of
+    from launch.spec.sweep_file import read_sweep
+
     arguments = options(words)
     with answering(arguments.format) as answer:
         sweep = read_sweep(arguments.file, arguments.set)
@@ -43,6 +55,8 @@ def refuse_near_command(words: Sequence[str]) -> None:
 
 def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
+    from launch.running import add_options, refuse_together
+
     parser = command_parser("sweep.py", "Run a sweep of label encodings.")
     add = parser.add_argument
     add(

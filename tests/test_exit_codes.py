@@ -25,7 +25,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-data": [data.main, data.synth, data.prepare_parts, data.show_labels, data.check_folder],
     "bel-train": [train.main],
     "bel-codes": [codes.main, codes.describe],
-    "bel-sweep": [sweep.main, extend.main, steer.main, running.carry_out, Driver.run, Conclusion.exit_code],
+    "bel-sweep": [sweep.main, sweep.run, extend.main, steer.main, running.carry_out, Driver.run, Conclusion.exit_code],
     "bel-eval": [evaluate.main],
     "bel-results": [
         *(best.best, best.register, calibrate.calibrate, compare.compare, folds.folds),
@@ -35,7 +35,7 @@ RETURNING = {  # by command: the functions that decide its exit code
     "bel-predict": [predict.main, predict.predict],
 }
 ELSEWHERE = {  # calls whose codes are those of another function of the list
-    *("run", "register", "write_checked", "conclude", "describe", "predict", "carry_out"),
+    *("main", "run", "register", "write_checked", "conclude", "describe", "predict", "carry_out"),
 }
 
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bel.run_layout import Outcome
-from bel.text import harmless, selection
+from bel.text import duration, harmless, selection
 from launch.console.standings import RANKS, tables
-from launch.pace import Pace, duration
+from launch.pace import Pace
 from launch.runs import Entry, Run, SweepRuns
 
 REFRESH = 1.0  # seconds between two states of the table

@@ -43,11 +43,9 @@ from launch.tracking.trial_folder import Folder
 from launch.warm_start.record import record, warm_start
 from results.store.connect import connect, retry
 
-# After Ray and MLflow are imported, which set levels of their own.
+# After Ray is imported, which sets levels of its own.
 logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # our own lines say which trials failed, and why
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # a full disk: a trial says so
-logging.getLogger("mlflow.tracking.context.registry").setLevel(logging.ERROR)  # that this user has no name
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locked database: the writer tries again
 
 
 @dataclass(frozen=True)

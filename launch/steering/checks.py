@@ -23,6 +23,7 @@ from launch.spec.dimensions import Finite, holds
 from launch.spec.search import Search
 from launch.spec.sections import checked
 from launch.spec.sweep_file import STRUCTURED, Sweep
+from launch.steering.commands import SETTINGS
 
 NONE = "none"  # of `at_once`: as many as fit
 MOST_AT_ONCE = 1_000_000
@@ -142,9 +143,6 @@ def check_at_once(value: Any) -> int | None:
         return None
     within("at_once", number, 1, MOST_AT_ONCE)
     return int(number)
-
-
-SETTINGS = ("trials", "at_once")
 
 
 def check_setting(sweep: Sweep, name: str, value: Any) -> int | None:

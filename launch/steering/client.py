@@ -7,9 +7,7 @@ from typing import Any
 from bel.errors import UserError
 from bel.output import Report
 from launch.steering.channel import await_answer, send
-from launch.steering.checks import check_configuration, check_setting, widen
 from launch.steering.commands import new_command
-from launch.steering.stored_sweep import stored_sweep
 from launch.steering.targets import Target
 from launch.tracking.lease import is_alive, latest_driver
 from results.store.connect import connect
@@ -70,6 +68,9 @@ def checked(target: Target, what: str, arguments: Mapping[str, Any]) -> dict[str
     """Return the arguments as their fields take them. Raises `UserError` for values that a sweep file may not have."""
     if what not in OF_SWEEPS:
         return dict(arguments)
+    from launch.steering.checks import check_configuration, check_setting, widen  # imported here, because torch is slow
+    from launch.steering.stored_sweep import stored_sweep
+
     sweep = stored_sweep(target.parent)
     if what == SET:
         return {name: check_setting(sweep, name, value) for name, value in arguments.items()}

@@ -1,15 +1,17 @@
-"""`bel-sweep status|stop|pause|resume|add|prioritise|set NAME|RUN ...`: steer a sweep that runs, from any terminal or host."""
+"""`bel-sweep status|stop|pause|resume|add|prioritise|set NAME|RUN ...`: steer a sweep that runs, from any terminal or host.
+
+Imports torch for `add` and `set` alone.
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from bel.errors import UserError, refuse_unknown
 from bel.output import Answer, Report, add_format, answering
 from bel.text import command_parser
 from launch.steering import client
-from launch.steering.checks import SETTINGS
+from launch.steering.commands import SETTINGS
 from launch.steering.status import status
 from launch.steering.targets import find_target
 
@@ -111,14 +113,6 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
             )
         add_format(one)
     return parser.parse_args(argv)
-
-
-def run(command: str, words: Sequence[str]) -> int:
-    """Run a command with the words behind it."""
-    return main([command, *words])
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {name: partial(run, name) for name in ABOUT}
 
 
 def seconds(text: str) -> float:

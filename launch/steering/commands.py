@@ -16,6 +16,7 @@ from bel.errors import UserError
 from bel.run_layout import ANSWER, COMMAND
 
 T = TypeVar("T", bound="Command | Answer")
+SETTINGS = ("trials", "at_once")  # of a running sweep, which `set` changes
 MOST = 4000  # characters of a command: of a tag MLflow takes 5,000 at least
 
 

@@ -8,8 +8,7 @@ from mlflow.entities import Run
 
 from bel.output import Report
 from bel.run_layout import STATUS, Outcome
-from bel.text import columns, listed
-from launch.pace import duration
+from bel.text import columns, duration, listed
 from launch.tracking.lease import is_alive, latest_driver
 from results.store.runs import outcome, trials
 

@@ -1,5 +1,6 @@
 """Connect to the MLflow store: to read it, or to write, which creates a local one; and try again while it is away."""
 
+import logging
 import os
 import re
 import tempfile
@@ -20,6 +21,10 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from bel.errors import UserError
 from results.store.faults import fault, reason, sqlite_path, wait_until_made
 from results.store.sqlite_file import relocate, sqlite_url
+
+# After MLflow is imported, which sets levels of its own.
+logging.getLogger("mlflow.tracking.context.registry").setLevel(logging.ERROR)  # that this user has no name
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a locked database: it is said, or tried again
 
 T = TypeVar("T")
 AWAY = (

@@ -7,11 +7,12 @@ import pytest
 import ray
 
 from bel.data.loading import load
+from bel.text import duration
 from bel.training.loop import fit
 from launch.console import progress
 from launch.console.progress import ProgressDisplay
 from launch.driver.live_progress import latest_pace, publish_pace, remove_pace
-from launch.pace import Pace, duration, paced
+from launch.pace import Pace, paced
 from tests.launch.schedule.test_searcher import Bench
 from tests.launch.schedule.test_searches import started  # noqa: F401 - a fixture
 

@@ -1,6 +1,9 @@
 """Commands and answers as tags, a store that is away, which sweep or trial a user means, and a driver that is gone."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import mlflow
@@ -19,6 +22,7 @@ from launch.tracking.lease import acquire
 from launch.tracking.parent_run import open_store
 from launch.tracking.writer import Lost
 from tests import documented
+from tests.conftest import PROJECT
 
 
 @pytest.fixture
@@ -146,6 +150,15 @@ def test_a_driver_that_does_not_answer_is_said(parent, monkeypatch):
         pytest.raises(UserError, match=r"no driver answers within 1 s: what you ask of sweep t .* is recorded"),
     ):
         command_line.main(["pause", "t", "--wait", "1"])
+
+
+@pytest.mark.parametrize("words", [["status", "t"], ["pause", "t"]])
+def test_a_command_imports_neither_torch_nor_ray(parent, words):
+    code = "import sys; from launch.sweep import main; code = main(sys.argv[1:]); "
+    code += "sys.exit(code or len({'torch', 'ray', 'optuna'} & set(sys.modules)))"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "sweep t" in done.stdout, done.stderr
 
 
 def test_the_status_of_a_sweep_comes_from_the_store_alone(parent, capsys):
