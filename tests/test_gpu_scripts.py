@@ -13,7 +13,7 @@ def printed(script, *arguments):
     """What a script prints in its quick form."""
     command = [sys.executable, str(PROJECT / "tests" / "gpu" / script), "--quick", *arguments]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -74,8 +74,7 @@ class Driver:
         claim_folder(self.folder, self.store, self.display.say)
         self.tune.remove()  # of a driver that was killed
         self.logger.replay(self.sweep_runs)
-        self.steering.start()
-        self.display.total = self.workload.total  # with what was added in earlier calls
+        self.resume_steering()
         try:
             with self.stopper.on_signals():
                 self.run_stages()
@@ -99,6 +98,14 @@ class Driver:
     def local(self, name: str) -> Path:
         """Return a path beside the trials, or in the working folder's `runs` where they are in a bucket."""
         return Path(self.storage.path if self.storage.local else "runs").absolute() / name
+
+    def resume_steering(self) -> None:
+        """Do again what users asked in earlier calls, and say how many trials are to run where these changed it."""
+        announced = self.workload.left
+        self.steering.start()
+        self.display.total = self.workload.total
+        if (left := self.workload.left) != announced:
+            self.display.say(f"{left} trials to run with what users added and set in earlier calls")
 
     def display_of(self, quiet: bool, emit: Callable[[Event], None] | None) -> ProgressDisplay:
         """Return what shows progress: by lines and a table, or by events."""

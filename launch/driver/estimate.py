@@ -24,7 +24,9 @@ def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
     """Say what a sweep would run, with what users asked of it before, its time, disk and memory; return it in plain values."""
     if ready.store.parent_id:
         stopper = SweepStopper(ready.workload.sweep_runs)
-        Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say).redo()
+        steering = Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say)
+        steering.redo()
+        steering.heed()  # what was recorded while no driver ran; the answers of a plan are not written
     found = announce(ready.workload, say) | costs(ready.workload)
     say("\n".join(cost_lines(found)))
     return found

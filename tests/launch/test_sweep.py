@@ -383,14 +383,14 @@ def test_an_interrupted_sweep_says_so_and_the_same_command_goes_on(swept, tmp_pa
             if line.startswith("[1/4]"):
                 process.send_signal(signal.SIGINT)
                 break
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=600)
     said = out + (tmp_path / "err").read_text()
     assert process.returncode == 130 and "interrupted: the same command" in said and "Traceback" not in said, said
     with working_in(tmp_path):
         parent, trials = children("cut")
         states = [t.info.status for t in trials]
         assert parent.info.status == "KILLED" and "RUNNING" not in states and 1 <= states.count("FINISHED") < 4
-        again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        again = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
         assert again.returncode == 0, again.stdout + again.stderr
         assert f"{states.count('FINISHED')} finished before" in again.stdout
         finished = [t for t in children("cut")[1] if t.info.status == "FINISHED"]

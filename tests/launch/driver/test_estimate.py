@@ -89,7 +89,7 @@ def alone(folder, *arguments, **variables):
     command = [sys.executable, str(PROJECT / "launch" / "sweep.py"), *arguments]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"} | variables
     began = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout, done.stderr, time.monotonic() - began
 
 

@@ -123,11 +123,11 @@ def test_a_store_that_is_deleted_in_the_middle_is_said_and_what_was_trained_is_t
     if how == "emptied":
         (store / "mlflow.db").touch()
     began = time.monotonic()
-    assert driver.wait(timeout=120) == 1 and time.monotonic() - began < 60
+    assert driver.wait(timeout=600) == 1 and time.monotonic() - began < 60
     said = (store / "out").read_text()
     assert "mlflow.db is gone, or another one is in its place" in said and "Traceback" not in said, said
     again = start(path, store, out="again")
-    assert again.wait(timeout=400) == 0, (store / "again").read_text()
+    assert again.wait(timeout=600) == 0, (store / "again").read_text()
     said = (store / "again").read_text()
     assert "taking up what was trained for a store that is gone" in said
     assert set(map(tuple, epochs(store).values())) == {tuple(range(1, 41))} and known > 3
@@ -144,7 +144,7 @@ def test_two_hosts_on_one_sweep_and_a_driver_that_stood_still(write, store):
     first = start(path, store)
     wait(lambda: sum(map(len, epochs(store).values())) > 2)
     second = start(path, store, *OTHER_HOST, out="refused")
-    assert second.wait(timeout=200) == 2
+    assert second.wait(timeout=600) == 2
     assert f"process {first.pid} on " in (store / "refused").read_text()
     workers = subprocess.run(["ps", "--ppid", str(first.pid), "-o", "pid="], capture_output=True, text=True).stdout
     assert workers.split(), "its Ray"
@@ -157,7 +157,7 @@ def test_two_hosts_on_one_sweep_and_a_driver_that_stood_still(write, store):
         done = sum(map(len, epochs(store).values()))
         wait(lambda: sum(map(len, epochs(store).values())) > done + 3)
         first.send_signal(signal.SIGCONT)
-        assert first.wait(timeout=120) == 1
+        assert first.wait(timeout=600) == 1
         assert f"process {third.pid} on elsewhere has taken this sweep over" in (store / "out").read_text()
         done = sum(map(len, epochs(store).values()))
         wait(lambda: sum(map(len, epochs(store).values())) > done + 3)
@@ -168,5 +168,5 @@ def test_two_hosts_on_one_sweep_and_a_driver_that_stood_still(write, store):
             with suppress(ProcessLookupError):
                 each.send_signal(signal.SIGCONT)
                 each.send_signal(signal.SIGINT)
-        assert third.wait(timeout=120) in (0, 130)
-        first.wait(timeout=120)
+        assert third.wait(timeout=600) in (0, 130)
+        first.wait(timeout=600)

@@ -82,7 +82,7 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tm
     driver = subprocess.Popen(
         arguments, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    end_in(300, driver)
+    end_in(600, driver)
     said = []
     for line in driver.stdout:
         said.append(line)
@@ -94,7 +94,7 @@ def test_a_sweep_on_a_cluster_outlives_the_death_of_its_nodes(cluster, swept, tm
             tell("1")
         if "no node of the cluster has 1 CPU any more: trials wait for one" in line:
             tell("more")
-    assert driver.wait(timeout=200) == 0, "".join(said)
+    assert driver.wait(timeout=600) == 0, "".join(said)
     assert sum("its worker died" in line for line in said) > 1, "".join(said)
     assert sum("trials wait for one" in line for line in said) == 1, "".join(said)
     with working_in(tmp_path):
@@ -258,7 +258,7 @@ def test_a_cluster_with_a_token_is_joined_and_its_death_is_said(head, swept, tmp
     assert refused.returncode == 2 and "set RAY_AUTH_MODE=token" in refused.stdout, refused.stdout
     environment |= {"RAY_AUTH_MODE": "token"}
     driver = subprocess.Popen([*arguments, "--address", address], **how)
-    end_in(200, driver)
+    end_in(600, driver)
     said = []
     for line in driver.stdout:
         said.append(line)

@@ -116,12 +116,14 @@ def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(path
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert "no driver runs" in steer(capsys, "status", "steered")[1]
+    assert "this is recorded" in steer(capsys, "add", "steered", "code=b2jdj")[1]
     planned = Sweep(str(path)).plan().values["trials"]
-    assert (planned["total"], planned["to_run"], planned["finished_before"]) == (6, 5, 1), "with what was added"
+    assert (planned["total"], planned["to_run"], planned["finished_before"]) == (7, 6, 1), "with what was added"
     driver = run("second")
     until(
         lambda: "the sweep is paused: no trial begins" in (store / "second").read_text(), "it is paused again", driver
     )
+    assert "\n5 trials to run with what users added and set in earlier calls" in (store / "second").read_text()
     time.sleep(3)
     assert not running() and {code: epoch(code) for code in trials()} == before
     assert "it goes on" in steer(capsys, "resume", "steered")[1]
@@ -130,7 +132,7 @@ def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(path
     until(lambda: len(running()) == 2, "two run again", driver)
     assert "u-38 bce lr=1e-3 s0 goes on" in steer(capsys, "resume", trials()["u"].info.run_id)[1]
     until(
-        lambda: all(run.data.tags.get(OUTCOME) for run in trials().values()) and len(trials()) == 6,
+        lambda: all(run.data.tags.get(OUTCOME) for run in trials().values()) and len(trials()) == 7,
         "all have ended",
         driver,
     )
@@ -141,5 +143,5 @@ def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(path
         steps = [point.step for point in mlflow.MlflowClient().get_metric_history(run.info.run_id, "val/mae")]
         assert steps == list(range(1, len(steps) + 1)), "nothing is lost or twice"
     tags = mlflow.MlflowClient().get_run(parent.info.run_id).data.tags
-    assert len(commands_in(tags)) == len(answers_in(tags)) == 10
+    assert len(commands_in(tags)) == len(answers_in(tags)) == 11
     assert {one.by for one in commands_in(tags).values()} == {user()}

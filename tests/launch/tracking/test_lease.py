@@ -220,7 +220,7 @@ def test_of_two_that_begin_at_once_on_postgresql_exactly_one_goes_on_in_a_databa
     environment = os.environ | {"MLFLOW_TRACKING_URI": postgres, "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-c", "from results.store.connect import connect; connect(write=True)"]
     makers = [subprocess.Popen(command, env=environment, cwd=store, stderr=subprocess.PIPE) for _ in range(3)]
-    said = [maker.communicate(timeout=300)[1] for maker in makers]
+    said = [maker.communicate(timeout=600)[1] for maker in makers]
     assert [maker.returncode for maker in makers] == [0] * 3, said
     contend(postgres, store, 50)
 

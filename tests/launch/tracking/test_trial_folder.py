@@ -261,7 +261,7 @@ def test_a_full_disk_stops_the_sweep_in_a_line_and_it_goes_on_when_there_is_room
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
 
     def run():
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
 
     first = run()
     assert first.returncode == 2, first.stdout + first.stderr

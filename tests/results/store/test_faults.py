@@ -69,7 +69,7 @@ def test_several_that_begin_at_once_in_a_new_folder_make_one_store(tmp_path):
             )
             for name in names
         ]
-        said = [process.communicate(timeout=300)[1].decode() for process in begun]
+        said = [process.communicate(timeout=600)[1].decode() for process in begun]
         assert [process.returncode for process in begun] == [0] * len(begun), said
         assert not any("Traceback" in text for text in said) and not list(tmp_path.glob(".mlflow*")), said
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
