@@ -1,21 +1,15 @@
-"""Text and command lines of all rooms: control characters escaped, tables in columns, exit codes. Imports no torch."""
+"""Text of all rooms: control characters escaped, tables in columns, words of sentences. Imports no torch."""
 
-import argparse
-import errno
-import functools
 import hashlib
 import json
 import math
-import os
 import re
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bel.errors import UserError, sentence, shown
 from bel.run_layout import CLAMPED
 
 # Control and invisible characters: controls, line ends, changes of direction, zero widths, surrogates.
@@ -26,21 +20,6 @@ UNSEEN = re.compile(
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # in the lines of Ray's workers
 PROGRESS = re.compile(r"(?:\x1b\[A)*\r?")  # the start of what tqdm writes: cursor up, and back to the start of the line
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the start of a formula in a spreadsheet
-
-
-def command_parser(name: str, description: str, **more: Any) -> argparse.ArgumentParser:
-    """Return the parser of a command, with its option --version."""
-    parser = argparse.ArgumentParser(prog=name, description=description, **more)
-    parser.add_argument("--version", action="version", version=f"{name} of bel-sweeps {package_version()}")
-    return parser
-
-
-def package_version() -> str:
-    """Return the version that is installed, which pyproject.toml has."""
-    try:
-        return version("bel-sweeps")
-    except PackageNotFoundError:
-        return "that is not installed"
 
 
 def harmless(value: object) -> str:
@@ -212,56 +191,3 @@ def in_a_word(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{value.get('name', '')}~{digest}"
     return text if len(text) <= LONG else f"{text[:14]}..{text[-14:]}~{digest}"
-
-
-NO_PERMISSION = ": work in a folder that may be written, or name one by the option or the variable that it is of"
-NO_ROOM = ": make room there, or name another folder"
-ADVICE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_PERMISSION) | dict.fromkeys(
-    (errno.ENOSPC, errno.EDQUOT), NO_ROOM
-)  # by errno
-
-
-class OldFlag(argparse.Action):
-    """The old word of a flag, which works for one version: it sets `dest` and names the new word on stderr."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, new: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        self.new = new
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        print(f"note: {option} is now {self.new}", file=sys.stderr)
-        setattr(namespace, self.dest, True)
-
-
-def command(
-    main: Callable[[Sequence[str] | None], int], explain: Callable[[BaseException], str | None] = lambda error: None
-) -> Callable[..., int]:
-    """Make a `main(argv)` print a `UserError` as one line on stderr and return 2; 130 on Ctrl-C, 141 on a closed pipe."""
-
-    @functools.wraps(main)
-    @harmless_output()
-    def wrapped(argv: Sequence[str] | None = None) -> int:
-        try:
-            return main(argv)
-        except UserError as error:
-            print(f"error: {harmless(sentence(error))}", file=sys.stderr)
-            return 2
-        except BrokenPipeError:  # the reader of a pipe has closed it, as head does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
-            return 141
-        except OSError as error:  # a full disk, a folder without write permission: the message of the system names it
-            advice = ADVICE.get(error.errno or 0, "")
-            print(f"error: {harmless(shown(explain(error) or error))}{advice}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        except Exception as error:
-            if (said := explain(error)) is None:
-                raise
-            print(f"error: MLflow's store: {harmless(shown(said))}", file=sys.stderr)
-            return 2
-
-    return wrapped

@@ -11,9 +11,9 @@ from bel.codes.file import Bits
 from bel.codes.library import code_matrix, names, normal_code, short_name
 from bel.codes.properties import Properties, properties
 from bel.errors import UserError, convert_to, within
-from bel.output import Answer, add_format, answering
+from bel.output import Answer, add_format, answering, command, command_parser
 from bel.plugins.registry import load
-from bel.text import columns, command, command_parser
+from bel.text import columns
 from launch.tracking.figures import draw_matrix
 
 MOST_LEVELS = 10_000

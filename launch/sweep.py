@@ -10,8 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from bel.errors import UserError
-from bel.output import answering
-from bel.text import command_parser
+from bel.output import answering, command_parser, without_collection
 from launch.steering import command_line as steering
 from results.store.faults import store_command
 
@@ -26,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in steering.ABOUT:
         return steering.main(words)
     if words and words[0] == EXTEND:
-        from launch.extend import command as extend
-
+        with without_collection():
+            from launch.extend import command as extend
         return extend.main(words[1:])
     refuse_near_command(words)
     return run(words)
@@ -35,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: Sequence[str]) -> int:
     """Plan, check, run and summarise a sweep: 0 if it ended well, 1 if a trial failed, 130 if it was interrupted."""
-    from launch.driver.preparation import prepare
-    from launch.running import carry_out, place_of
-    from launch.spec.sweep_file import read_sweep
+    with without_collection():
+        from launch.driver.preparation import prepare
+        from launch.running import carry_out, place_of
+        from launch.spec.sweep_file import read_sweep
 
     arguments = options(words)
     with answering(arguments.format) as answer:

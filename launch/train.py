@@ -21,11 +21,11 @@ from bel.data.loading import load, split
 from bel.data.prepare.prepared import Prepared
 from bel.errors import UserError
 from bel.files import refuse_folder, replacing, writing_in
-from bel.output import add_format, answering
+from bel.output import add_format, answering, command, command_parser
 from bel.plugins.registry import digests
 from bel.plugins.registry import load as load_plug_ins
 from bel.run_layout import CHECKPOINT, CONFIG, LAST, PREDICTIONS
-from bel.text import beyond_range, command, command_parser, harmless, selection
+from bel.text import beyond_range, harmless, selection
 from bel.training import checkpoint
 from bel.training.evaluate import unit
 from bel.training.loop import Epoch

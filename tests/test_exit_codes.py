@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from bel.data import command as data
-from bel.text import command
+from bel.output import command
 from launch import codes, running, sweep, train
 from launch.driver.conclusion import EXIT_CODES, Conclusion
 from launch.driver.driver import Driver

@@ -22,8 +22,7 @@ from bel.data.readers.base import Source
 from bel.data.synthetic import LAYOUTS, synthesise
 from bel.errors import UserError
 from bel.files import refuse_folder
-from bel.output import Answer, add_format, answering
-from bel.text import command, command_parser
+from bel.output import Answer, add_format, answering, command, command_parser
 
 CHOSEN = (
     "protocol",

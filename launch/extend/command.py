@@ -3,8 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from bel.output import answering
-from bel.text import command_parser
+from bel.output import answering, command_parser
 from launch.extend.candidates import TOP
 from launch.extend.extending import extended
 from launch.running import add_options, announces, carry_out, place_of, refuse_together, silent

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bel.errors import UserError, refuse_unknown
-from bel.output import Answer, Report, add_format, answering
-from bel.text import command_parser
+from bel.output import Answer, Report, add_format, answering, command_parser
 from launch.steering import client
 from launch.steering.commands import SETTINGS
 from launch.steering.status import status

@@ -8,9 +8,9 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from bel.errors import UserError
-from bel.output import Answer
+from bel.output import Answer, OldFlag
 from bel.run_layout import Outcome
-from bel.text import ALL_AXES, OldFlag
+from bel.text import ALL_AXES
 from results.analysis.configurations import error_of, is_ranked
 from results.analysis.ranking import rank_key
 from results.results import Results

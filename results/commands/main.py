@@ -4,8 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from bel.output import answering
-from bel.text import command_parser
+from bel.output import answering, command_parser, without_collection
 from results.store.faults import store_command
 
 # A module each, with `add(parser)` and a function of its name, which gets the options and fills the `Answer`. Only
@@ -30,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text)
         if given[:1] == [name]:
-            module = importlib.import_module(f"results.commands.{name}")
+            with without_collection():
+                module = importlib.import_module(f"results.commands.{name}")
             module.add(sub)
             sub.set_defaults(run=getattr(module, name))
     arguments = parser.parse_args(given)

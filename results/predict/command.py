@@ -19,8 +19,8 @@ from bel.config import TrainConfig
 from bel.deploy.crop import has_landmarks
 from bel.errors import UserError, within
 from bel.files import replacing
-from bel.output import Answer, add_format, answering
-from bel.text import command_parser, harmless
+from bel.output import Answer, add_format, answering, command_parser
+from bel.text import harmless
 from results.predict import inference
 from results.predict.output import Output
 from results.predict.source import Source, open_source

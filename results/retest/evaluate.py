@@ -22,9 +22,9 @@ from bel.data.prepare.prepared import Prepared, is_here
 from bel.data.protocols import published_names
 from bel.deploy.published import is_published
 from bel.errors import UserError, setting_of
-from bel.output import add_format, answering
+from bel.output import add_format, answering, command_parser
 from bel.run_layout import PREDICTIONS
-from bel.text import ALL_AXES, command_parser, selection
+from bel.text import ALL_AXES, selection
 from bel.training import checkpoint
 from bel.training.evaluate import Evaluation, constant_median, evaluate
 from results.analysis.leaderboard import find_runs

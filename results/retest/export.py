@@ -17,9 +17,9 @@ from bel.angles import Axis, differences
 from bel.deploy.module import OUTPUTS, Deployed, WithIntervals
 from bel.errors import UserError
 from bel.files import refuse_file, replacing
-from bel.output import Answer, add_format, answering
+from bel.output import Answer, add_format, answering, command_parser
 from bel.precision import plain_fp32
-from bel.text import command_parser, listed
+from bel.text import listed
 from bel.training import checkpoint
 from results.retest.evaluate import FREE
 from results.retest.formats import FORMATS, Found, Predict

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from bel.text import command
+from bel.output import command
 
 SERVICES = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3"}  # packages whose errors are a store's
 ADVICE = {  # by a pattern of a message, the first that is found

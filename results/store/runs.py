@@ -1,6 +1,5 @@
 """MLflow reads: sweeps by name or id, their trials, the files that a run logged. Imports no torch."""
 
-import gc
 import json
 import re
 import tempfile
@@ -16,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from bel.errors import UserError
+from bel.output import without_collection
 from bel.run_layout import EXTENDS, LONG_PARAMETERS, OUTCOME, PARENT, PREDICTIONS, RANKED, SWEEP_FILE, TRIAL, Outcome
 from results.store.connect import connect
 from results.store.predictions import Predictions, read
@@ -32,23 +32,13 @@ STATUS = {
 
 
 def search(experiments: list[str] | None, condition: str, **options: Any) -> list[Run]:
-    """Find all runs, of some experiments or of all, that meet one of MLflow's filters, the newest first.
-
-    Nobody looks for cycles meanwhile: MLflow makes an object of each parameter and metric, which takes Python longer to visit
-    again and again than MLflow to find them.
-    """
-    paused = gc.isenabled()
-    if paused:  # else another thread is searching, which enables it again
-        gc.disable()
-    try:
-        everywhere = experiments is None
+    """Find all runs, of some experiments or of all, that meet one of MLflow's filters, the newest first."""
+    everywhere = experiments is None
+    with without_collection():
         found = mlflow.search_runs(
             experiments, condition, output_format="list", search_all_experiments=everywhere, **options
         )
-        return list(found)
-    finally:
-        if paused:
-            gc.enable()
+    return list(found)
 
 
 def find_run(run_id: str) -> Run:

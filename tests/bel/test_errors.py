@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from bel.errors import UserError, refuse_unknown, sentence
-from bel.text import command
+from bel.output import command
 
 
 @pytest.mark.parametrize(
