@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bel.errors import UserError, one_of
-from bel.output import Report
+from bel.output import Report, without_collection
 from bel.run_layout import PREDICTIONS
 from results.analysis.configurations import configurations
 from results.analysis.contenders import by_name, contenders, loaded
@@ -74,8 +74,9 @@ class Results:
 
     def boards(self, decoders: bool = False, all_axes: bool = False) -> tuple[list[Board], str]:
         """Return the leaderboards, and how many trials are in none of them. Raises `UserError` where there is none."""
-        runs = trials(self.sweeps, self.filter)
-        found = boards(runs, decoders, all_axes)
+        with without_collection():  # all that is made stays until the last table is
+            runs = trials(self.sweeps, self.filter)
+            found = boards(runs, decoders, all_axes)
         missing = ", ".join(f"{count} {how}" for how, count in sorted(left_out(runs).items()))
         if not found:
             raise UserError(
