@@ -7,7 +7,7 @@ from bel.run_layout import SELECTION_SPLIT, SPLIT_HASH, TRAIN_IMAGES, VAL_GROUPS
 from bel.text import beyond_of, selection
 from launch.driver.preparation import ReadySweep
 from launch.driver.probing import Network, Probe, measure, network
-from launch.driver.ray_cluster import trials_at_once
+from launch.driver.ray_cluster import start_ray, trials_at_once
 from launch.schedule.stopper import SweepStopper
 from launch.schedule.workload import Workload
 from launch.steering.steering import Steering
@@ -27,8 +27,12 @@ def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
         steering = Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say)
         steering.redo()
         steering.heed()  # what was recorded while no driver ran; the answers of a plan are not written
-    found = announce(ready.workload, say) | costs(ready.workload)
-    say("\n".join(cost_lines(found)))
+    found = announce(ready.workload, say)
+    if ready.workload.left:
+        start_ray(ready.workload.sweep, "local", say)  # unless `prepare` has, or has joined a cluster
+    found |= costs(ready.workload)
+    for line in cost_lines(found):
+        say(line)
     return found
 
 
@@ -118,7 +122,7 @@ def costs(workload: Workload) -> Values:
         epochs, images = epochs + to_train, images + trained
         seconds += (trained + validated * VALIDATION) * probes[network(config)].seconds
     share = left / max(len(configs), 1)
-    slots, kept = trials_at_once(resources), min(workload.sweep.keep, workload.total)
+    slots, kept = trials_at_once(resources) if left else 1, min(workload.sweep.keep, workload.total)
     weights = max((p.weights for p in probes.values()), default=0.0)
     part = resources.gpu or 1 / slots  # of a GPU's or of the host's memory, for a trial
     return {
@@ -126,7 +130,7 @@ def costs(workload: Workload) -> Values:
         "training_images": images * share,
         "early_stopping": workload.sweep.scheduler.compares or workload.sweep.search.race,
         "hours": seconds * share / slots / 3600,
-        "trials_at_once": slots,
+        "trials_at_once": slots if left else None,
         "checkpoint_bytes": kept * weights * (4 if workload.sweep.keep_state else 1) if probes else None,
         "working_bytes": slots * 4 * weights if probes else None,
         "networks": [network_values(key, probe, part) for key, probe in probes.items()],
@@ -146,7 +150,9 @@ def network_values(key: Network, probe: Probe, part: float) -> Values:
 
 
 def cost_lines(found: Values) -> Iterator[str]:
-    """Yield the lines of `costs`."""
+    """Yield the lines of `costs`; none where nothing is to run."""
+    if not found["trials_at_once"]:
+        return
     less = "; at most, as some stop early" if found["early_stopping"] else ""
     yield f"{found['epochs']:.0f} epochs and {found['training_images']:.3g} training images{less}"
     yield f"about {found['hours']:.2f} h with {found['trials_at_once']} trials at once, if nothing else runs"

@@ -17,7 +17,7 @@ from bel.errors import UserError
 from bel.precision import pick_device
 from bel.training.build import build_model
 from launch.driver.probing import resolve_gpu_share
-from launch.driver.ray_cluster import start_ray
+from launch.driver.ray_cluster import cluster_address, start_ray
 from launch.identity import (
     Facts,
     check_files,
@@ -98,7 +98,8 @@ def prepare(
     storage = Folder.usable("--storage", where.storage, f"{sweep.name}-01234567/trials")
     plan = given.plan if given else make_plan(sweep)
     check(sweep, plan.configs)
-    start_ray(sweep, where.address, say)
+    if write or sweep.resources.gpu or cluster_address(where.address):  # else a plan starts it where it measures
+        start_ray(sweep, where.address, say)
     refuse_deleted(connect(write=True).get_experiment_by_name(sweep.name))  # or one that this user may not see
     settled = resolve_gpu_share(sweep, plan.configs, say)
     if settled is not sweep:  # the device is another one where there is no GPU

@@ -37,15 +37,20 @@ def start_ray(sweep: Sweep, address: str | None, say: Callable[[str], Any] = pri
 
     Raises `UserError` where the cluster is not reached, or no node has the resources of a trial, which would wait for ever.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        if address and address != "local":
-            join_ray(address)
+        if cluster := cluster_address(address):
+            join_ray(cluster)
         else:
             if sweep.resources.shared and sweep.resources.mps and (why := start_mps()):
                 say(f"trials on a GPU take turns, NVIDIA's MPS is not used: {why}")
             start_local_ray()
     refuse_impossible(sweep)
+
+
+def cluster_address(address: str | None) -> str | None:
+    """Return the address of the cluster that is asked for, by an option or RAY_ADDRESS; None for this machine."""
+    found = address or os.environ.get("RAY_ADDRESS")
+    return None if found == "local" else found or None
 
 
 def join_ray(address: str) -> None:

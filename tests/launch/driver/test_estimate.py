@@ -1,5 +1,6 @@
 """What `--plan` says, what it leaves alone, and what is refused before anything starts."""
 
+import json
 import os
 import re
 import socket
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from bel.errors import UserError
+from launch import sweep
+from launch.driver import estimate, preparation
 from launch.driver.probing import fewest, trials_on_gpu
 from launch.driver.ray_cluster import refuse_unreachable
 from tests.conftest import PROJECT, SWEEP, children, without_gpu
@@ -108,6 +111,26 @@ def test_gpu_auto_without_a_gpu_is_the_cpu(rendered, cache, tmp_path):
     assert code == 0, err
     assert "resources.gpu auto: Ray has no GPU here, trials run on CPUs" in out
     assert "1 trials to run" in out and figures(out)[3] == os.cpu_count()
+
+
+@pytest.mark.slow
+def test_a_plan_of_trials_on_cpus_starts_ray_where_it_measures_and_refuses_what_no_machine_has(
+    rendered, cache, tmp_path
+):
+    words = [written(tmp_path, rendered, cache), "--plan", "--set", "resources.gpu=0"]
+    code, out, err, _ = alone(tmp_path, *words)
+    assert code == 0 and "1 trials to run" in out and figures(out)[3] == os.cpu_count(), err
+    code, _, err, _ = alone(tmp_path, *words, "--set", "resources.cpu=999")
+    assert code == 2 and "error: resources.cpu asks for 999 CPU a trial, and Ray has at most" in err
+
+
+def test_a_plan_of_a_sweep_that_is_done_starts_no_ray(swept_store, capsys, monkeypatch):
+    for room in (estimate, preparation):
+        monkeypatch.setattr(room, "start_ray", lambda *_: pytest.fail("Ray is started"))
+    assert sweep.main(["fixture.yaml", "--plan"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("sweep fixture: 0 trials to run")
+    assert sweep.main(["fixture.yaml", "--plan", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials_at_once"] is None
 
 
 def dead_port():
