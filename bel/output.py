@@ -190,9 +190,8 @@ def command(
     @functools.wraps(main)
     @harmless_output()
     def wrapped(argv: Sequence[str] | None = None) -> int:
-        atexit.register(
-            gc.freeze
-        )  # Python's last search for cycles takes seconds after torch and MLflow, and finds nothing
+        # Python's last search for cycles takes a second or two after torch and MLflow; what it would free ends anyway.
+        atexit.register(gc.freeze)
         try:
             return main(argv)
         except UserError as error:
