@@ -7,6 +7,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from bel.errors import UserError
+from bel.output import command
 from bel.text import (
     SHOWN,
     axis_cells,
@@ -15,7 +16,6 @@ from bel.text import (
     beyond_range,
     cell,
     columns,
-    command,
     harmless,
     in_a_word,
     listed,
