@@ -27,10 +27,9 @@ def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
         steering = Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say)
         steering.redo()
         steering.heed()  # what was recorded while no driver ran; the answers of a plan are not written
-    found = announce(ready.workload, say)
     if ready.workload.left:
         start_ray(ready.workload.sweep, "local", say)  # unless `prepare` has, or has joined a cluster
-    found |= costs(ready.workload)
+    found = announce(ready.workload, say) | costs(ready.workload)
     for line in cost_lines(found):
         say(line)
     return found

@@ -120,8 +120,8 @@ def test_a_plan_of_trials_on_cpus_starts_ray_where_it_measures_and_refuses_what_
     words = [written(tmp_path, rendered, cache), "--plan", "--set", "resources.gpu=0"]
     code, out, err, _ = alone(tmp_path, *words)
     assert code == 0 and "1 trials to run" in out and figures(out)[3] == os.cpu_count(), err
-    code, _, err, _ = alone(tmp_path, *words, "--set", "resources.cpu=999")
-    assert code == 2 and "error: resources.cpu asks for 999 CPU a trial, and Ray has at most" in err
+    code, out, err, _ = alone(tmp_path, *words, "--set", "resources.cpu=999")
+    assert code == 2 and not out and "error: resources.cpu asks for 999 CPU a trial, and Ray has at most" in err
 
 
 def test_a_plan_of_a_sweep_that_is_done_starts_no_ray(swept_store, capsys, monkeypatch):
