@@ -112,8 +112,7 @@ def prepare(
     refuse_large_batches([*plan.upper_configs(sweep), *runs], facts)
     origins = given.origins(facts, lambda config: identify(sweep, config, facts[data_key(config)])) if given else {}
     key = sweep_key(sweep, facts, [file_digests(config) for config in configs])
-    plans = plans_by_protocol(sweep, plan)
-    told = warm_start(sweep, plans, partial(key_of, sweep, facts, find), key, fresh)
+    told = warm_start(sweep, plans_by_protocol(sweep, plan), partial(key_of, sweep, facts, find), key, fresh)
     store = retry(lambda: open_store(sweep, key, fresh, say) if write else read_store(sweep, key, fresh))
     sweep_runs = SweepRuns(facts, find, partial(label, sweep=sweep), partial(identify, sweep), store.known, has_files)
     if write:
