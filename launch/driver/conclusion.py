@@ -109,8 +109,7 @@ class Conclusion:
     def show_view(self) -> None:
         """Keep the view of the trials in MLflow's UI, and link it in the sweep's description."""
         with suppress(MlflowException, SQLAlchemyError, UserError):  # a view is not worth an error
-            changed = any(not run.decided_earlier for run in self.workload.sweep_runs.ended)
-            show_view(find_run(self.logger.store.parent_id), changed)
+            show_view(find_run(self.logger.store.parent_id))
 
     def print_kept(self) -> None:
         """Say how many checkpoints are in the store."""

@@ -26,7 +26,7 @@ def plan(ready: ReadySweep, say: Callable[[str], Any] = print) -> Values:
         stopper = SweepStopper(ready.workload.sweep_runs)
         steering = Steering(ready.workload, ready.store, stopper, ready.admit, lambda key: False, say)
         steering.redo()
-        steering.heed()  # what was recorded while no driver ran; the answers of a plan are not written
+        steering.foresee()
     if ready.workload.left:
         start_ray(ready.workload.sweep, "local", say)  # unless `prepare` has, or has joined a cluster
     found = announce(ready.workload, say) | costs(ready.workload)

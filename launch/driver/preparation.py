@@ -98,7 +98,7 @@ def prepare(
     storage = Folder.usable("--storage", where.storage, f"{sweep.name}-01234567/trials")
     plan = given.plan if given else make_plan(sweep)
     check(sweep, plan.configs)
-    if write or sweep.resources.gpu or cluster_address(where.address):  # else a plan starts it where it measures
+    if write or not fits_here(sweep, where):  # else a plan starts it where it measures
         start_ray(sweep, where.address, say)
     refuse_deleted(connect(write=True).get_experiment_by_name(sweep.name))  # or one that this user may not see
     settled = resolve_gpu_share(sweep, plan.configs, say)
@@ -121,6 +121,12 @@ def prepare(
     return ReadySweep(
         Workload(sweep, plan, sweep_runs, begun, told), store, storage, origins, partial(admit, sweep, sweep_runs)
     )
+
+
+def fits_here(sweep: Sweep, where: Where) -> bool:
+    """Whether a sweep is to run on this machine, and its trials on CPUs that it has."""
+    on_cpus = not sweep.resources.gpu and sweep.resources.cpu <= (os.cpu_count() or 1)
+    return on_cpus and not cluster_address(where.address)
 
 
 def key_of(sweep: Sweep, facts: Facts, find: Callable[[list[TrainConfig]], Facts], config: TrainConfig) -> str:

@@ -16,7 +16,7 @@ from launch.schedule.stopper import INTERRUPTED, SweepStopper
 from launch.schedule.suggestions import Source
 from launch.schedule.workload import Workload
 from launch.steering.channel import Channel
-from launch.steering.client import ADD, PAUSE, PRIORITISE, RESUME, SET, STOP
+from launch.steering.client import ADD, OF_SWEEPS, PAUSE, PRIORITISE, RESUME, SET, STOP
 from launch.steering.commands import Answer, Command, answers_in, commands_in, now
 from launch.steering.lists import Lists
 from launch.tracking.store import Store
@@ -63,6 +63,13 @@ class Steering:
                 REDO[command.what](self, command, answer.facts)
         if self.control.paused:
             self.say("the sweep is paused: no trial begins until `bel-sweep resume`")
+
+    def foresee(self) -> None:
+        """Do, for a plan, what no driver has answered yet and changes the number of trials; no answer is written."""
+        while not self.channel.arrived.empty():
+            command = self.channel.arrived.get()
+            if command.what in OF_SWEEPS:
+                self.say(f"no driver has answered yet: {command.by}: {command.what}: {self.do(command)[1]}")
 
     def begin_stage(self, source: Source, number: int) -> None:
         """Give the source of a stage what was added to it."""

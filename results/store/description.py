@@ -9,22 +9,18 @@ from bel.errors import UserError
 from bel.run_layout import NOTE
 from results.store.connect import connect
 from results.store.runs import trials
-from results.store.ui_links import VIEW, keep_view, view_link
+from results.store.ui_links import keep_view, view_link
 
 BEGIN, END = "<!-- bel-results leaderboard -->", "<!-- end of the leaderboard -->"
 LEAD = "Trials: [charts] \u00b7 [table]"  # the UI shows one line of a description, and lists show it as text
 BLOCK = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
-def show_view(parent: Run, changed: bool = True) -> None:
-    """Keep a view of a sweep's trials, unless it is there and none of them has `changed`, and link it in its descriptions.
-
-    A leaderboard that was published there stays.
-    """
-    tags = connect().get_experiment(parent.info.experiment_id).tags
-    if changed or not tags.get(VIEW + parent.info.run_id):
-        keep_view(parent, trials([parent]))
-    if not any(has_leaderboard(text) for text in (parent.data.tags.get(NOTE, ""), tags.get(NOTE, ""))):
+def show_view(parent: Run) -> None:
+    """Keep a view of a sweep's trials, and link it in its descriptions; a leaderboard that was published there stays."""
+    keep_view(parent, trials([parent]))
+    about = connect().get_experiment(parent.info.experiment_id).tags.get(NOTE, "")
+    if not any(has_leaderboard(text) for text in (parent.data.tags.get(NOTE, ""), about)):
         describe(parent, "")
 
 

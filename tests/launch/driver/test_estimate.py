@@ -125,6 +125,9 @@ def test_a_plan_of_trials_on_cpus_starts_ray_where_it_measures_and_refuses_what_
 
 
 def test_a_plan_of_a_sweep_that_is_done_starts_no_ray(swept_store, capsys, monkeypatch):
+    assert sweep.main(["fixture.yaml", "--plan", "--set", "resources.cpu=9999"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("error: resources.cpu asks for 9999 CPU a trial")
     for room in (estimate, preparation):
         monkeypatch.setattr(room, "start_ray", lambda *_: pytest.fail("Ray is started"))
     assert sweep.main(["fixture.yaml", "--plan"]) == 0

@@ -82,7 +82,7 @@ def running():
 
 
 @pytest.mark.slow
-def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(path, run, capsys, store):
+def test_every_command_is_done_within_an_epoch_and_outlasts_a_killed_driver(ray_here, path, run, capsys, store):
     driver = run("first")
     until(lambda: epoch("u") and epoch("j"), "two trials run", driver)
     assert "its driver is process" in steer(capsys, "status", "steered")[1]

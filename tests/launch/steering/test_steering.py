@@ -12,6 +12,7 @@ from launch.steering.channel import send
 from launch.steering.commands import answers_in, new_command
 from launch.steering.steering import Steering
 from launch.tracking.parent_run import open_store
+from launch.tracking.store import Store
 from tests.launch.schedule.test_searcher import LISTS, RATE, Bench, entries
 
 
@@ -163,6 +164,23 @@ def test_configurations_and_values_are_added_once_and_are_there_in_the_next_driv
     assert [run.config.code for run in runs] == ["u", "j", "hex16", None, "had", "b1jdj"] and again.workload.total == 6
     assert runs[4].config.lr == 1e-4 and not again.ask("add", values={"head": "bel", "code": "had", "lr": 1e-4})[0]
     again.leave()
+
+
+def test_a_plan_foresees_what_changes_the_number_of_trials_and_speaks_of_nothing_else(store):
+    bench = Steered(LISTS, {"method": "random", "trials": 2})
+    asked = [("set", {}, {"trials": 3}), ("stop", {}, {}), ("stop", {"key": bench.next().key}, {}), ("pause", {}, {})]
+    for what, trial, arguments in (*asked, ("add", {}, {"values": {"head": "bel", "code": "had"}})):
+        send(mlflow.MlflowClient(), bench.parent_id, new_command(what, bench.lease.number, trial, arguments))
+    tags = mlflow.MlflowClient().get_run(bench.parent_id).data.tags
+    plan = Steering(
+        bench.workload, Store("", bench.parent_id, {}, {}), bench.stop, bench.admit, bench.begun, bench.said.append
+    )
+    plan.foresee()
+    assert bench.workload.total == 4 and not bench.stop.reason and not bench.stop.control.paused
+    said = sorted(line.partition(": ")[2].partition(": ")[2] for line in bench.said)
+    assert len(said) == 2 and said[0].startswith("add: had-150") and said[1] == "set: 3 trials"
+    assert mlflow.MlflowClient().get_run(bench.parent_id).data.tags == tags
+    bench.leave()
 
 
 def test_random_draws_grow_and_shrink_and_the_file_counts_more_than_a_number_that_was_set(store):

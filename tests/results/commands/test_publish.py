@@ -35,11 +35,6 @@ def test_the_view_of_a_sweep_is_there_when_it_ends(swept_store):
     before = notes(parent)
     show_view(mlflow.get_run(parent.info.run_id))
     assert notes(parent) == before and "| rows |" in before[0], "what was published stays"
-    key, client = VIEW + parent.info.run_id, mlflow.MlflowClient()
-    for left, kept in (("of before", True), ("", False)):  # MLflow deletes no tag of an experiment
-        client.set_experiment_tag(parent.info.experiment_id, key, left)
-        show_view(mlflow.get_run(parent.info.run_id), changed=False)
-        assert (mlflow.get_experiment(parent.info.experiment_id).tags[key] == left) is kept
 
 
 def test_a_leaderboard_is_published_below_the_description_and_replaced(swept_store, capsys):
