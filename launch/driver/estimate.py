@@ -150,14 +150,13 @@ def network_values(key: Network, probe: Probe, part: float) -> Values:
 
 def cost_lines(found: Values) -> Iterator[str]:
     """Yield the lines of `costs`; none where nothing is to run."""
-    if not found["trials_at_once"]:
+    if not found["networks"]:
         return
     less = "; at most, as some stop early" if found["early_stopping"] else ""
     yield f"{found['epochs']:.0f} epochs and {found['training_images']:.3g} training images{less}"
     yield f"about {found['hours']:.2f} h with {found['trials_at_once']} trials at once, if nothing else runs"
-    if found["networks"]:
-        kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB
-        yield f"disk: about {kept:.2f} GB of checkpoints kept, {working:.2f} GB more while trials run"
+    kept, working = found["checkpoint_bytes"] / GB, found["working_bytes"] / GB
+    yield f"disk: about {kept:.2f} GB of checkpoints kept, {working:.2f} GB more while trials run"
     for one in found["networks"]:
         twice = f" of {one['views']} views" if one["views"] > 1 else ""
         yield (

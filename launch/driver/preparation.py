@@ -92,8 +92,8 @@ def prepare(
 ) -> ReadySweep:
     """Check a sweep, start Ray, prepare the images, and read the store; with `write` also open it for its driver.
 
-    `progress` shows how far the images of a protocol are; the trials are those of the space, or `given`. Raises `UserError`
-    for what would fail later.
+    Without `write` Ray is started only for more than CPUs of this machine. `progress` shows how far the images of a protocol
+    are; the trials are those of the space, or `given`. Raises `UserError` for what would fail later.
     """
     storage = Folder.usable("--storage", where.storage, f"{sweep.name}-01234567/trials")
     plan = given.plan if given else make_plan(sweep)
